@@ -1,0 +1,1 @@
+"""Shared memory, lanes and logs: Kafka on one host. The public names."""

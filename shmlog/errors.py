@@ -1,0 +1,224 @@
+"""Every error that shmlog raises: what happened, the limit, and what to do now.
+
+Each carries Kafka's error code where Kafka has one, and whether trying the same thing again can help.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ShmlogError(Exception):
+    """Base of all errors of this package.
+
+    `code` is Kafka's error code or -1 (UNKNOWN_SERVER_ERROR); `name` its Kafka name or our own;
+    `retriable` says whether repeating the same call later can succeed.
+    """
+
+    code: ClassVar[int] = -1
+    name: ClassVar[str] = "UNKNOWN_SERVER_ERROR"
+    retriable: ClassVar[bool] = False
+
+
+# --- the caller erred -------------------------------------------------------------------------------------------------
+
+
+class InvalidTopicError(ShmlogError):
+    """A topic name that Kafka would refuse."""
+
+    code = 17
+    name = "INVALID_TOPIC_EXCEPTION"
+
+
+class UnknownTopicOrPartitionError(ShmlogError):
+    """No such topic, or the topic has no such partition."""
+
+    code = 3
+    name = "UNKNOWN_TOPIC_OR_PARTITION"
+
+
+class TopicAlreadyExistsError(ShmlogError):
+    code = 36
+    name = "TOPIC_ALREADY_EXISTS"
+
+
+class InvalidPartitionsError(ShmlogError):
+    """A partition count that cannot be: below one, or fewer than before."""
+
+    code = 37
+    name = "INVALID_PARTITIONS"
+
+
+class InvalidReplicationFactorError(ShmlogError):
+    code = 38
+    name = "INVALID_REPLICATION_FACTOR"
+
+
+class InvalidConfigError(ShmlogError):
+    """An unknown setting, or a value out of its range."""
+
+    code = 40
+    name = "INVALID_CONFIG"
+
+
+class InvalidRequestError(ShmlogError):
+    """A request that makes no sense as it stands."""
+
+    code = 42
+    name = "INVALID_REQUEST"
+
+
+class RecordTooLargeError(ShmlogError):
+    """A record larger than `max.message.bytes` of its topic."""
+
+    code = 10
+    name = "MESSAGE_TOO_LARGE"
+
+
+class OffsetOutOfRangeError(ShmlogError):
+    """The wanted offset is before the log's start or beyond its end."""
+
+    code = 1
+    name = "OFFSET_OUT_OF_RANGE"
+
+
+class SerializationError(ShmlogError):
+    """A key, value or header that is not bytes and has no serializer, or a serializer that failed."""
+
+    name = "SERIALIZATION"
+
+
+class HandleClosedError(ShmlogError):
+    """A producer, consumer or cluster that was closed before."""
+
+    name = "HANDLE_CLOSED"
+
+
+class ForkedHandleError(ShmlogError):
+    """A handle that was opened before fork() and is used in the child."""
+
+    name = "FORKED_HANDLE"
+
+
+# --- the world failed -------------------------------------------------------------------------------------------------
+
+
+class NoClusterError(ShmlogError):
+    """No cluster of that name is running here."""
+
+    name = "NO_CLUSTER"
+    retriable = True
+
+
+class ClusterAlreadyRunningError(ShmlogError):
+    """A second cluster of the same name."""
+
+    name = "CLUSTER_ALREADY_RUNNING"
+
+
+class DataDirectoryInUseError(ShmlogError):
+    """Another supervisor holds the data directory."""
+
+    name = "DATA_DIRECTORY_IN_USE"
+
+
+class StartError(ShmlogError):
+    """A supervisor or worker process did not come up; the message carries what it said."""
+
+    name = "START_FAILED"
+
+
+class BrokerNotAvailableError(ShmlogError):
+    """The supervisor went away in the middle of a request."""
+
+    code = 8
+    name = "BROKER_NOT_AVAILABLE"
+    retriable = True
+
+
+class LeaderNotAvailableError(ShmlogError):
+    """The partition has no running owner right now."""
+
+    code = 5
+    name = "LEADER_NOT_AVAILABLE"
+    retriable = True
+
+
+class ShmBudgetExceededError(ShmlogError):
+    """The shared memory that a grant needs is beyond `shm.budget.bytes` or not there."""
+
+    name = "SHM_BUDGET_EXCEEDED"
+    retriable = True
+
+
+class StorageError(ShmlogError):
+    """The disk refused: full, read-only, or broken."""
+
+    code = 56
+    name = "KAFKA_STORAGE_ERROR"
+    retriable = True
+
+
+class DeliveryTimeoutError(ShmlogError):
+    """`delivery.timeout.ms` passed: before acceptance nothing was sent; after it the outcome is unknown, and the message says which."""
+
+    code = 7
+    name = "REQUEST_TIMED_OUT"
+    retriable = True
+
+
+class PollTimeoutError(ShmlogError):
+    """A call with `timeout=` did not finish in time."""
+
+    code = 7
+    name = "REQUEST_TIMED_OUT"
+    retriable = True
+
+
+# --- data and versions ------------------------------------------------------------------------------------------------
+
+
+class CorruptRecordError(ShmlogError):
+    """Bytes whose checksum or structure is wrong; the message names file or partition, and offset."""
+
+    code = 2
+    name = "CORRUPT_MESSAGE"
+
+
+class ForeignVersionError(ShmlogError):
+    """A data directory, region or control message of another version; the message names both."""
+
+    code = 35
+    name = "UNSUPPORTED_VERSION"
+
+
+class ProducerFencedError(ShmlogError):
+    """A newer producer has taken over this producer id."""
+
+    code = 47
+    name = "INVALID_PRODUCER_EPOCH"
+
+
+class OutOfOrderSequenceError(ShmlogError):
+    """A gap in a producer's sequence numbers."""
+
+    code = 45
+    name = "OUT_OF_ORDER_SEQUENCE_NUMBER"
+
+
+class LaneQuarantinedError(ShmlogError):
+    """The owner found bytes in this producer's lane that make no sense."""
+
+    name = "LANE_QUARANTINED"
+
+
+def _all_errors(base: type[ShmlogError]) -> dict[str, type[ShmlogError]]:
+    found = {base.__name__: base}
+    for sub in base.__subclasses__():
+        found.update(_all_errors(sub))
+    return found
+
+
+def by_class_name(class_name: str) -> type[ShmlogError]:
+    """The error class of that name, for errors that crossed a process boundary; ShmlogError when unknown."""
+    return _all_errors(ShmlogError).get(class_name, ShmlogError)

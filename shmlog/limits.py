@@ -1,0 +1,41 @@
+"""Every bound in one place: queues, retries, tables and sleeps."""
+
+from __future__ import annotations
+
+PAGE_BYTES = 4096
+
+# names
+TOPIC_NAME_CHARACTERS_MAX = 249
+CLUSTER_NAME_CHARACTERS_MAX = 40  # the control socket's path has 108 bytes
+PARTITIONS_PER_TOPIC_MAX = 10_000
+
+# shared memory
+RING_BYTES_MIN = 512 * 1024
+RING_BATCHES_MIN = 4  # a ring holds at least this many of the largest batches
+LANE_BATCHES_MIN = 2  # a lane holds at least this many of the largest batches
+LANE_BYTES_MIN = 256 * 1024
+LANES_PER_PARTITION_MAX = 1024
+CLIENT_SLOTS_MAX = 1024
+SHM_BUDGET_SHARE = 0.9  # of what is free in /dev/shm when the cluster starts
+
+# batches
+BATCH_HEADER_BYTES = 61
+FRAME_RECORDS_MAX = (1 << 18) - 1
+OPEN_BATCH_BYTES_MAX = (1 << 20) - 64
+MAX_MESSAGE_BYTES_DEFAULT = 1_048_588
+MAX_MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+READ_CHUNK_BYTES = 256 * 1024
+
+# sleeps
+IDLE_SLEEP_S = 5.0  # an idle owner looks around at least this often
+CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often
+LANE_IDLE_CLOSE_S = 30.0
+RESTART_BACKOFF_FIRST_MS = 0
+RESTART_BACKOFF_SECOND_MS = 100
+RESTART_BACKOFF_MAX_MS = 10_000
+ORPHAN_GRACE_S = 30.0  # workers outlive a dead supervisor this long
+
+# control channel
+CONTROL_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+CONTROL_TIMEOUT_S = 30.0
+PRODUCER_ID_BLOCK = 1000

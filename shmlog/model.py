@@ -1,0 +1,43 @@
+"""The vocabulary: ids, and the few values that everybody passes around."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, NewType
+
+PartitionId = NewType("PartitionId", int)
+"""Cluster-wide number of a partition; never reused. Names its shared-memory regions."""
+
+LaneId = NewType("LaneId", int)
+"""Cluster-wide number of a lane; never reused within a boot."""
+
+ClientId = NewType("ClientId", int)
+"""Cluster-wide number of a client process's registration; never reused within a boot."""
+
+ProducerId = NewType("ProducerId", int)
+LeaderEpoch = NewType("LeaderEpoch", int)
+Offset = NewType("Offset", int)
+"""Position of a record in its partition, from 0."""
+
+
+class TopicPartition(NamedTuple):
+    """A partition by its topic's name and its number in the topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class OffsetAndTimestamp(NamedTuple):
+    """Answer to a search by time: the first record at or after the wanted time."""
+
+    offset: int
+    timestamp_ms: int
+
+
+class Watermarks(NamedTuple):
+    """The readable range of a partition: first offset, and the one after the last."""
+
+    low: int
+    high: int
