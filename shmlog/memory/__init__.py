@@ -1,0 +1,1 @@
+"""Shared memory: which regions there are, where everything lies in them, and how they are made and removed."""

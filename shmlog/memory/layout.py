@@ -1,0 +1,234 @@
+"""Where everything lies in shared memory. `native/layout.h` holds the same numbers for the core; a test compares them.
+
+All cells are little-endian and naturally aligned, u64 unless noted; each group with one writer has 128 bytes of its own.
+
+    ctl (one per partition; the owner writes)          lane (one per producer and partition)
+    0x0000 header: magic .. crc                        0x0000 header
+    0x0100 ring: generation, capacity, entries, ..     0x0100 open word         producer CAS, owner closes
+    0x0180 owner: state, epoch, pid, heartbeat         0x0180 head              owner
+    0x0200 intent                                      0x0200 state, error      owner
+    0x0280 tail (offset, pos)                          0x0280 free, linger      producer
+    0x0300 written (offset, pos)                       0x1000 data, mapped twice back to back
+    0x0380 synced (offset, pos)
+    0x0400 high watermark (offset, pos)                client (one per client process)
+    0x0480 log start                                   0x0000 header
+    0x0500 last stable (offset, pos)                   0x0100 doorbell, 0x0180 sleeping
+    0x0580 segment: turn, 2 x (base offset, base pos)  0x1000 slots of 64 bytes
+    0x0600 reserved: lease, followers, share groups
+    0x0800 counters                                    bell (one per partition): as the client's doorbell
+    0x0C00 error text                                  idx (one per partition): entries of 64 bytes
+    0x1000 lane table: 1024 x (lane id, client id)     ring (one per partition): batches, mapped twice
+    0x5000 two images of the producer state
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.native.mapping import Mapping
+
+LAYOUT_MAJOR = 0
+LAYOUT_MINOR = 1
+
+CTL_RING_GENERATION = 0x100
+CTL_RING_CAPACITY = 0x108
+CTL_INDEX_ENTRIES = 0x110
+CTL_MAX_BATCH = 0x118
+CTL_BASE_OFFSET = 0x120
+CTL_BASE_POS = 0x128
+CTL_STATE = 0x180
+CTL_EPOCH = 0x188
+CTL_PID = 0x190
+CTL_START_TIME = 0x198
+CTL_HEARTBEAT_NS = 0x1A0
+CTL_INTENT_POS = 0x200
+CTL_TAIL_OFFSET = 0x280
+CTL_TAIL_POS = 0x288
+CTL_WRITTEN_OFFSET = 0x300
+CTL_WRITTEN_POS = 0x308
+CTL_SYNCED_OFFSET = 0x380
+CTL_SYNCED_POS = 0x388
+CTL_HW_OFFSET = 0x400
+CTL_HW_POS = 0x408
+CTL_LOG_START_OFFSET = 0x480
+CTL_LSO_OFFSET = 0x500
+CTL_LSO_POS = 0x508
+CTL_SEGMENT_TURN = 0x580
+CTL_SEGMENT_SLOTS = 0x588
+CTL_LEASE = 0x600
+CTL_FOLLOWERS = 0x680
+CTL_SHARE_GROUPS = 0x780
+CTL_COUNTERS = 0x800
+CTL_ERROR_TEXT = 0xC00
+CTL_ERROR_TEXT_BYTES = 512
+CTL_LANES = 0x1000
+CTL_LANE_SLOTS = 1024
+CTL_LANE_SLOT_BYTES = 16
+CTL_IMAGES = 0x5000
+CTL_IMAGE_BYTES = 0x10000
+CTL_SIZE = 0x25000
+
+COUNTERS = (
+    "batches",
+    "records",
+    "bytes",
+    "groups",
+    "writes",
+    "syncs",
+    "wakes",
+    "sleeps",
+    "rejected",
+    "duplicates",
+    "rolls",
+    "write_errors",
+)
+COUNTER_COUNT = 16
+
+IDX_ENTRY_BYTES = 64
+IDX_SEQ = 0
+IDX_POS_END = 8
+IDX_BASE_OFFSET = 16
+IDX_LENGTH = 24
+IDX_COUNT = 28
+IDX_LANE = 32
+IDX_LANE_GENERATION = 36
+IDX_LANE_POS_END = 40
+IDX_APPEND_NS = 48
+IDX_MAX_TIMESTAMP = 56
+
+BELL_SIZE = 0x1000
+BELL_DOORBELL = 0x100
+BELL_SLEEPING = 0x180
+
+CLIENT_SLOTS = 0x1000
+CLIENT_SLOT_COUNT = 1024
+CLIENT_SLOT_BYTES = 64
+CLIENT_SIZE = 0x11000
+
+LANE_OPEN = 0x100
+LANE_HEAD = 0x180
+LANE_STATE = 0x200
+LANE_ERROR = 0x208
+LANE_FREE = 0x280
+LANE_LINGER_US = 0x288
+LANE_DATA = 0x1000
+
+FRAME_BYTES = 64
+FRAME_LENGTH = 0
+FRAME_COUNT = 4
+FRAME_BASE_TIMESTAMP = 8
+FRAME_MAX_TIMESTAMP = 16
+FRAME_BASE_SEQUENCE = 32
+FRAME_KIND = 36
+FRAME_ATTRIBUTES = 38
+FRAME_STATUS = 40
+FRAME_ERROR = 44
+FRAME_BASE_OFFSET = 48
+FRAME_APPEND_MS = 56
+
+
+class OwnerState(IntEnum):
+    """What the owner of a partition is doing; the `state` cell of its ctl region."""
+
+    STARTING = 0
+    RECOVERING = 1
+    RUN = 2
+    CLOSING = 3
+    CLOSED = 4
+    OFFLINE = 5
+    REPLACED = 6
+    DELETED = 7
+
+
+class LaneState(IntEnum):
+    OPEN = 0
+    CLOSING = 1
+    CLOSED = 2
+    STOPPED = 3
+    QUARANTINED = 4
+
+
+_HEADER = struct.Struct("<8s I I I I Q Q 16s 16s Q Q")  # .. layout hash, header's own id; crc32 follows
+_HEADER_CRC = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _HEADER_CRC.size
+
+
+def layout_hash() -> int:
+    """A number that changes when any offset or size of this module changes."""
+    names = sorted(name for name in globals() if name.isupper() and isinstance(globals()[name], int))
+    text = ",".join(f"{name}={globals()[name]}" for name in names)
+    return zlib.crc32(text.encode()) | (len(names) << 32)
+
+
+def boot_id() -> bytes:
+    """16 bytes that change at every boot of this machine."""
+    return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class RegionHeader:
+    """The first bytes of every region: what it is, of which version, whose, and from which boot.
+
+    `kind` is eight characters; `owner_uuid` the topic's id or zeros; `number` the partition, lane or client id.
+    """
+
+    kind: bytes
+    owner_uuid: bytes
+    number: int
+    boot_id: bytes
+
+    def store(self, mapping: Mapping) -> None:
+        """Write the header; its magic last, so that a half-made region never looks whole."""
+        body = _HEADER.pack(
+            self.kind,
+            LAYOUT_MAJOR,
+            LAYOUT_MINOR,
+            HEADER_BYTES,
+            0,
+            0,
+            0,
+            self.owner_uuid,
+            self.boot_id,
+            layout_hash(),
+            self.number,
+        )
+        mapping.write(8, body[8:] + _HEADER_CRC.pack(zlib.crc32(body)))
+        mapping.store(0, int.from_bytes(self.kind, "little"))
+
+    @classmethod
+    def load(cls, mapping: Mapping, kind: bytes, name: str) -> RegionHeader:
+        """Read and validate the header of a region that must be of `kind`.
+
+        Raises ForeignVersionError for a region of another version, CorruptRecordError for anything else that is wrong.
+        """
+        if mapping.size_bytes < HEADER_BYTES:
+            raise CorruptRecordError(f"region {name} has only {mapping.size_bytes} bytes")
+        body = mapping.read(0, _HEADER.size)
+        found, major, minor, _, _, incompatible, _, uuid, boot, layout, number = _HEADER.unpack(body)
+        if found != kind:
+            raise CorruptRecordError(f"region {name} is not a {kind.decode()} region: it begins with {found!r}")
+        if major != LAYOUT_MAJOR or incompatible or (major == 0 and minor != LAYOUT_MINOR):
+            raise ForeignVersionError(
+                f"region {name} has layout {major}.{minor} (feature bits {incompatible:#x}), this shmlog reads"
+                f" {LAYOUT_MAJOR}.{LAYOUT_MINOR}: run the same shmlog version in the daemon and in its clients"
+            )
+        (crc,) = _HEADER_CRC.unpack(mapping.read(_HEADER.size, _HEADER_CRC.size))
+        if crc != zlib.crc32(body):
+            raise CorruptRecordError(f"the header of region {name} is damaged (checksum {crc:#010x})")
+        if layout != layout_hash():
+            raise ForeignVersionError(
+                f"region {name} has layout {major}.{minor} with hash {layout:#x}, this shmlog has"
+                f" {LAYOUT_MAJOR}.{LAYOUT_MINOR} with hash {layout_hash():#x}: run the same build on both sides"
+            )
+        return cls(kind, uuid, number, boot)
+
+
+KIND_CTL = b"SHMLGCTL"
+KIND_BELL = b"SHMLGBEL"
+KIND_LANE = b"SHMLGLAN"
+KIND_CLIENT = b"SHMLGCLI"
