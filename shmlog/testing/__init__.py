@@ -1,0 +1,7 @@
+"""For tests of programs that use shmlog, and for ours: waiting, histories and their checker, independent decoding."""
+
+from shmlog.testing.checker import Verdict, check_history
+from shmlog.testing.history import History
+from shmlog.testing.waiting import wait_until
+
+__all__ = ["History", "Verdict", "check_history", "wait_until"]
