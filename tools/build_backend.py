@@ -80,7 +80,7 @@ def _prepared() -> Iterator[None]:
 
 
 def _write_c_files(processes: int) -> None:
-    """Translate every extension module whose C file is missing or older than its sources; setuptools then finds them."""
+    """Translate each extension module whose C file is missing or older than its sources; setuptools then finds it."""
     from Cython.Build import cythonize  # a build requirement, absent where only the check above matters
 
     modules = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
