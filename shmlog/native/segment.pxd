@@ -31,4 +31,6 @@ cdef class SegmentWriter:
 
     # Writes whole batches; 0 or an errno. After an error nothing of this object has moved: repeat the same call.
     cdef int append_range(self, const unsigned char *p, size_t n) noexcept nogil
+    cdef int _take(self, const unsigned char *p, size_t n, bint write_log) noexcept nogil
+    cdef int _append(self, const unsigned char[::1] batches, bint write_log) except -1
     cdef int _grow_scratch(self, size_t entries) noexcept nogil

@@ -56,5 +56,11 @@ class SegmentWriter:
         may be repeated and writes the same bytes to the same places.
         """
 
+    def adopt(self, batches: bytes | bytearray | memoryview) -> None:
+        """Like append for batches whose bytes are in the log file already: writes their index entries only.
+
+        Recovery rebuilds indexes with it, so that they come from the same code as the first ones.
+        """
+
     def append_final_time_index(self) -> None:
         """Put the largest timestamp into the time index, as Kafka does when a segment stops being the active one."""

@@ -78,6 +78,9 @@ cdef class SegmentWriter:
         return 0
 
     cdef int append_range(self, const unsigned char *p, size_t n) noexcept nogil:
+        return self._take(p, n, True)
+
+    cdef int _take(self, const unsigned char *p, size_t n, bint write_log) noexcept nogil:
         # Everything is worked out in locals first and written before any field moves: an error leaves the object as
         # it was, and a repeated call writes the same bytes to the same places.
         cdef const unsigned char *batch = p
@@ -125,7 +128,7 @@ cdef class SegmentWriter:
             next_offset = last_offset + 1
             batch += size
         # Log before index: an index entry never points at bytes that are not there.
-        failure = write_at(self.log_fd, p, n, self.size_bytes)
+        failure = write_at(self.log_fd, p, n, self.size_bytes) if write_log else 0
         if failure == 0:
             failure = write_at(self.index_fd, self.index_scratch, index_entries * OFFSET_INDEX_ENTRY_BYTES, self.index_bytes)
         if failure == 0:
@@ -144,20 +147,27 @@ cdef class SegmentWriter:
         return 0
 
     def append(self, const unsigned char[::1] batches not None):
+        self._append(batches, True)
+
+    def adopt(self, const unsigned char[::1] batches not None):
+        self._append(batches, False)
+
+    cdef int _append(self, const unsigned char[::1] batches, bint write_log) except -1:
         cdef const unsigned char *p
         cdef size_t n = <size_t>batches.shape[0]
         cdef int failure
         if n == 0:
-            return
+            return 0
         p = &batches[0]
         with nogil:
-            failure = self.append_range(p, n)
+            failure = self._take(p, n, write_log)
         if failure == EINVAL:
             raise ValueError(f"not whole v2 batches that continue this segment at offset {self.next_offset}")
         if failure == EOVERFLOW:
             raise OverflowError(f"an offset or position too far from the segment's base {self.base_offset}")
         if failure:
             raise OSError(failure, os.strerror(failure))
+        return 0
 
     def append_final_time_index(self):
         cdef unsigned char entry[12]

@@ -25,8 +25,13 @@ static inline void be32_store(unsigned char *p, int32_t v) { uint32_t u = __buil
 static inline int64_t batch_base_offset(const unsigned char *p) { return be64_load(p); }
 static inline int64_t batch_size_bytes(const unsigned char *p) { return (int64_t)be32_load(p + 8) + BATCH_LENGTH_START; }
 static inline int batch_magic(const unsigned char *p) { return (int)(signed char)p[16]; }
-static inline int64_t batch_last_offset(const unsigned char *p) { return be64_load(p) + be32_load(p + 23); }
+/* wraps on hostile bytes instead of being undefined; callers compare it with the base offset */
+static inline int64_t batch_last_offset(const unsigned char *p) { return (int64_t)((uint64_t)be64_load(p) + (uint64_t)(int64_t)be32_load(p + 23)); }
 static inline int64_t batch_max_timestamp_ms(const unsigned char *p) { return be64_load(p + 35); }
+
+static inline uint32_t batch_crc(const unsigned char *p) { return (uint32_t)be32_load(p + 17); }
+static inline int batch_last_offset_delta(const unsigned char *p) { return be32_load(p + 23); }
+static inline int batch_record_count(const unsigned char *p) { return be32_load(p + 57); }
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "shmlog runs on little-endian machines only"
