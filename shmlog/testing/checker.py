@@ -119,7 +119,7 @@ class _Check:
         return int((counts - 1).sum())
 
     def reordered(self) -> int:
-        """In log order, a producer's sequence numbers within a partition never go back (duplicates are another rule)."""
+        """In log order, a producer's sequence numbers within a partition never go back (duplicates apart)."""
         producers = self.log_ids >> SEQUENCE_BITS
         sequences = self.log_ids & SEQUENCE_MAX
         order = np.lexsort((self.log_offsets, producers, self.log_partitions))
