@@ -1,0 +1,423 @@
+"""Everything that processes say to each other outside the data path: one frozen dataclass per message.
+
+    client  -> supervisor   requests; each has a request_id, and its reply carries the same one
+    supervisor -> owner     over the owner's own socket pair; the supervisor rings the partition's bell after sending
+    owner   -> supervisor   reports
+    supervisor <-> zygote   spawn orders (with the owner's socket) and news of children (with their pidfds)
+
+Field types are limited to what codec.py checks: int, str, bool, lists, dict[str, str], `X | None`, and the descriptions
+below. A change of any message changes PROTOCOL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROTOCOL = 1
+"""Version of the control protocol; Hello carries it, and both sides must have the same."""
+
+
+# --- descriptions: parts of messages ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDescription:
+    """One partition as the supervisor knows it.
+
+    `state` is one of supervision's words: "starting", "running", "waiting" (for its next restart), "closing",
+    "offline". `pid` is 0 while no owner runs. `ctl` and `bell` are names of shared-memory regions; `log_dir` is an
+    absolute path.
+    """
+
+    partition: int
+    partition_id: int
+    leader_epoch: int
+    state: str
+    pid: int
+    ctl: str
+    bell: str
+    log_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """One topic. `config` holds what was set for this topic only; `effective` every setting that applies to it."""
+
+    name: str
+    topic_id: str
+    internal: bool
+    config: dict[str, str]
+    effective: dict[str, str]
+    partitions: list[PartitionDescription]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDescription:
+    """One attached client process: its open lanes and the name of its client region."""
+
+    client_id: int
+    pid: int
+    lanes: int
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSpec:
+    """Everything that a partition's owner must know to start. `log_dir` is absolute; `config` is effective."""
+
+    cluster_id: str
+    cluster_name: str
+    cid8: str
+    runtime_dir: str
+    topic: str
+    topic_id: str
+    partition: int
+    partition_id: int
+    leader_epoch: int
+    log_dir: str
+    config: dict[str, str]
+    shm_mode: int
+    shm_group: int | None
+
+
+# --- client -> supervisor ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of a client. With `client_id` it re-attaches after a restart of the supervisor."""
+
+    request_id: int
+    protocol: int
+    version: str
+    pid: int
+    client_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeTopics:
+    """None: all topics."""
+
+    request_id: int
+    topics: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTopic:
+    """Answered with TopicCreated when all owners run. `partitions` None: num.partitions."""
+
+    request_id: int
+    name: str
+    partitions: int | None
+    replication_factor: int
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTopic:
+    request_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlterTopic:
+    """Set and unset overrides, and raise the number of partitions to `partitions` if it is given."""
+
+    request_id: int
+    name: str
+    set: dict[str, str]
+    unset: list[str]
+    partitions: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InitProducerId:
+    """None, None: a new id with epoch 0. Given: the same id with epoch + 1; the older epoch is fenced from then on."""
+
+    request_id: int
+    producer_id: int | None
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLane:
+    """A lane to one partition. `lane_bytes` None: what the topic's max.message.bytes needs."""
+
+    request_id: int
+    topic: str
+    partition: int
+    producer_id: int
+    producer_epoch: int
+    linger_us: int
+    lane_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLane:
+    """Answered when the owner has drained the lane and its region is unlinked."""
+
+    request_id: int
+    lane_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From now on the owners of these partitions ring this client's doorbell."""
+
+    request_id: int
+    partition_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    request_id: int
+    partition_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeCluster:
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Stop the cluster cleanly. Done is sent before it begins."""
+
+    request_id: int
+
+
+# --- supervisor -> client ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request was refused: `error` is the name of a class of shmlog.errors."""
+
+    request_id: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The client now takes the life lock `<runtime_dir>/life/<client_id>` and keeps its socket open while it lives."""
+
+    request_id: int
+    cluster_id: str
+    cluster_name: str
+    cid8: str
+    version: str
+    client_id: int
+    client_region: str
+    runtime_dir: str
+    data_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsDescribed:
+    request_id: int
+    topics: list[TopicDescription]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicCreated:
+    request_id: int
+    topic: TopicDescription
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerIdGranted:
+    request_id: int
+    producer_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneGranted:
+    """The owner has attached the lane. Sizes in bytes; `region` is the lane's shared-memory name."""
+
+    request_id: int
+    lane_id: int
+    region: str
+    data_bytes: int
+    max_batch_bytes: int
+    partition: PartitionDescription
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDescribed:
+    """`started_ms` is wall time; `restarts` counts owners that were replaced since then."""
+
+    request_id: int
+    version: str
+    cluster_id: str
+    cluster_name: str
+    pid: int
+    zygote_pid: int
+    started_ms: int
+    data_dir: str
+    runtime_dir: str
+    shm_budget_bytes: int
+    shm_used_bytes: int
+    clients: list[ClientDescription]
+    restarts: int
+
+
+# --- supervisor -> owner ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AttachClient:
+    """Ring the doorbell in this client region when there is news."""
+
+    client_id: int
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetachClient:
+    client_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachLane:
+    lane_id: int
+    client_id: int
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetachLane:
+    """Drain, close, detach, and answer with LaneDetached. `reason`: "closed" or "dead"."""
+
+    lane_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRetention:
+    """Delete what retention says may go at `now_ms` (wall time)."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlterConfig:
+    """The topic's effective settings from now on."""
+
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Drain, close cleanly, answer Closed and exit 0. `delete`: the topic is gone, its data goes too."""
+
+    delete: bool
+
+
+# --- owner -> supervisor ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerReady:
+    """The owner runs. `lanes` are the [lane id, client id] that it found in its control page.
+
+    `recovered` says in one sentence what had to be recovered; empty if nothing.
+    """
+
+    partition_id: int
+    leader_epoch: int
+    generation: int
+    ring_bytes: int
+    index_entries: int
+    log_start_offset: int
+    log_end_offset: int
+    lanes: list[list[int]]
+    recovered: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAttached:
+    client_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneAttached:
+    lane_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDetached:
+    """`reason`: "closed", "dead", "idle" or "quarantined"; `records` is how many it ever brought to the log."""
+
+    lane_id: int
+    reason: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerFailed:
+    """The owner cannot go on and exits. `error` is the name of a class of shmlog.errors."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Everything is written; the owner exits 0."""
+
+    log_end_offset: int
+
+
+# --- supervisor <-> zygote --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnOwner:
+    """Fork an owner. Carries one fd: the owner's end of its socket pair."""
+
+    spec: OwnerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display."""
+
+    partition_id: int
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A child was reaped. `status` as os.waitstatus_to_exitcode: negative is the signal that killed it."""
+
+    pid: int
+    status: int
+
+
+Request = (
+    Hello
+    | DescribeTopics
+    | CreateTopic
+    | DeleteTopic
+    | AlterTopic
+    | InitProducerId
+    | OpenLane
+    | CloseLane
+    | Subscribe
+    | Unsubscribe
+    | DescribeCluster
+    | Shutdown
+)
+Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
+OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
+OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | OwnerFailed | Closed
+ZygoteMessage = SpawnOwner | Spawned | Exited
+Message = Request | Reply | OwnerOrder | OwnerReport | ZygoteMessage

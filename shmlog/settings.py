@@ -1,0 +1,339 @@
+"""Every setting by its Kafka name: type, default, range, and one sentence that says what it does.
+
+Dots in files and on the command line (`retention.ms`), underscores as keyword arguments (`retention_ms`). Defaults are
+Kafka's unless the sentence says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from shmlog.errors import InvalidConfigError
+from shmlog.limits import (
+    FRAME_RECORDS_MAX,
+    LANE_BYTES_MIN,
+    MAX_MESSAGE_BYTES_DEFAULT,
+    MAX_MESSAGE_BYTES_MAX,
+    OPEN_BATCH_BYTES_MAX,
+    PARTITIONS_PER_TOPIC_MAX,
+    RING_BATCHES_MIN,
+    RING_BYTES_MIN,
+)
+
+LONG_MAX: Final = 2**63 - 1
+INT_MAX: Final = 2**31 - 1
+
+Kind = Literal["int", "bool", "text", "choice", "mode", "acks", "serializer", "partitioner"]
+Scope = Literal["topic", "cluster", "producer", "consumer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `minimum` and `maximum` (both allowed) are for kind "int"; `choices` for "choice"."""
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str
+    minimum: int = 0
+    maximum: int = LONG_MAX
+    choices: tuple[str, ...] = ()
+
+    @property
+    def attribute(self) -> str:
+        """The name as a keyword argument."""
+        return self.name.replace(".", "_")
+
+    @property
+    def allowed(self) -> str:
+        """What values there are, in words."""
+        words = {
+            "int": f"an integer from {self.minimum} to {self.maximum}",
+            "bool": "true or false",
+            "text": "text",
+            "choice": "one of " + ", ".join(self.choices),
+            "mode": 'file permissions in octal such as "600" or "660"',
+            "acks": "all, 0 or 1",
+            "serializer": '"str", "json" or a callable',
+            "partitioner": '"murmur2" or a callable (topic, key, partitions) -> partition',
+        }
+        return words[self.kind]
+
+    def parse(self, value: object) -> Any:
+        """`value` (text, or already of the right type) as this setting's type; InvalidConfigError names the range."""
+        try:
+            return _PARSERS[self.kind](self, value)
+        except (ValueError, TypeError):
+            raise InvalidConfigError(f"{self.name} must be {self.allowed}, not {value!r}") from None
+
+
+def _parse_int(setting: Setting, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError
+    number = int(value)
+    if not setting.minimum <= number <= setting.maximum:
+        raise ValueError
+    return number
+
+
+def _parse_bool(_: Setting, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    return word == "true" if word in ("true", "false") else _refuse()
+
+
+def _refuse() -> Any:
+    raise ValueError
+
+
+def _parse_text(_: Setting, value: object) -> str:
+    return value if isinstance(value, str) else _refuse()
+
+
+def _parse_choice(setting: Setting, value: object) -> str:
+    return str(value) if value in setting.choices else _refuse()
+
+
+def _parse_mode(_: Setting, value: object) -> int:
+    number = int(value, 8) if isinstance(value, str) else value
+    return number if isinstance(number, int) and number & ~0o666 == 0 and number & 0o600 == 0o600 else _refuse()
+
+
+def _parse_acks(_: Setting, value: object) -> int:
+    numbers = {"all": -1, "-1": -1, "0": 0, "1": 1}
+    return _refuse() if isinstance(value, bool) or str(value) not in numbers else numbers[str(value)]
+
+
+def _parse_function(setting: Setting, value: object) -> Any:
+    names = ("str", "json") if setting.kind == "serializer" else ("murmur2",)
+    return value if value is None or callable(value) or value in names else _refuse()
+
+
+_PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
+    "int": _parse_int,
+    "bool": _parse_bool,
+    "text": _parse_text,
+    "choice": _parse_choice,
+    "mode": _parse_mode,
+    "acks": _parse_acks,
+    "serializer": _parse_function,
+    "partitioner": _parse_function,
+}
+
+
+def _table(*settings: Setting) -> dict[str, Setting]:
+    return {setting.name: setting for setting in settings}
+
+
+TOPIC: Final = _table(
+    Setting("retention.ms", "int", 604_800_000, "Delete segments whose newest record is older; -1: never by age.", -1),
+    Setting(
+        "retention.bytes", "int", -1, "Delete the oldest segments of a partition beyond this size; -1: no cap.", -1
+    ),
+    Setting(
+        "segment.bytes", "int", 1_073_741_824, "Begin a new segment file before one grows larger.", 1_048_576, INT_MAX
+    ),
+    Setting("segment.ms", "int", 604_800_000, "Begin a new segment file when one is older.", 1),
+    Setting(
+        "max.message.bytes",
+        "int",
+        MAX_MESSAGE_BYTES_DEFAULT,
+        "The largest batch of records, as it stands in the log. Rings and lanes grow with it.",
+        1024,
+        MAX_MESSAGE_BYTES_MAX,
+    ),
+    Setting(
+        "flush.messages", "int", LONG_MAX, "Call fdatasync after this many records; 1: before every acknowledgement.", 1
+    ),
+    Setting("flush.ms", "int", LONG_MAX, "Call fdatasync when a written record has waited this long.", 0),
+    Setting("index.interval.bytes", "int", 4096, "One index entry per this many bytes of log.", 0, INT_MAX),
+    Setting("file.delete.delay.ms", "int", 60_000, "How long a deleted segment's file stays for readers that use it."),
+    Setting(
+        "shm.ring.bytes",
+        "int",
+        0,
+        f"Size of the shared-memory ring, at least {RING_BYTES_MIN} and {RING_BATCHES_MIN} x max.message.bytes;"
+        " 0: just that.",
+        0,
+        2**32,
+    ),
+)
+
+CLUSTER: Final = _table(
+    Setting(
+        "num.partitions", "int", 1, "Partitions of a topic that does not say how many.", 1, PARTITIONS_PER_TOPIC_MAX
+    ),
+    Setting("data.dir", "text", "", "The data directory; empty: the documented default."),
+    Setting(
+        "shm.budget.bytes",
+        "int",
+        0,
+        "All shared memory that the cluster may take; 0: 90 % of what is free when it starts.",
+    ),
+    Setting("shm.mode", "mode", 0o600, "Permissions of shared memory and control socket; 660 lets shm.group in."),
+    Setting("shm.group", "text", "", "The group that may use the cluster; empty: only its own user."),
+    Setting(
+        "log.retention.check.interval.ms", "int", 300_000, "How often retention looks for what may be deleted.", 100
+    ),
+    Setting(
+        "owner.unresponsive.ms",
+        "int",
+        30_000,
+        "Replace a partition owner that has work and does nothing for this long; 0: never.",
+    ),
+    Setting(
+        "owner.restart.backoff.max.ms", "int", 10_000, "The longest pause between two restarts of a failing owner.", 100
+    ),
+)
+
+PRODUCER: Final = _table(
+    Setting("acks", "acks", -1, "all: written by every in-sync replica; 1: by the leader; 0: accepted in the lane."),
+    Setting("linger.ms", "int", 0, "The owner may wait this long for more records before it takes a batch.", 0, 60_000),
+    Setting("batch.size", "int", 16_384, "Batch size in bytes at which lingering ends.", 0, OPEN_BATCH_BYTES_MAX),
+    Setting(
+        "delivery.timeout.ms", "int", 120_000, "After this a send has failed, or its outcome is unknown.", 1, INT_MAX
+    ),
+    Setting("max.block.ms", "int", 60_000, "How long opening a lane or looking up a topic may take."),
+    Setting("enable.idempotence", "bool", True, "Every record once: the owner drops repetitions and refuses gaps."),
+    Setting(
+        "lane.bytes",
+        "int",
+        0,
+        "Size of each of this producer's lanes; 0: what max.message.bytes needs.",
+        0,
+        max(2**31, LANE_BYTES_MIN),
+    ),
+    Setting("partitioner", "partitioner", "murmur2", "Which partition a record without one goes to."),
+    Setting("key.serializer", "serializer", None, "Turns keys into bytes; without one keys are bytes."),
+    Setting("value.serializer", "serializer", None, "Turns values into bytes; without one values are bytes."),
+)
+
+CONSUMER: Final = _table(
+    Setting(
+        "auto.offset.reset",
+        "choice",
+        "earliest",
+        "Where to begin without a position (Kafka's latest makes a newcomer's first program hang).",
+        choices=("earliest", "latest", "none"),
+    ),
+    Setting("consumer.timeout.ms", "int", -1, "Iteration ends when nothing came for this long; -1: never.", -1),
+    Setting("max.poll.records", "int", 500, "At most this many records per poll.", 1, FRAME_RECORDS_MAX),
+    Setting("fetch.max.bytes", "int", 1_048_576, "At most about this many bytes are read ahead.", 1, INT_MAX),
+    Setting("check.crcs", "bool", True, "Verify the checksum of every batch that is read."),
+    Setting("key.deserializer", "serializer", None, "Turns bytes into keys; without one keys are bytes."),
+    Setting("value.deserializer", "serializer", None, "Turns bytes into values; without one values are bytes."),
+)
+
+SCOPES: Final[dict[Scope, dict[str, Setting]]] = {
+    "topic": TOPIC,
+    "cluster": CLUSTER,
+    "producer": PRODUCER,
+    "consumer": CONSUMER,
+}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end an error message with, such as `: did you mean "flights"?`; empty if nothing is close."""
+    from difflib import get_close_matches  # only errors need it
+
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def find(scope: Scope, name: str) -> Setting:
+    """The setting called `name` (dotted or underscored); InvalidConfigError with a suggestion if there is none."""
+    table = SCOPES[scope]
+    dotted = name.replace("_", ".")
+    if dotted not in table:
+        raise InvalidConfigError(f"unknown {scope} setting {name!r}" + did_you_mean(dotted, table))
+    return table[dotted]
+
+
+def parse(scope: Scope, given: Mapping[str, object]) -> dict[str, Any]:
+    """Every setting of `scope` by dotted name: what was given, checked and typed, and defaults for the rest."""
+    values = {name: setting.default for name, setting in SCOPES[scope].items()}
+    for name, value in given.items():
+        setting = find(scope, name)
+        values[setting.name] = setting.parse(value)
+    return values
+
+
+def overrides(scope: Scope, given: Mapping[str, object]) -> dict[str, str]:
+    """Only what was given, checked, as text by dotted name: how settings are stored and sent."""
+    checked: dict[str, str] = {}
+    for name, value in given.items():
+        setting = find(scope, name)
+        checked[setting.name] = as_text(setting.parse(value))
+    return checked
+
+
+def as_text(value: object) -> str:
+    """A parsed value as it is written in files."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def effective(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Every topic setting as text: the defaults, overlaid by each layer in turn."""
+    values = {name: as_text(setting.default) for name, setting in TOPIC.items()}
+    for layer in layers:
+        values.update(layer)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """The settings of one topic, typed. Times in milliseconds, sizes in bytes; -1 means no limit."""
+
+    retention_ms: int
+    retention_bytes: int
+    segment_bytes: int
+    segment_ms: int
+    max_message_bytes: int
+    flush_messages: int
+    flush_ms: int
+    index_interval_bytes: int
+    file_delete_delay_ms: int
+    ring_bytes: int
+    """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, object]) -> TopicConfig:
+        """From settings by dotted or underscored name; what is missing has its default."""
+        values = parse("topic", given)
+        smallest = max(RING_BYTES_MIN, RING_BATCHES_MIN * values["max.message.bytes"])
+        ring_bytes = values.pop("shm.ring.bytes")
+        if ring_bytes and ring_bytes < smallest:
+            raise InvalidConfigError(
+                f"shm.ring.bytes must be 0 or at least {smallest} ({RING_BATCHES_MIN} x max.message.bytes),"
+                f" not {ring_bytes}"
+            )
+        typed = {name.replace(".", "_"): value for name, value in values.items()}
+        return cls(ring_bytes=ring_bytes or smallest, **typed)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """The settings of the cluster, typed; `topic_defaults` are overrides for all topics, as text."""
+
+    num_partitions: int
+    data_dir: str
+    shm_budget_bytes: int
+    shm_mode: int
+    shm_group: str
+    log_retention_check_interval_ms: int
+    owner_unresponsive_ms: int
+    owner_restart_backoff_max_ms: int
+    topic_defaults: dict[str, str]
+
+    @classmethod
+    def from_mapping(
+        cls, given: Mapping[str, object], topic_defaults: Mapping[str, object] | None = None
+    ) -> ClusterConfig:
+        """From settings by dotted or underscored name; raises InvalidConfigError."""
+        typed = {name.replace(".", "_"): value for name, value in parse("cluster", given).items()}
+        defaults = overrides("topic", topic_defaults or {})
+        TopicConfig.from_mapping(defaults)  # the combination must be possible, too
+        return cls(topic_defaults=defaults, **typed)
