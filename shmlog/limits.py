@@ -23,7 +23,7 @@ BATCH_HEADER_BYTES = 61
 FRAME_RECORDS_MAX = (1 << 18) - 1
 OPEN_BATCH_BYTES_MAX = (1 << 20) - 64
 MAX_MESSAGE_BYTES_DEFAULT = 1_048_588
-MAX_MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # two frames of it stay below the 256 MiB that a lane word can tell apart
 READ_CHUNK_BYTES = 256 * 1024
 
 # sleeps
@@ -38,4 +38,7 @@ ORPHAN_GRACE_S = 30.0  # workers outlive a dead supervisor this long
 # control channel
 CONTROL_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 CONTROL_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0  # a client waits this long for a supervisor that is starting or being replaced
+CONNECT_PAUSE_S = 0.05  # between two attempts to connect
+METADATA_REFRESH_S = 5.0  # consumers ask at most this often whether their topics have changed
 PRODUCER_ID_BLOCK = 1000

@@ -62,6 +62,15 @@ def exists(name: str) -> bool:
     return os.path.exists(SHM_DIRECTORY + name)
 
 
+def identity(name: str) -> tuple[int, int] | None:
+    """Tells one region from a later one of the same name; None if there is none now."""
+    try:
+        status = os.stat(SHM_DIRECTORY + name)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def unlink(name: str) -> None:
     """Remove the name; who has the region mapped keeps it. Removing what is not there is fine."""
     with contextlib.suppress(posix_ipc.ExistentialError):

@@ -1,0 +1,1 @@
+"""What user programs hold: clusters, producers, consumers and admins. Everything reaches the broker through here."""

@@ -1,0 +1,283 @@
+"""A process's registration with a cluster: control socket, life lock, client region; and how it outlives a supervisor.
+
+The supervisor may die and be started again at any time, while records keep flowing through shared memory. The next
+request, or the next idle moment of a waiting consumer, then connects to the new one and says Hello with the old client
+id. If the new supervisor does not know that id (the whole cluster was restarted) we register anew: another client
+region, another life lock; `registrations` grows, so that users of the region notice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+from shmlog.client.handle import Handle
+from shmlog.client.registration import Registration
+from shmlog.client.session import Session
+from shmlog.control import life
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import (
+    PROTOCOL,
+    CloseLane,
+    DescribeCluster,
+    DescribeTopics,
+    Done,
+    Hello,
+    InitProducerId,
+    OpenLane,
+    Reply,
+    Request,
+    Subscribe,
+    Unsubscribe,
+    Welcome,
+)
+from shmlog.control.paths import RuntimePaths, require_trusted
+from shmlog.errors import BrokerNotAvailableError, ForeignVersionError, NoClusterError, ShmlogError
+from shmlog.limits import CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
+from shmlog.memory.client_region import ClientRegion
+from shmlog.native.doorbell import Doorbell
+from shmlog.version import VERSION
+
+ReplyType = TypeVar("ReplyType", bound=Reply)
+
+_REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane)
+"""Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
+for a reply that never came stays unused until this process ends.)"""
+
+
+class Connection(Handle):
+    """Requests to the supervisor from any thread, and this process's client region.
+
+    Raises NoClusterError from the constructor when no supervisor answers within `timeout_s`.
+    """
+
+    def __init__(self, cluster_name: str, paths: RuntimePaths, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        super().__init__("connection")
+        self.cluster_name = cluster_name
+        self.paths = paths
+        self.registrations = 0
+        """Grows when the client region is replaced: slots and lanes of the old one are gone."""
+        self.reconnects = 0
+        """Grows with every new connection to a supervisor after the first."""
+        self._connecting = threading.Lock()
+        self._subscribing = threading.Lock()
+        self._subscriptions: Counter[int] = Counter()  # partition id -> how many handles of ours wait for it
+        self._welcome: Welcome | None = None
+        self._registration: Registration | None = None
+        self._session: Session | None = None
+        self._next_look = 0.0
+        self._connected(time.monotonic() + timeout_s)
+
+    # --- what the supervisor told us ----------------------------------------------------------------------------------
+
+    @property
+    def welcome(self) -> Welcome:
+        """The supervisor's last greeting: ids, directories, version."""
+        assert self._welcome is not None
+        return self._welcome
+
+    @property
+    def tag(self) -> str:
+        """The cluster's eight characters in the names of shared-memory regions."""
+        return self.welcome.cid8
+
+    @property
+    def client_id(self) -> int:
+        return self.welcome.client_id
+
+    @property
+    def region(self) -> ClientRegion:
+        """This process's client region. Ask again after `registrations` has grown."""
+        registration = self._registration
+        if registration is None:  # lost with the cluster, and nobody has greeted us since
+            raise NoClusterError(self._nobody_there())
+        return registration.region
+
+    @property
+    def doorbell(self) -> Doorbell:
+        """What owners ring and all threads of this connection sleep on. Ask again for every sleep."""
+        doorbell = self.region.doorbell
+        assert doorbell is not None
+        return doorbell
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, message: Request, expected: type[ReplyType], timeout_s: float = CONTROL_TIMEOUT_S) -> ReplyType:
+        """Send `message` (its request_id does not matter) and wait for its reply.
+
+        Connects to a restarted supervisor first where necessary. Raises what the supervisor refused it with,
+        PollTimeoutError after `timeout_s`, NoClusterError if no supervisor comes back within CONNECT_TIMEOUT_S, and
+        BrokerNotAvailableError if it died over this request, so that nobody knows whether it was done.
+        """
+        self.check_usable()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            session = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
+            try:
+                request_id = session.send(message, deadline)
+            except ChannelClosedError:
+                self.check_usable()  # it may be closed because we closed it
+                continue
+            try:
+                return session.reply(request_id, expected, deadline)
+            except ChannelClosedError as error:
+                self.check_usable()
+                if not isinstance(message, _REPEATABLE) and not _asks_for_new_id(message):
+                    raise BrokerNotAvailableError(
+                        f"the supervisor of cluster {self.cluster_name!r} went away over a {type(message).__name__}"
+                        " request: it may have been carried out or not; look before you repeat it"
+                    ) from error
+
+    def subscribe(self, partition_ids: Iterable[int]) -> None:
+        """From now on the owners of these partitions ring our doorbell. Each call wants its unsubscribe()."""
+        with self._subscribing:
+            wanted = list(partition_ids)
+            fresh = [partition_id for partition_id in wanted if not self._subscriptions[partition_id]]
+            self._subscriptions.update(wanted)  # first: a reconnect meanwhile sends them too
+            try:
+                if fresh:
+                    self.request(Subscribe(0, fresh), Done)
+            except BaseException:
+                self._subscriptions.subtract(wanted)
+                raise
+
+    def unsubscribe(self, partition_ids: Iterable[int]) -> None:
+        """Take a subscribe() back."""
+        with self._subscribing:
+            given_up = list(partition_ids)
+            self._subscriptions.subtract(given_up)
+            gone = [partition_id for partition_id in given_up if self._subscriptions[partition_id] <= 0]
+            for partition_id in gone:
+                del self._subscriptions[partition_id]
+            if gone:
+                with suppress(BrokerNotAvailableError, NoClusterError):  # then nobody rings us either
+                    self.request(Unsubscribe(0, gone), Done)
+
+    def look(self) -> None:
+        """For idle moments: notice a supervisor that went away, and connect to its successor if there is one.
+
+        Never waits, never raises for an absent supervisor, and does nothing when called again within a second.
+        """
+        self.check_usable()
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + 1.0
+        session = self._session
+        if session is not None:
+            session.look()
+            if not session.lost:
+                return
+        with suppress(NoClusterError, BrokerNotAvailableError):
+            self._connected(now)
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    def _connected(self, deadline: float) -> Session:
+        """The session, connected again if it was lost; tries until `deadline`, and at least once."""
+        with self._connecting:
+            if self._session is not None and not self._session.lost:
+                return self._session
+            while True:
+                self.check_usable()
+                try:
+                    return self._connect()
+                except (FileNotFoundError, ConnectionRefusedError, ChannelClosedError) as error:
+                    expected_soon = self._welcome is not None or life.holder(self.paths.supervisor_lock) is not None
+                    if not expected_soon or time.monotonic() >= deadline:
+                        raise NoClusterError(self._nobody_there()) from error
+                time.sleep(CONNECT_PAUSE_S)
+
+    def _connect(self) -> Session:
+        require_trusted(self.paths)
+        session, welcome = self._greet()
+        try:
+            self._register(welcome)
+            waited_for = sorted(self._subscriptions)
+            if waited_for:
+                deadline = time.monotonic() + CONTROL_TIMEOUT_S
+                session.reply(session.send(Subscribe(0, waited_for), deadline), Done, deadline)
+        except BaseException:
+            session.close()
+            raise
+        if self._session is not None:
+            self._session.close()
+            self.reconnects += 1
+        self._session = session
+        return session
+
+    def _greet(self) -> tuple[Session, Welcome]:
+        """Say Hello with the id that we had; without, if this supervisor does not know it."""
+        known_id = self._welcome.client_id if self._welcome is not None else None
+        for client_id in dict.fromkeys((known_id, None)):
+            session = Session(Channel.connect(self.paths.control_socket))
+            deadline = time.monotonic() + CONTROL_TIMEOUT_S
+            try:
+                sent = session.send(Hello(0, PROTOCOL, VERSION, os.getpid(), client_id), deadline)
+                return session, session.reply(sent, Welcome, deadline)
+            except BaseException as error:
+                session.close()
+                unknown_id = isinstance(error, ShmlogError) and not isinstance(
+                    error, (BrokerNotAvailableError, ForeignVersionError)
+                )
+                if client_id is None or not unknown_id:
+                    raise
+        raise AssertionError("the last greeting returns or raises")
+
+    def _register(self, welcome: Welcome) -> None:
+        """Take the life lock and map the client region, unless we hold exactly these already."""
+        if self._registration is None or not self._registration.is_of(welcome, self.paths):
+            if self._registration is not None:
+                self._registration.replace()
+                self._registration = None
+            self._registration = Registration(welcome, self.paths)
+            self.registrations += 1
+        self._welcome = welcome
+
+    def _nobody_there(self) -> str:
+        if self._welcome is not None:
+            return (
+                f"the supervisor of cluster {self.cluster_name!r} is gone and has not come back: start it again with"
+                f" `shmlog up --name {self.cluster_name}`"
+            )
+        return (
+            f"no cluster {self.cluster_name!r} is running (nothing answers at {self.paths.control_socket}"
+            f"{_running_beside(self.paths)}): start one with `shmlog up --name {self.cluster_name}`, or inside a"
+            " program with shmlog.start()"
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of everything; the supervisor removes the client region. A second call does nothing."""
+        if self._closed or self.inherited:
+            return
+        self._closed = True
+        if self._session is not None:
+            self._session.close()
+        if self._registration is not None:
+            self._registration.close()
+
+    def abandon(self) -> None:
+        if self._session is not None:
+            self._session.abandon()
+        if self._registration is not None:
+            self._registration.abandon()
+
+
+def _asks_for_new_id(message: Request) -> bool:
+    return isinstance(message, InitProducerId) and message.producer_id is None
+
+
+def _running_beside(paths: RuntimePaths) -> str:
+    """Names other clusters of the same user, for who mistyped one."""
+    base = os.path.dirname(paths.directory)
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(name for name in os.listdir(base) if os.path.exists(os.path.join(base, name, "control.sock")))
+    return f"; running there: {', '.join(names)}" if names else ""

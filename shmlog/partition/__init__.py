@@ -1,0 +1,1 @@
+"""A partition at work: the only place where machines, memory and log are combined."""
