@@ -1,0 +1,1 @@
+"""`shmlog demo`: real records through real processes, and an exact account of them afterwards."""

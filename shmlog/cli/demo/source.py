@@ -1,0 +1,106 @@
+"""Where the demo's records come from: the flights, or a user's own .jsonl or .csv file."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from shmlog.cli.demo import flights
+from shmlog.cli.demo.flights import InputError
+
+FORMATS = (".jsonl", ".csv")
+
+
+class KeyedValue(NamedTuple):
+    """What is sent: the bytes of a key, or None, and of a value."""
+
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input that can be read again and again, always in the same order. Without a file: the flights."""
+
+    file: str | None = None
+    key_field: str | None = None
+
+    @property
+    def is_flights(self) -> bool:
+        return self.file is None
+
+    def records(self) -> Iterator[KeyedValue]:
+        """All records in file order. Raises InputError naming file and line."""
+        rows = flights.rows() if self.file is None else self._own_rows(Path(self.file))
+        for key, value in rows:
+            yield KeyedValue(None if key is None else key.encode(), value)
+
+    def share_of(self, number: int, producers: int) -> Iterator[KeyedValue]:
+        """The records of producer `number`: every key belongs to one producer, so that its order is the file's."""
+        for at, record in enumerate(self.records()):
+            spread = at if record.key is None else zlib.crc32(record.key)
+            if spread % producers == number:
+                yield record
+
+    def _own_rows(self, file: Path) -> Iterator[tuple[str | None, bytes]]:
+        if file.suffix not in FORMATS:
+            raise InputError(f"{file}: its name must end with {' or '.join(FORMATS)}")
+        try:
+            yield from self._json_rows(file) if file.suffix == ".jsonl" else self._csv_rows(file)
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+    def _json_rows(self, file: Path) -> Iterator[tuple[str | None, bytes]]:
+        """Lines are replayed byte for byte; empty ones are left out."""
+        with file.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                line = raw.rstrip(b"\r\n")
+                if not line:
+                    continue
+                try:
+                    row = orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    raise InputError(f"{file}: line {number}: {error}") from error
+                if not isinstance(row, dict):
+                    raise InputError(f"{file}: line {number}: a JSON object is needed, not {type(row).__name__}")
+                yield self._key(row, file, number), line
+
+    def _csv_rows(self, file: Path) -> Iterator[tuple[str | None, bytes]]:
+        """Each row becomes a JSON object of texts, named by the header line."""
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines)
+            try:
+                names = next(reader, [])
+                for row in reader:
+                    if not row:
+                        continue
+                    if len(row) != len(names):
+                        raise InputError(
+                            f"{file}: line {reader.line_num}: {len(row)} fields, but the header has {len(names)}"
+                        )
+                    fields = dict(zip(names, row, strict=True))
+                    yield self._key(fields, file, reader.line_num), orjson.dumps(fields)
+            except csv.Error as error:
+                raise InputError(f"{file}: line {reader.line_num}: {error}") from error
+
+    def _key(self, row: Mapping[str, object], file: Path, line: int) -> str | None:
+        """The key field as text; None where it is null or empty."""
+        assert self.key_field is not None, "a file comes with a key field"
+        try:
+            value = row[self.key_field]
+        except KeyError:
+            known = ", ".join(list(row)[:10])
+            raise InputError(
+                f"{file}: line {line}: no field {self.key_field!r}; there are: {known} (see --key)"
+            ) from None
+        if value is None or value == "":
+            return None
+        return value if isinstance(value, str) else orjson.dumps(value).decode()

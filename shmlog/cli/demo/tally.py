@@ -1,0 +1,98 @@
+"""An account of records that is the same on both sides of the log if and only if nothing was changed on the way.
+
+Of every payload a 64-bit hash (their multiset must be equal), of every key a chain over its payloads' hashes in order
+(a payload missing, twice, altered or out of order changes the chain).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+import orjson
+
+MASK = (1 << 63) - 1
+CHAIN_FACTOR = 6364136223846793005  # Knuth's; odd, so that the order of the links matters
+
+
+def payload_hash(value: bytes) -> int:
+    """63 bits that stand for a payload."""
+    return int.from_bytes(blake2b(value, digest_size=8).digest(), "little") & MASK
+
+
+def extend_chain(chain: int, link: int) -> int:
+    """The chain after one more payload."""
+    return (chain * CHAIN_FACTOR + link + 1) & MASK
+
+
+@dataclass(slots=True)
+class Tally:
+    """The account: hashes of all payloads in any order, and one chain and count per key."""
+
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    chains: dict[bytes, int] = field(default_factory=dict)
+    counts: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, key: bytes | None, value: bytes) -> None:
+        """Account for one record. Records of one key must be added in their order."""
+        link = payload_hash(value)
+        self.hashes.append(link)
+        if key is not None:
+            self.chains[key] = extend_chain(self.chains.get(key, 0), link)
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def store(self, file: Path) -> None:
+        """Write the account for another process: a line of JSON with the keys, then the hashes."""
+        keys = [[key.hex(), chain, self.counts[key]] for key, chain in self.chains.items()]
+        with file.open("wb") as stream:
+            stream.write(orjson.dumps(keys) + b"\n")
+            self.hashes.tofile(stream)
+
+    @classmethod
+    def load(cls, file: Path) -> Tally:
+        """Read what store() wrote."""
+        tally = cls()
+        with file.open("rb") as stream:
+            for key, chain, count in orjson.loads(stream.readline()):
+                tally.chains[bytes.fromhex(key)] = chain
+                tally.counts[bytes.fromhex(key)] = count
+            tally.hashes.frombytes(stream.read())
+        return tally
+
+
+def compare(expected: Tally, parts: Iterable[Tally]) -> list[str]:
+    """One sentence per difference between the file and what the consumers have; a key in two of them is one as well.
+
+    Records without a key have no order; they are only part of the multiset.
+    """
+    import numpy as np
+
+    found = Tally()
+    differences = []
+    for part in parts:
+        found.hashes.extend(part.hashes)
+        differences += [f"key {_text(key)} reached two consumers" for key in part.chains if key in found.chains]
+        found.chains.update(part.chains)
+        found.counts.update(part.counts)
+    if not np.array_equal(np.sort(np.array(expected.hashes)), np.sort(np.array(found.hashes))):
+        wanted, got = Counter(expected.hashes), Counter(found.hashes)
+        differences += ["a payload of the file is missing"] * (wanted - got).total()
+        differences += ["a payload is not in the file, or once too often"] * (got - wanted).total()
+    for key in expected.chains.keys() | found.chains.keys():
+        if expected.chains.get(key) != found.chains.get(key):
+            counts = expected.counts.get(key, 0), found.counts.get(key, 0)
+            what = (
+                "not in the file's order"
+                if counts[0] == counts[1]
+                else f"{counts[0]} in the file, {counts[1]} in the log"
+            )
+            differences.append(f"records of key {_text(key)}: {what}")
+    return differences
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
