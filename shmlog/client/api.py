@@ -1,0 +1,256 @@
+"""What a user's program talks to, as Protocols: write against these, and any implementation will do.
+
+The native implementation (cluster.py, producer.py, consumer.py, admin.py) attaches through shared memory. `timeout=` is
+always in seconds, None waits as long as it takes; `*_ms` is one of Kafka's settings. Ctrl-C interrupts every wait.
+Every handle raises HandleClosedError once it is closed and ForkedHandleError in a forked child; closing a handle twice
+does nothing. All errors derive from shmlog.errors.ShmlogError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, Unpack
+
+from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, RecordMetadata, TopicInfo
+from shmlog.client.settings import ConsumerSettings, ProducerSettings
+from shmlog.errors import ShmlogError
+from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.native.records import Record
+
+__all__ = [
+    "Admin",
+    "ClientInfo",
+    "Cluster",
+    "ClusterInfo",
+    "Consumer",
+    "Delivery",
+    "Headers",
+    "PartitionInfo",
+    "Producer",
+    "RecordMetadata",
+    "TopicInfo",
+]
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Headers of a record, in order; a name may occur more than once."""
+
+
+class Delivery(Protocol):
+    """What became of one record that was sent."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known: acknowledged at the producer's `acks`, or failed."""
+
+    @property
+    def error(self) -> ShmlogError | None:
+        """Why it failed; None if it succeeded or is not done."""
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Wait for the outcome.
+
+        Raises the error if the delivery failed, and PollTimeoutError if it is not done after `timeout` seconds (which
+        changes nothing about the delivery: ask again).
+        """
+
+
+class Producer(Protocol):
+    """Sends records. May be used by several threads; their records keep each thread's order per partition."""
+
+    def send(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
+    ) -> Delivery:
+        """Send one record. When this returns it is accepted: it will be delivered even if this process dies at once.
+
+        `key` and `value` are bytes or None unless the producer has serializers. Without `partition` the partitioner
+        chooses by key; records without key go round in batches. `timestamp_ms` defaults to now. `on_delivery` is called
+        with the delivery once it is done, from a later send, flush or result of this producer.
+        Waits while the partition has no room, up to `delivery_timeout_ms`. Raises UnknownTopicOrPartitionError,
+        RecordTooLargeError, SerializationError, DeliveryTimeoutError.
+        """
+
+    def send_many(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None = None,
+        headers: Sequence[Headers | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Sequence[int] | None = None,
+    ) -> Sequence[Delivery]:
+        """Send many records in order, faster than one by one; sequences are as long as `values`.
+
+        If it raises, the records before the offending one were accepted.
+        """
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until every record sent so far is done. Raises PollTimeoutError if some are not after `timeout`."""
+
+    def metrics(self) -> dict[str, int | float]:
+        """Counts since the producer was made."""
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush and let go. What was accepted is delivered in any case."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Consumer(Protocol):
+    """Reads records of the partitions of its topics, each partition in order. Not for several threads at once.
+
+    Iterating gives one record after the other and waits for new ones; with `consumer_timeout_ms` the iteration ends
+    when nothing has come for that long. Positions live in this object: nothing is committed anywhere.
+    """
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+    def __next__(self) -> Record: ...
+
+    def poll(self, max_records: int | None = None, timeout: float = 0.0) -> list[Record]:
+        """Up to `max_records` (default `max_poll_records`) records; waits up to `timeout` seconds for the first.
+
+        Empty if there were none. Raises OffsetOutOfRangeError with auto_offset_reset="none" when the position is not in
+        the log, UnknownTopicOrPartitionError when a topic was deleted, CorruptRecordError, SerializationError; the
+        position stays where it was, so that seek() can step over.
+        """
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read exactly these partitions from now on, instead of topics with all their partitions."""
+
+    def assignment(self) -> set[TopicPartition]:
+        """The partitions that are read."""
+
+    def position(self, partition: TopicPartition) -> int:
+        """The offset of the next record that this consumer will get from `partition`."""
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go on at `offset`. Whether it is in the log shows at the next read."""
+
+    def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        """Go on at the first record that is still there; without arguments, in all assigned partitions."""
+
+    def seek_to_end(self, *partitions: TopicPartition) -> None:
+        """Go on after the last record; without arguments, in all assigned partitions."""
+
+    def offsets_for_times(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
+        """The first record at or after a time (ms since 1970) in each partition; None where all are older."""
+
+    def watermarks(self, partition: TopicPartition) -> Watermarks:
+        """The range of offsets that can be read now: `low` is the first, `high` one after the last."""
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """How many records each assigned partition has beyond this consumer's position."""
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Give no records of these partitions until resume(); their positions stay."""
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        """Take pause() back."""
+
+    def paused(self) -> set[TopicPartition]:
+        """The partitions that are paused."""
+
+    def metrics(self) -> dict[str, int | float]:
+        """Counts since the consumer was made."""
+
+    def close(self) -> None:
+        """Stop reading and let go."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Admin(Protocol):
+    """Topics and what is known about them. May be used by several threads."""
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int | None = None,
+        replication_factor: int = 1,
+        config: Mapping[str, object] | None = None,
+    ) -> TopicInfo:
+        """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`.
+
+        Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
+        InvalidConfigError, ShmBudgetExceededError.
+        """
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records. Who reads or sends it gets UnknownTopicOrPartitionError."""
+
+    def list_topics(self, *, internal: bool = False) -> list[str]:
+        """The names of all topics, sorted; with `internal`, those of the cluster itself too."""
+
+    def describe_topic(self, name: str) -> TopicInfo:
+        """One topic. Raises UnknownTopicOrPartitionError, with a suggestion where a name is close."""
+
+    def describe_topics(self, names: Iterable[str] | None = None) -> list[TopicInfo]:
+        """These topics, or all that are not internal."""
+
+    def alter_topic(
+        self,
+        name: str,
+        set: Mapping[str, object] | None = None,  # noqa: A002  # a name that users may rely on
+        unset: Iterable[str] = (),
+    ) -> TopicInfo:
+        """Change settings of a topic; those in `unset` go back to their defaults."""
+
+    def create_partitions(self, name: str, total: int) -> TopicInfo:
+        """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
+
+    def describe_cluster(self) -> ClusterInfo:
+        """The cluster as its supervisor sees it."""
+
+
+class Cluster(Protocol):
+    """A connection of this process to one cluster. May be used by several threads; closing it closes what it made."""
+
+    @property
+    def name(self) -> str:
+        """What shmlog.connect() wants to hear from other processes."""
+
+    @property
+    def admin(self) -> Admin:
+        """Topics and what is known about them."""
+
+    def producer(self, **settings: Unpack[ProducerSettings]) -> Producer:
+        """A producer. Raises InvalidConfigError for settings that do not exist or are out of range."""
+
+    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> Consumer:
+        """A consumer of all partitions of `topics`; without topics, assign() partitions to it.
+
+        Raises UnknownTopicOrPartitionError, with a suggestion where a name is close.
+        """
+
+    def metrics(self) -> dict[TopicPartition, dict[str, int]]:
+        """What the owner of each partition has counted, and its offsets; from shared memory, nobody is asked twice."""
+
+    def describe(self) -> ClusterInfo:
+        """The cluster as its supervisor sees it."""
+
+    def close(self) -> None:
+        """Close the producers and consumers, and let go. A cluster made by shmlog.start() ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,120 @@
+"""The small values that calls answer with: what a delivery became, what topics and clusters look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shmlog.control.messages import ClusterDescribed, PartitionDescription, TopicDescription
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMetadata:
+    """Where a record was written. `timestamp_ms` is the record's own, or the log's under LogAppendTime.
+
+    With acks=0 nobody waits for the log: `offset` is then -1.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """One partition as the supervisor sees it.
+
+    `state` is "running" when all is well, else "starting", "waiting" (for its next restart), "closing" or "offline".
+    `pid` is the owner's, 0 while there is none. `log_dir` is an absolute path.
+    """
+
+    partition: int
+    partition_id: int
+    leader_epoch: int
+    state: str
+    pid: int
+    log_dir: str
+
+    @classmethod
+    def of(cls, description: PartitionDescription) -> PartitionInfo:
+        """From the control message."""
+        return cls(
+            partition=description.partition,
+            partition_id=description.partition_id,
+            leader_epoch=description.leader_epoch,
+            state=description.state,
+            pid=description.pid,
+            log_dir=description.log_dir,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """One topic. `config` is what was set for it; `effective_config` every setting that applies, as text."""
+
+    name: str
+    topic_id: str
+    internal: bool
+    config: dict[str, str]
+    effective_config: dict[str, str]
+    partitions: tuple[PartitionInfo, ...]
+
+    @classmethod
+    def of(cls, description: TopicDescription) -> TopicInfo:
+        """From the control message."""
+        return cls(
+            name=description.name,
+            topic_id=description.topic_id,
+            internal=description.internal,
+            config=dict(description.config),
+            effective_config=dict(description.effective),
+            partitions=tuple(PartitionInfo.of(partition) for partition in description.partitions),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """One process that is connected; `lanes` is how many partitions it sends to."""
+
+    client_id: int
+    pid: int
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """A running cluster. `started_ms` is wall time; `owner_restarts` counts owners that were replaced since then.
+
+    `shm_budget_bytes` is what the cluster may take of /dev/shm, `shm_used_bytes` what it has taken.
+    """
+
+    name: str
+    cluster_id: str
+    version: str
+    pid: int
+    zygote_pid: int
+    started_ms: int
+    data_dir: str
+    runtime_dir: str
+    shm_budget_bytes: int
+    shm_used_bytes: int
+    owner_restarts: int
+    clients: tuple[ClientInfo, ...]
+
+    @classmethod
+    def of(cls, described: ClusterDescribed) -> ClusterInfo:
+        """From the control message."""
+        return cls(
+            name=described.cluster_name,
+            cluster_id=described.cluster_id,
+            version=described.version,
+            pid=described.pid,
+            zygote_pid=described.zygote_pid,
+            started_ms=described.started_ms,
+            data_dir=described.data_dir,
+            runtime_dir=described.runtime_dir,
+            shm_budget_bytes=described.shm_budget_bytes,
+            shm_used_bytes=described.shm_used_bytes,
+            owner_restarts=described.restarts,
+            clients=tuple(ClientInfo(client.client_id, client.pid, client.lanes) for client in described.clients),
+        )

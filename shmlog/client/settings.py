@@ -1,0 +1,38 @@
+"""The keyword arguments of producers and consumers for type checkers and editors: what shmlog.settings knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypedDict
+
+from shmlog.client.serialization import DeserializerSetting, SerializerSetting
+
+Partitioner = Callable[[str, bytes | None, int], int]
+"""(topic, key as bytes, number of partitions) -> partition."""
+
+
+class ProducerSettings(TypedDict, total=False):
+    """Settings of a producer, with underscores for Kafka's dots. Meaning and defaults: `shmlog.settings.PRODUCER`."""
+
+    acks: Literal["all", 0, 1, -1, "0", "1", "-1"]
+    linger_ms: int
+    batch_size: int
+    delivery_timeout_ms: int
+    max_block_ms: int
+    enable_idempotence: bool
+    lane_bytes: int
+    partitioner: Literal["murmur2"] | Partitioner
+    key_serializer: SerializerSetting
+    value_serializer: SerializerSetting
+
+
+class ConsumerSettings(TypedDict, total=False):
+    """Settings of a consumer, with underscores for Kafka's dots. Meaning and defaults: `shmlog.settings.CONSUMER`."""
+
+    auto_offset_reset: Literal["earliest", "latest", "none"]
+    consumer_timeout_ms: int
+    max_poll_records: int
+    fetch_max_bytes: int
+    check_crcs: bool
+    key_deserializer: DeserializerSetting
+    value_deserializer: DeserializerSetting

@@ -1,0 +1,269 @@
+"""The one read path: out of the ring while its bytes are hot, out of the segments when they are not.
+
+    position in the ring?  --yes-->  copy whole batches, validated against the owner's intent
+          ^                          overrun meanwhile, or a new ring generation: look again
+          | no
+    segments by offset     -------->  copy whole batches with pread; then ask the ring again
+
+Readers hold nobody up: the owner overwrites what it likes, and who falls behind reads files. The position is an offset
+and nothing else, so it survives ring generations, owners and whole clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from shmlog.errors import (
+    CorruptRecordError,
+    LeaderNotAvailableError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
+from shmlog.memory.layout import OwnerState
+from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.native.records import Record, decode_batches
+
+LONG_MAX: Final = 2**63 - 1
+ATTEMPTS_PER_FETCH: Final = 8
+"""Chunks without a record for the application (control batches, overruns) that one fetch steps over."""
+
+_SETTLED: Final = (OwnerState.RUN, OwnerState.CLOSING, OwnerState.CLOSED, OwnerState.OFFLINE)
+"""States in which the page's offsets are the log's."""
+
+
+class Page(Protocol):
+    """What a reader looks at in a partition's ctl region (memory.control_page.ControlPage)."""
+
+    @property
+    def state(self) -> OwnerState: ...
+    @property
+    def high_watermark(self) -> int: ...
+    @property
+    def log_end_offset(self) -> int: ...
+    @property
+    def log_start_offset(self) -> int: ...
+
+
+class Ring(Protocol):
+    """A cursor in one generation of a ring (native.ring.RingReader)."""
+
+    def seek(self, offset: int) -> bool:
+        """Go to the batch that holds `offset`; False if the ring does not have it."""
+
+    def read(self, max_bytes: int) -> bytes | int | None:
+        """Whole batches, b"" at the high watermark; anything but bytes: overrun, look again."""
+
+    def generation_changed(self) -> bool:
+        """Whether the owner writes to another ring by now."""
+
+
+class Segments(Protocol):
+    """The partition's files (log.cold.ColdReader)."""
+
+    def read(self, offset: int, max_bytes: int, limit_offset: int) -> bytes | None: ...
+    def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None: ...
+
+
+class Attachment(Protocol):
+    """The partition's shared memory as it was mapped (attachment.MappedPartition)."""
+
+    @property
+    def page(self) -> Page: ...
+    @property
+    def ring(self) -> Ring | None:
+        """None until the owner has made one."""
+
+    def is_current(self) -> bool:
+        """Whether the names still stand for what is mapped here; False after a cluster came back from nothing."""
+
+    def renew_ring(self) -> None:
+        """Map the ring generation that is current now."""
+
+
+class PartitionReader:
+    """Reads one partition from `position` on. Not for several threads at once.
+
+    `attach` maps the partition's shared memory and raises FileNotFoundError while there is none; `open_segments` opens
+    its files. Counters: `ring_chunks`, `segment_chunks`, `bytes_read`, `attachments`.
+    """
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        attach: Callable[[], Attachment],
+        open_segments: Callable[[], Segments],
+        position: int = 0,
+    ) -> None:
+        self.partition = partition
+        self.position = position
+        """Offset of the next record that fetch() gives."""
+        self.ring_chunks = 0
+        self.segment_chunks = 0
+        self.bytes_read = 0
+        self.attachments = 0
+        self._attach = attach
+        self._open_segments = open_segments
+        self._attachment: Attachment | None = None
+        self._segments: Segments | None = None
+        self._in_ring = False  # the ring's cursor stands at `position`
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def seek(self, offset: int) -> None:
+        """Go on at `offset`; whether it is in the log shows at the next fetch."""
+        self.position = offset
+        self._in_ring = False
+
+    def fetch(self, max_bytes: int, *, check_crcs: bool = True) -> list[Record]:
+        """The records at `position` in about `max_bytes` of batches (one batch at least), and move past them.
+
+        Empty when there is nothing to read now, or no owner. Raises OffsetOutOfRangeError, CorruptRecordError,
+        UnknownTopicOrPartitionError once the topic is deleted; the position then stays.
+        """
+        for _ in range(ATTEMPTS_PER_FETCH):
+            attachment = self._attached()
+            if attachment is None:
+                return []
+            chunk, limit = self._from_ring(attachment, max_bytes), LONG_MAX
+            if chunk is None:
+                limit = attachment.page.high_watermark
+                chunk = self._from_segments(attachment, max_bytes, limit)
+            if not chunk:
+                self._look_at_state(attachment)
+                return []
+            records = self._decode(chunk, limit, check_crcs)
+            if records:
+                return records
+        return []
+
+    def has_data(self) -> bool:
+        """Whether fetch() would find something: the second look before a sleep."""
+        attachment = self._attachment
+        return attachment is not None and attachment.page.high_watermark > self.position
+
+    def _from_ring(self, attachment: Attachment, max_bytes: int) -> bytes | None:
+        """A chunk at `position`, b"" when it stands at the high watermark, None if the ring does not have it."""
+        ring = attachment.ring
+        if ring is None or ring.generation_changed():
+            attachment.renew_ring()
+            self._in_ring = False
+            ring = attachment.ring
+            if ring is None:
+                return None
+        if not self._in_ring:
+            self._in_ring = ring.seek(self.position)
+        if not self._in_ring:
+            return None
+        chunk = ring.read(max_bytes)
+        if not isinstance(chunk, bytes):
+            self._in_ring = False
+            return None
+        if chunk:
+            self.ring_chunks += 1
+        return chunk
+
+    def _from_segments(self, attachment: Attachment, max_bytes: int, limit: int) -> bytes:
+        page = attachment.page
+        if page.state in _SETTLED:
+            low, end = page.log_start_offset, page.log_end_offset
+            if not low <= self.position <= end:
+                raise self._out_of_range(low, end)
+        if self.position >= limit:
+            return b""
+        try:
+            chunk = self._files().read(self.position, max_bytes, limit)
+        except FileNotFoundError:
+            chunk = None
+        if chunk:
+            self.segment_chunks += 1
+            return chunk
+        if page.log_start_offset > self.position:  # deleted while we were looking
+            raise self._out_of_range(page.log_start_offset, page.log_end_offset)
+        return b""
+
+    def _decode(self, chunk: bytes, limit: int, check_crcs: bool) -> list[Record]:
+        topic, number = self.partition
+        try:
+            records, position, consumed = decode_batches(
+                chunk, topic, number, self.position, limit, LONG_MAX, check_crcs
+            )
+        except CorruptRecordError:
+            self._in_ring = False  # the ring's cursor is past what we did not read
+            raise
+        if consumed < len(chunk):
+            self._in_ring = False
+        self.position = position
+        self.bytes_read += consumed
+        return records
+
+    def _out_of_range(self, low: int, end: int) -> OffsetOutOfRangeError:
+        return OffsetOutOfRangeError(
+            f"offset {self.position} of {self.partition} is not in the log, which has {low} to {end}: seek to one of"
+            " these, or set auto.offset.reset to earliest or latest"
+        )
+
+    # --- the rest of what can be asked --------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the partition's offsets are known: attached, and its owner has recovered."""
+        attachment = self._attached()
+        return attachment is not None and attachment.page.state in _SETTLED
+
+    def watermarks(self) -> Watermarks:
+        """The offsets that can be read now. Raises LeaderNotAvailableError while no owner has said."""
+        if not self.ready or self._attachment is None:
+            raise LeaderNotAvailableError(
+                f"partition {self.partition} has no running owner yet: try again, or look with `shmlog status`"
+            )
+        page = self._attachment.page
+        return Watermarks(page.log_start_offset, page.high_watermark)
+
+    def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
+        """The first record at or after `timestamp_ms`; None if all are older."""
+        marks = self.watermarks()
+        if marks.low >= marks.high:
+            return None
+        found = self._files().offset_for_timestamp(timestamp_ms, marks.high)
+        if found is not None and found.offset < marks.low:
+            return OffsetAndTimestamp(marks.low, found.timestamp_ms)
+        return found
+
+    def reattach_if_replaced(self) -> None:
+        """For now and then: see whether the cluster came back from nothing, with other regions of the same names."""
+        if self._attachment is not None and not self._attachment.is_current():
+            self._detach()
+
+    def close(self) -> None:
+        """Let go of the shared memory and the files."""
+        self._detach()
+        self._segments = None
+
+    # --- shared memory ------------------------------------------------------------------------------------------------
+
+    def _attached(self) -> Attachment | None:
+        if self._attachment is None:
+            try:
+                self._attachment = self._attach()
+            except FileNotFoundError:
+                return None
+            self.attachments += 1
+        return self._attachment
+
+    def _detach(self) -> None:
+        self._attachment = None  # unmapped with its last user
+        self._in_ring = False
+
+    def _look_at_state(self, attachment: Attachment) -> None:
+        """There is nothing to read: because there is nothing, or because this is the past?"""
+        state = attachment.page.state
+        if state is OwnerState.DELETED:
+            raise UnknownTopicOrPartitionError(f"topic {self.partition.topic!r} was deleted")
+        if state is OwnerState.REPLACED or (state is OwnerState.CLOSED and not attachment.is_current()):
+            self._detach()
+
+    def _files(self) -> Segments:
+        if self._segments is None:
+            self._segments = self._open_segments()
+        return self._segments
