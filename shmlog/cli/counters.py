@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shmlog.control.messages import ClientDescription, PartitionDescription, TopicDescription
+from shmlog.client.results import ClusterInfo, TopicInfo
 from shmlog.errors import ShmlogError
+from shmlog.memory import names
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.control_page import ControlPage
 
@@ -50,9 +51,9 @@ class Position:
     next_offset: int
 
 
-def region_tag(partition: PartitionDescription) -> str:
-    """The part of a region's name that stands for the cluster: /shmlog.<tag>.p7.ctl."""
-    return partition.ctl.split(".")[1]
+def region_tag(cluster: ClusterInfo) -> str:
+    """The part that stands for the cluster in the names of its regions."""
+    return names.cluster_tag(cluster.cluster_id, cluster.runtime_dir)
 
 
 @dataclass(slots=True)
@@ -62,22 +63,26 @@ class Observer:
     pages: dict[tuple[str, int], ControlPage] = field(default_factory=dict)
     regions: dict[int, tuple[int, ClientRegion]] = field(default_factory=dict)
 
-    def refresh(self, topics: Sequence[TopicDescription], clients: Sequence[ClientDescription] = ()) -> None:
+    def refresh(self, cluster: ClusterInfo, topics: Sequence[TopicInfo]) -> None:
         """Open the pages and client regions that are new, and close those that are gone."""
+        tag = region_tag(cluster)
         wanted = {(topic.name, p.partition): p for topic in topics for p in topic.partitions}
         for place in self.pages.keys() - wanted.keys():
             self.pages.pop(place).close()
         for place, partition in wanted.items():
             if place not in self.pages:
                 with contextlib.suppress(FileNotFoundError, ShmlogError):  # not made yet, or just deleted
-                    self.pages[place] = ControlPage.open(region_tag(partition), partition.partition_id)
-        named = {client.client_id: client for client in clients}
+                    self.pages[place] = ControlPage.open(tag, partition.partition_id)
+        named = {client.client_id: client for client in cluster.clients}
         for client_id in self.regions.keys() - named.keys():
             self.regions.pop(client_id)[1].close()
         for client_id, client in named.items():
             if client_id not in self.regions:
                 with contextlib.suppress(FileNotFoundError, ShmlogError):
-                    self.regions[client_id] = (client.pid, ClientRegion.open(client.region, writable=False))
+                    self.regions[client_id] = (
+                        client.pid,
+                        ClientRegion.open(names.client(tag, client_id), writable=False),
+                    )
 
     def samples(self) -> list[PartitionSample]:
         """One sample per partition, ordered by topic and number."""

@@ -60,6 +60,11 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def fileno(self) -> int:
         """For select: readable when the worker has said something, or is gone."""
         assert self._process.stdout is not None

@@ -67,6 +67,7 @@ def read_all(consumer: shmlog.Consumer, reading: Reading) -> None:
         message = hear(0.0)
         if message is not None:
             ends = {int(partition): end for partition, end in message["ends"].items()}
+            ends = {partition: end for partition, end in ends.items() if partition in reading.next_offsets}
             quiet_since = time.monotonic()
 
 

@@ -15,7 +15,7 @@ from shmlog.cli.demo.source import KeyedValue, Source
 from shmlog.testing.worker_process import Message, hear, say, serve
 
 if TYPE_CHECKING:
-    from shmlog import Producer
+    from shmlog import Delivery, Producer
 
 PREPARED_BYTES_MAX = 256 * 1024 * 1024
 """So much is read before the start; a larger share is read while it is sent."""
@@ -61,7 +61,7 @@ def send_all(producer: Producer, topic: str, records: Iterable[KeyedValue], gate
     """Send everything, and see every delivery confirmed; returns how many. Raises the first delivery that failed."""
     send = producer.send
     remaining = iter(records)
-    pending = []
+    pending: list[Delivery] = []
     sent = 0
     while chunk := list(islice(remaining, chunk_records)):
         gate.before(sent, len(chunk))

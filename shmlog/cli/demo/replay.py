@@ -1,0 +1,184 @@
+"""The demo's main part: from the file through producers, partitions and consumers, to an account of what arrived."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from shmlog import Cluster
+from shmlog.cli.counters import Observer
+from shmlog.cli.demo import delays
+from shmlog.cli.demo.owner_kill import OwnerKill, kill_owner
+from shmlog.cli.demo.source import Source
+from shmlog.cli.demo.tally import Tally
+from shmlog.testing.worker_process import Message, WorkerProcess
+
+PREPARE_TIMEOUT_S = 3600.0  # a large file of the user's takes as long as it takes
+READY_TIMEOUT_S = 60.0
+FINISH_TIMEOUT_S = 120.0
+LOOK_EVERY_S = 0.05
+REPORT_SHARE, HOLD_SHARE = 0.42, 0.6  # of each producer's records: the kill falls between one and two thirds of all
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who takes part. Workers write their accounts into `scratch`, which belongs to the caller."""
+
+    source: Source
+    scratch: Path
+    topic: str
+    partitions: int = 6
+    producers: int = 2
+    consumers: int = 3
+    kills_owner: bool = False
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What came out: `seconds` from the start signal to the last record that a consumer processed."""
+
+    produced: int = 0
+    consumed: int = 0
+    seconds: float = 0.0
+    gaps: list[str] = field(default_factory=list)
+    next_offsets: dict[int, int] = field(default_factory=dict)
+    end_offsets: dict[int, int] = field(default_factory=dict)
+    accounts: list[Tally] = field(default_factory=list)
+    table: delays.DelayTable = field(default_factory=dict)
+    kill: OwnerKill | None = None
+
+
+class Replay:
+    """Starts the workers, lets them go, and collects what they say. To be used as a context: it ends the workers."""
+
+    def __init__(self, plan: Plan, on_look: Callable[[Observer], None]) -> None:
+        self.plan = plan
+        self.on_look = on_look
+        self.observer = Observer()
+        self.arrival = Arrival()
+        self.producers: list[WorkerProcess] = []
+        self.consumers: list[WorkerProcess] = []
+        self._reached: set[str] = set()
+
+    def __enter__(self) -> Replay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.observer.close()
+        for worker in (*self.producers, *self.consumers):
+            worker.stop()
+
+    def start_producers(self, cluster_name: str) -> None:
+        """Begin to read the input; needs no cluster yet."""
+        for number in range(self.plan.producers):
+            order = {
+                "cluster": cluster_name,
+                "topic": self.plan.topic,
+                "file": self.plan.source.file,
+                "key_field": self.plan.source.key_field,
+                "number": number,
+                "producers": self.plan.producers,
+                "acks": "all",
+            }
+            label = f"producer {number}"
+            self.producers.append(WorkerProcess("shmlog.cli.demo.producing", orjson.dumps(order).decode(), label=label))
+
+    def start_consumers(self, cluster_name: str) -> None:
+        """Each consumer reads every n-th partition."""
+        for number in range(self.plan.consumers):
+            order = {
+                "cluster": cluster_name,
+                "topic": self.plan.topic,
+                "partitions": list(range(self.plan.partitions))[number :: self.plan.consumers],
+                "with_table": self.plan.source.is_flights,
+                "account": str(self._account(number)),
+            }
+            label = f"consumer {number}"
+            self.consumers.append(WorkerProcess("shmlog.cli.demo.consuming", orjson.dumps(order).decode(), label=label))
+
+    def make_ready(self, cluster: Cluster) -> list[int]:
+        """Wait for everybody to be attached; returns how many records each producer has prepared."""
+        prepared = [producer.receive(PREPARE_TIMEOUT_S)["prepared"] for producer in self.producers]
+        for worker in (*self.producers, *self.consumers):
+            worker.send(attach=True)
+        for worker in (*self.consumers, *self.producers):
+            worker.receive(READY_TIMEOUT_S)
+        self.observer.refresh(cluster.describe(), cluster.admin.describe_topics([self.plan.topic]))
+        return prepared
+
+    def run(self, shares: list[int]) -> Arrival:
+        """Give the start signal, watch until everybody is done. `shares`: records of each producer, for the kill."""
+        started_ns = time.monotonic_ns()
+        for producer, share in zip(self.producers, shares, strict=True):
+            producer.send(**self._orders(share))
+        self.arrival.produced = sum(message["sent"] for message in self._collect(self.producers, "sent"))
+        self.arrival.end_offsets = {s.partition: s.log_end_offset for s in self.observer.samples()}
+        for consumer in self.consumers:
+            consumer.send(ends={str(partition): end for partition, end in self.arrival.end_offsets.items()})
+        self._account_for(self._collect(self.consumers, "read"), started_ns)
+        return self.arrival
+
+    def _orders(self, share: int) -> Message:
+        if not self.plan.kills_owner:
+            return {}
+        chunk_records = max(1, min(2000, share // 50))
+        return {
+            "chunk_records": chunk_records,
+            "report_at": int(share * REPORT_SHARE),
+            "hold_at": max(int(share * HOLD_SHARE), chunk_records),
+        }
+
+    def _collect(self, workers: list[WorkerProcess], word: str) -> list[Message]:
+        """Wait until each of `workers` has said `word`; meanwhile look, and kill when it is time."""
+        said: dict[str, Message] = {}
+        next_look = 0.0
+        last_progress, last_ends = time.monotonic(), -1
+        while len(said) < len(workers):
+            waiting = [worker for worker in workers if worker.label not in said]
+            select.select([*self.producers, *self.consumers], [], [], LOOK_EVERY_S)
+            for worker in waiting:
+                if (message := worker.poll()) is None:
+                    continue
+                if word in message:
+                    said[worker.label] = message
+                else:
+                    self._reached.add(worker.label)
+            if self.plan.kills_owner and self.arrival.kill is None and len(self._reached) == len(self.producers):
+                self._kill()
+            for other in self.consumers:
+                if other not in workers and other.is_gone:
+                    other.poll()  # raises what it said last
+            now = time.monotonic()
+            if now >= next_look:
+                self.on_look(self.observer)
+                next_look = now + LOOK_EVERY_S
+            progress = sum(sample.log_end_offset for sample in self.observer.samples())
+            if progress != last_ends:
+                last_progress, last_ends = now, progress
+            elif now - last_progress > FINISH_TIMEOUT_S:
+                silent = ", ".join(worker.label for worker in waiting)
+                raise TimeoutError(f"nothing happened for {FINISH_TIMEOUT_S:g} s; still busy: {silent}")
+        return [said[worker.label] for worker in workers]
+
+    def _kill(self) -> None:
+        self.arrival.kill = kill_owner(self.observer)
+        for producer in self.producers:
+            producer.send(go_on=True)
+
+    def _account_for(self, reports: list[Message], started_ns: int) -> None:
+        arrival = self.arrival
+        arrival.consumed = sum(report["read"] for report in reports)
+        arrival.seconds = (max([started_ns, *(report["ended_ns"] for report in reports)]) - started_ns) / 1e9
+        for number, report in enumerate(reports):
+            arrival.gaps += report["gaps"]
+            arrival.next_offsets |= {int(partition): offset for partition, offset in report["next_offsets"].items()}
+            arrival.accounts.append(Tally.load(self._account(number)))
+        arrival.table = delays.merge(delays.from_message(report["table"]) for report in reports)
+
+    def _account(self, consumer: int) -> Path:
+        return self.plan.scratch / f"consumer-{consumer}.account"

@@ -1,0 +1,96 @@
+"""How results are printed: aligned text for people, JSON for programs; both to standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def output_option(command: Command) -> Command:
+    """Adds -o; the command gets `output`, "table" or "json"."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="Aligned text, or JSON for programs.",
+    )(command)
+
+
+def print_json(value: object) -> None:
+    """One JSON value; indented where a person reads it, else on one line."""
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    if sys.stdout.isatty():
+        options |= orjson.OPT_INDENT_2
+    sys.stdout.write(orjson.dumps(value, option=options).decode())
+    sys.stdout.flush()
+
+
+def text_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns aligned: numbers right, texts left; two spaces between; no trailing blanks."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    values = list(zip(*cells, strict=True)) if cells else [()] * len(headers)
+    numeric = [bool(column) and all(_is_number(text) for text in column) for column in values]
+    widths = [max([len(header), *map(len, column)]) for header, column in zip(headers, values, strict=True)]
+    lines = []
+    for line in [list(headers), *cells]:
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def print_rows(output: str, rows: Sequence[dict[str, object]], columns: Sequence[str], *, empty: str) -> None:
+    """Rows as a JSON array with all their keys, or as a table of `columns`; `empty` is said when there are none."""
+    if output == "json":
+        print_json(list(rows))
+    elif not rows:
+        click.echo(empty, err=True)
+    else:
+        click.echo(
+            text_table([column.replace("_", " ") for column in columns], [[r[c] for c in columns] for r in rows])
+        )
+
+
+def human_bytes(count: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    value = float(count)
+    for unit in BYTE_UNITS:
+        if abs(value) < 1024 or unit == BYTE_UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("the last unit takes everything")
+
+
+def human_rate(per_second: float) -> str:
+    """1234567 -> "1.23 M/s"."""
+    if per_second >= 1e6:
+        return f"{per_second / 1e6:.2f} M/s"
+    return f"{per_second / 1e3:.1f} k/s" if per_second >= 1e4 else f"{per_second:.0f}/s"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return str(value)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").removeprefix("-")[:1].isdigit()
