@@ -222,3 +222,8 @@ def _all_errors(base: type[ShmlogError]) -> dict[str, type[ShmlogError]]:
 def by_class_name(class_name: str) -> type[ShmlogError]:
     """The error class of that name, for errors that crossed a process boundary; ShmlogError when unknown."""
     return _all_errors(ShmlogError).get(class_name, ShmlogError)
+
+
+def by_code(code: int) -> type[ShmlogError]:
+    """The error class with Kafka's error code `code`, the most general one first; ShmlogError when unknown."""
+    return next((error for error in _all_errors(ShmlogError).values() if error.code == code), ShmlogError)

@@ -1,0 +1,93 @@
+/* The owner's half of the hand-off: how it takes batches out of a lane (shared-memory design, section 2).
+ *
+ * The lane belongs to a producer that may be broken or hostile, so every number read from it is checked against what
+ * the owner knows, and read once.
+ */
+#ifndef SHMLOG_HANDOFF_H
+#define SHMLOG_HANDOFF_H
+
+#include "access.h"
+#include "layout.h"
+
+/* After taking a small batch from an open word, leave the word alone for a while: looking at it takes its cache line
+ * from the producer (prototype: 75-80 ns a send instead of 46, batches of 7 records instead of 90). */
+#define GATHER_NS      10000
+#define GATHER_RECORDS 4
+#define GATHER_BYTES   4096
+
+enum { TAKE_NOTHING = 0, TAKE_BATCH = 1, TAKE_LATER = 2, TAKE_GARBAGE = 3 };
+
+typedef struct {
+    unsigned char *base;
+    uint64_t data_bytes, cursor, lane_id, records;
+    int64_t producer_id, linger_ns, seen_ns, not_before_ns, last_ns;
+    int16_t producer_epoch;
+    uint32_t max_frame, slot;
+    int closing, stopped, lingering; /* lingering: the open batch at the cursor has been seen, at seen_ns */
+} lane_reader;
+
+typedef struct { unsigned char *frame; uint32_t end, count; int from_word; } taken_batch;
+
+static inline uint64_t frame_span(uint32_t end) { return ((uint64_t)end + 7) & ~UINT64_C(7); }
+
+static inline int lane_take_open(lane_reader *lane, taken_batch *taken, uint64_t word, int64_t now) {
+    taken->end = (uint32_t)open_end(word);
+    taken->count = (uint32_t)open_count(word);
+    taken->from_word = 1;
+    if (taken->end <= FRAME_BYTES || taken->end > lane->max_frame || taken->end > lane->data_bytes || !taken->count) return TAKE_GARBAGE;
+    lane->not_before_ns = taken->count >= GATHER_RECORDS && taken->end < GATHER_BYTES ? now + GATHER_NS : 0;
+    return TAKE_BATCH;
+}
+
+/* The next batch of a lane. TAKE_LATER: it is open and lingers, or the word was looked at a moment ago; *deadline_ns is
+ * lowered to when it should be taken. */
+static inline int lane_take(lane_reader *lane, taken_batch *taken, int64_t now, int64_t *deadline_ns) {
+    uint64_t word = shm_load_acquire(lane->base + LANE_OPEN);
+    int64_t distance = open_distance(word, lane->cursor);
+    taken->frame = lane->base + LANE_DATA + lane->cursor % lane->data_bytes;
+    taken->from_word = 0;
+    if (distance == 0) {
+        if (!open_count(word)) return TAKE_NOTHING;
+        /* closed, counted and not published: a predecessor closed it and died */
+        if (open_closed(word)) return lane_take_open(lane, taken, word, now);
+        if (lane->linger_ns && !lane->closing) {
+            if (!lane->lingering) { lane->lingering = 1; lane->seen_ns = now; }
+            if (now < lane->seen_ns + lane->linger_ns) {
+                if (lane->seen_ns + lane->linger_ns < *deadline_ns) *deadline_ns = lane->seen_ns + lane->linger_ns;
+                return TAKE_LATER;
+            }
+        }
+        if (now < lane->not_before_ns && !lane->closing) {
+            if (lane->not_before_ns < *deadline_ns) *deadline_ns = lane->not_before_ns;
+            return TAKE_LATER;
+        }
+        /* SYNC POINT: pairs with the CAS in LaneWriter.append. From here on the producer's next record goes into
+         * another frame; the word that comes back, not the one seen before, says what this batch is. */
+        word = shm_fetch_or_acquire(lane->base + LANE_OPEN, OPEN_CLOSED);
+        distance = open_distance(word, lane->cursor);
+        if (distance == 0) return lane_take_open(lane, taken, word, now);
+    }
+    if (distance < 0) return (uint64_t)-distance <= lane->data_bytes ? TAKE_NOTHING : TAKE_GARBAGE;
+    taken->end = shm_load32_relaxed(taken->frame + FRAME_LENGTH);
+    taken->count = shm_load32_relaxed(taken->frame + FRAME_COUNT);
+    if ((uint64_t)distance > lane->data_bytes || taken->end <= FRAME_BYTES || taken->end > lane->max_frame || !taken->count ||
+        frame_span(taken->end) > (uint64_t)distance)
+        return TAKE_GARBAGE;
+    return TAKE_BATCH;
+}
+
+static inline void lane_advance(lane_reader *lane, uint64_t cursor) {
+    lane->cursor = cursor;
+    lane->lingering = 0;
+}
+
+/* Is there anything to take that does not linger? The last look before sleeping. */
+static inline int lane_has_work(const lane_reader *lane) {
+    if (lane->stopped) return 0;
+    uint64_t word = shm_load_acquire(lane->base + LANE_OPEN);
+    int64_t distance = open_distance(word, lane->cursor);
+    if (distance != 0) return distance > 0;
+    return open_count(word) && (open_closed(word) || lane->closing || !lane->linger_ns || !lane->lingering);
+}
+
+#endif

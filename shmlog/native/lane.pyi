@@ -1,0 +1,98 @@
+"""The producer's side of a lane: records go in, results come out."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+from shmlog.errors import ShmlogError
+from shmlog.native.mapping import Mapping
+
+PENDING: int
+ACKNOWLEDGED: int
+FAILED: int
+
+class RecordMetadata(tuple[str, int, int, int]):
+    """Where a record went: topic, partition, offset (-1 with acks=0) and timestamp in ms."""
+
+    def __new__(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> RecordMetadata: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp_ms(self) -> int: ...
+
+@final
+class BatchResult:
+    """The outcome of one batch, shared by the deliveries of its records."""
+
+    topic: str
+    partition: int
+    base_offset: int
+    append_ms: int
+    count: int
+    status: int
+    opened_ns: int
+    error: ShmlogError | None
+    callbacks: list[tuple[Delivery, Callable[[Any, Any], None]]] | None
+
+    def fail(self, error: ShmlogError) -> None: ...
+
+@final
+class Delivery:
+    """What send() returns: settled when the record's acknowledgement has come."""
+
+    @property
+    def done(self) -> bool:
+        """Acknowledged, or failed."""
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Wait for the acknowledgement; raises what went wrong, or PollTimeoutError after `timeout` seconds."""
+
+    def exception(self, timeout: float | None = None) -> ShmlogError | None:
+        """Wait likewise; the error instead of raising it, None when all is well."""
+
+class LaneWriter:
+    """Encodes records into a lane and settles batches whose acknowledgement has come. One thread at a time (the GIL)."""
+
+    topic: str
+    partition: int
+    lane_id: int
+    max_batch_bytes: int
+    next_sequence: int
+    records: int
+    bytes: int
+    batches: int
+    attention: bool
+    """The lane was closed, stopped or a batch was refused: the producer must act."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        control: Mapping,
+        bell: Mapping,
+        *,
+        topic: str,
+        partition: int,
+        lane_id: int,
+        max_batch_bytes: int,
+        batch_size: int,
+        acks: int,
+        next_sequence: int,
+        waiter: Callable[[BatchResult, float | None], None],
+        completed: list[BatchResult],
+    ) -> None: ...
+    def seal(self) -> None: ...
+    def reclaim(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def oldest(self) -> BatchResult | None: ...
+    @property
+    def state(self) -> int: ...
+    def unpublished(self) -> list[BatchResult]: ...
+    def adopt(self, old: LaneWriter, batch: BatchResult) -> bool: ...
+    def abandon(self, error: ShmlogError) -> int: ...
+    def wake_owner(self) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,394 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The producer's side of a lane: records go in, results come out. shared-memory design: "accepted means send returned"."""
+
+cimport cython
+from collections import deque
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from shmlog.errors import LaneQuarantinedError, RecordTooLargeError, by_code
+from shmlog.native.mapping cimport (
+    Mapping, shm_cas_release, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
+    shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
+)
+
+cdef extern from "futex.h" nogil:
+    int64_t monotonic_ns()
+    int bell_ring_if_sleeping(unsigned char *bell)
+
+cdef extern from "layout.h" nogil:
+    enum: LANE_OPEN, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_FREE, LANE_DATA
+    enum: LANE_STATE_OPEN, LANE_STATE_CLOSED, LANE_STATE_STOPPED, LANE_STATE_QUARANTINED
+    enum: FRAME_BYTES, FRAME_LENGTH, FRAME_COUNT, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
+    enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS
+    enum: FRAME_STATUS_PENDING, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE, FRAME_STATUS_REJECTED
+    enum: CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_HW_OFFSET, CTL_HW_POS
+    uint64_t OPEN_COUNT_MASK, OPEN_END_MASK
+    uint64_t open_word(uint64_t start, uint64_t closed, uint64_t end, uint64_t count)
+
+cdef extern from "encode.h" nogil:
+    enum: BATCH_HEADER_BYTES
+    uint64_t zigzag(int64_t v)
+    size_t varint_bytes(uint64_t z)
+    uint64_t record_body_bytes(int64_t timestamp_delta, uint32_t index, int64_t key_length, int64_t value_length,
+                               uint32_t header_count, uint64_t header_bytes)
+    unsigned char *put_record(unsigned char *p, uint64_t body_bytes, int64_t timestamp_delta, uint32_t index,
+                              const unsigned char *key, int64_t key_length, const unsigned char *value,
+                              int64_t value_length, uint32_t header_count)
+
+PENDING = 0
+ACKNOWLEDGED = 1
+FAILED = 2
+
+cdef int _PENDING = 0, _ACKNOWLEDGED = 1, _FAILED = 2
+cdef uint64_t SEQUENCE_MASK = 0x7FFFFFFF
+
+
+@cython.final
+cdef class BatchResult:
+    """See lane.pyi."""
+
+    def fail(self, error):
+        """Settle a batch whose outcome is an error (the producer decides)."""
+        if self.status == _PENDING:
+            self.status = _FAILED
+            self.error = error
+
+    def on_delivery(self, uint32_t index, callback):
+        if self.callbacks is None:
+            self.callbacks = []
+        self.callbacks.append((index, callback))
+
+    def delivery(self, uint32_t index, int64_t timestamp_ms):
+        return _delivery(self, index, timestamp_ms)
+
+
+cdef Delivery _delivery(BatchResult batch, uint32_t index, int64_t timestamp_ms):
+    cdef Delivery delivery = Delivery.__new__(Delivery)
+    delivery.batch = batch
+    delivery.index = index
+    delivery.timestamp_ms = timestamp_ms
+    return delivery
+
+
+@cython.final
+@cython.freelist(512)
+@cython.no_gc
+cdef class Delivery:
+    """See lane.pyi."""
+
+    @property
+    def done(self):
+        return self.batch.status != _PENDING
+
+    def result(self, timeout=None):
+        cdef BatchResult batch = self.batch
+        if batch.status == _PENDING:
+            batch.waiter(batch, timeout)
+        if batch.status == _FAILED:
+            raise batch.error
+        return RecordMetadata(batch.topic, batch.partition,
+                              batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
+
+    def exception(self, timeout=None):
+        if self.batch.status == _PENDING:
+            self.batch.waiter(self.batch, timeout)
+        return self.batch.error
+
+
+class RecordMetadata(tuple):
+    """See lane.pyi."""
+
+    __slots__ = ()
+
+    def __new__(cls, topic, partition, offset, timestamp_ms):
+        return tuple.__new__(cls, (topic, partition, offset, timestamp_ms))
+
+    def __getnewargs__(self):
+        return tuple(self)
+
+    def __repr__(self):
+        return f"RecordMetadata(topic={self[0]!r}, partition={self[1]}, offset={self[2]}, timestamp_ms={self[3]})"
+
+    topic = property(lambda self: self[0])
+    partition = property(lambda self: self[1])
+    offset = property(lambda self: self[2])
+    timestamp_ms = property(lambda self: self[3])
+
+
+cdef class LaneWriter:
+    """See lane.pyi."""
+
+    def __init__(self, Mapping mapping not None, Mapping control not None, Mapping bell not None, *, str topic not None,
+                 int32_t partition, uint64_t lane_id, int64_t max_batch_bytes, uint32_t batch_size, int acks,
+                 int64_t next_sequence, waiter, list completed not None):
+        mapping.check()
+        control.check()
+        bell.check()
+        self.mapping = mapping
+        self.control = control
+        self.bell = bell
+        self.topic = topic
+        self.partition = partition
+        self.lane_id = lane_id
+        self.max_batch_bytes = max_batch_bytes
+        self.acks = acks
+        self.next_sequence = next_sequence
+        self.waiter = waiter
+        self.completed = completed
+        self.base = mapping.base
+        self.data_bytes = mapping.size_bytes - LANE_DATA
+        self.frame_limit = min(<uint64_t>batch_size + FRAME_BYTES, OPEN_END_MASK, <uint64_t>max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES)
+        self.free = self.start = 0
+        self.word = shm_load_acquire(self.base + LANE_OPEN)
+        self.end = self.count = 0
+        self.unacknowledged = deque()
+        self.attention = False
+
+    # --- sending --------------------------------------------------------------------------------------------------
+
+    cdef BatchResult append(self, record_source *record):
+        """Accept one record; None: the lane is full. The caller has checked that handles and lane are usable."""
+        cdef int64_t delta
+        cdef uint64_t body, need, word
+        cdef unsigned char *frame
+        cdef unsigned char *at
+        cdef uint32_t end, count = self.count
+        if count:
+            delta = record.timestamp_ms - self.base_timestamp
+            body = record_body_bytes(delta, count, record.key_length, record.value_length, record.header_count, record.header_bytes)
+            need = body + varint_bytes(zigzag(<int64_t>body))
+            end = self.end
+            if end + need <= self.frame_limit and count < OPEN_COUNT_MASK and self.start + end + need + 8 - self.free <= self.data_bytes:
+                frame = self.frame
+                at = put_record(frame + end, body, delta, count, record.key, record.key_length, record.value,
+                                record.value_length, record.header_count)
+                if record.header_bytes:
+                    memcpy(at, record.headers, record.header_bytes)
+                if record.timestamp_ms > self.max_timestamp:
+                    self.max_timestamp = record.timestamp_ms
+                # Two cells in turn: a kill between this store and the swap leaves the cell that the old count selects.
+                shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * (count & 1), <uint64_t>self.max_timestamp)
+                word = open_word(self.start, 0, end + need, count + 1)
+                # SYNC POINT: pairs with the owner's fetch_or of `closed` (Publisher._take). Release: the record's
+                # bytes are visible to whoever sees the new count.
+                if shm_cas_release(self.base + LANE_OPEN, self.word, word):
+                    self.word = word
+                    self.end = <uint32_t>(end + need)
+                    self.count = count + 1
+                    self.records += 1
+                    self.bytes += need
+                    self.current.count = count + 1
+                    return self.current
+            self._close_frame()
+        body = record_body_bytes(0, 0, record.key_length, record.value_length, record.header_count, record.header_bytes)
+        need = body + varint_bytes(zigzag(<int64_t>body))
+        if BATCH_HEADER_BYTES + need > <uint64_t>self.max_batch_bytes:
+            raise RecordTooLargeError(
+                f"a record of {need} bytes makes a batch of {BATCH_HEADER_BYTES + need} bytes, {self.topic} takes"
+                f" {self.max_batch_bytes}: raise max.message.bytes on topic {self.topic!r} or send less")
+        if self.unacknowledged:
+            self.reclaim()
+        if self.start + FRAME_BYTES + need + 8 - self.free > self.data_bytes:
+            self.seal()
+            return None
+        if FRAME_BYTES + need > OPEN_END_MASK:
+            return self._append_large(record, body)
+        frame = self.base + LANE_DATA + self.start % self.data_bytes
+        self._begin(frame, record.timestamp_ms)
+        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
+                        record.header_count)
+        if record.header_bytes:
+            memcpy(at, record.headers, record.header_bytes)
+        self.end = <uint32_t>(FRAME_BYTES + need)
+        self.count = 1
+        self.records += 1
+        self.bytes += need
+        self.current = self._new_result()
+        self.word = open_word(self.start, 0, self.end, 1)
+        # SYNC POINT: pairs with the owner's acquire of the word. The frame, and the length and count of the one
+        # before, are visible to whoever sees the new start.
+        shm_store_release(self.base + LANE_OPEN, self.word)
+        self._announce()
+        return self.current
+
+    cdef BatchResult _append_large(self, record_source *record, uint64_t body):
+        """A record beyond the word's range: a complete frame first, then a word behind it that has nothing open."""
+        cdef unsigned char *frame = self.base + LANE_DATA + self.start % self.data_bytes
+        cdef unsigned char *at
+        cdef BatchResult result
+        self._begin(frame, record.timestamp_ms)
+        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
+                        record.header_count)
+        if record.header_bytes:
+            memcpy(at, record.headers, record.header_bytes)
+        self.end = <uint32_t>(FRAME_BYTES + body + varint_bytes(zigzag(<int64_t>body)))
+        self.count = 1
+        self.records += 1
+        self.bytes += self.end - FRAME_BYTES
+        result = self.current = self._new_result()
+        self.seal()
+        return result
+
+    cdef void _begin(self, unsigned char *frame, int64_t timestamp_ms) noexcept:
+        memset(frame, 0, FRAME_BYTES)
+        self.frame = frame
+        self.base_timestamp = self.max_timestamp = timestamp_ms
+        shm_store_relaxed(frame + FRAME_BASE_TIMESTAMP, <uint64_t>timestamp_ms)
+        shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP, <uint64_t>timestamp_ms)
+        shm_store32_relaxed(frame + FRAME_BASE_SEQUENCE, <uint32_t>self.next_sequence if self.next_sequence >= 0 else 0xFFFFFFFF)
+
+    cdef BatchResult _new_result(self):
+        cdef BatchResult result = BatchResult.__new__(BatchResult)
+        result.topic = self.topic
+        result.partition = self.partition
+        result.base_offset = -1
+        result.count = self.count
+        result.pos = self.start
+        result.opened_ns = monotonic_ns()
+        result.waiter = self.waiter
+        self.unacknowledged.append(result)
+        self.batches += 1
+        return result
+
+    cdef void _close_frame(self) noexcept:
+        """Write the finished frame's length and count, and step behind it. Only locally: the word still names it."""
+        if self.count == 0:
+            return
+        shm_store32_relaxed(self.frame + FRAME_LENGTH, self.end)
+        shm_store32_relaxed(self.frame + FRAME_COUNT, self.count)
+        self.current.length = self.end
+        self.start += (self.end + 7) & ~<uint64_t>7
+        if self.next_sequence >= 0:
+            self.next_sequence = (self.next_sequence + self.count) & SEQUENCE_MASK
+        self.end = self.count = 0
+        self.current = None
+
+    cdef void _announce(self) noexcept:
+        """After a store of a new word: wake the owner if it sleeps, and notice if the lane was closed meanwhile."""
+        # SYNC POINT: pairs with the fences in Doorbell.prepare and in Publisher.close_lane: either the owner sees the
+        # word, or this thread sees its flag or its state.
+        shm_fence_seq_cst()
+        bell_ring_if_sleeping(self.bell.base)
+        if shm_load_relaxed(self.base + LANE_STATE) != LANE_STATE_OPEN:
+            self.attention = True
+
+    def seal(self):
+        """Close the open batch from this side, so that the owner takes it without lingering."""
+        cdef uint64_t word
+        self.mapping.check()
+        self._close_frame()
+        word = open_word(self.start, 1, 0, 0)
+        if word != self.word:
+            self.word = word
+            shm_store_release(self.base + LANE_OPEN, word)
+            self._announce()
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    cpdef int reclaim(self) except -1:
+        """Settle batches whose acknowledgement has come and free their room; returns how many were settled."""
+        cdef uint64_t head, acknowledged
+        cdef int64_t last
+        cdef unsigned char *frame
+        cdef BatchResult batch
+        cdef uint32_t status
+        cdef int settled = 0
+        self.mapping.check()
+        head = shm_load_acquire(self.base + LANE_HEAD)  # SYNC POINT: pairs with Publisher._publish's store of the head
+        if self.acks == 1:
+            shm_load_acquire(self.control.base + CTL_WRITTEN_POS)
+            acknowledged = shm_load_relaxed(self.control.base + CTL_WRITTEN_OFFSET)
+        else:
+            shm_load_acquire(self.control.base + CTL_HW_POS)
+            acknowledged = shm_load_relaxed(self.control.base + CTL_HW_OFFSET)
+        while self.unacknowledged:
+            batch = <BatchResult>self.unacknowledged[0]
+            if <int64_t>(head - batch.pos) <= 0:
+                break
+            if batch is self.current:
+                self._close_frame()  # the owner closed it: the word can change no more
+            frame = self.base + LANE_DATA + batch.pos % self.data_bytes
+            status = shm_load32_relaxed(frame + FRAME_STATUS)
+            if status == FRAME_STATUS_REJECTED:
+                batch.fail(by_code(shm_load32_relaxed(frame + FRAME_ERROR))(
+                    f"{self.topic}-{self.partition} refused a batch of {batch.count} records"))
+                self.attention = True
+            elif status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
+                last = <int64_t>shm_load_relaxed(frame + FRAME_BASE_OFFSET) + batch.count
+                if self.acks != 0 and <int64_t>acknowledged < last:
+                    break
+                batch.base_offset = last - batch.count
+                batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
+                batch.status = _ACKNOWLEDGED
+            else:
+                raise LaneQuarantinedError(f"the lane to {self.topic}-{self.partition} has a head without a result")
+            self.unacknowledged.popleft()
+            self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
+            settled += 1
+            if batch.callbacks is not None:
+                self.completed.append(batch)
+        if settled:
+            shm_store_release(self.base + LANE_FREE, self.free)
+        return settled
+
+    @property
+    def pending(self):
+        """Batches without an acknowledgement."""
+        return len(self.unacknowledged)
+
+    @property
+    def oldest(self):
+        """The oldest batch without an acknowledgement, or None."""
+        return self.unacknowledged[0] if self.unacknowledged else None
+
+    @property
+    def state(self):
+        self.mapping.check()
+        return shm_load_acquire(self.base + LANE_STATE)
+
+    def unpublished(self):
+        """Batches that the owner did not take, oldest first: what a lane that is closed hands to its successor."""
+        cdef uint64_t head = shm_load_acquire(self.base + LANE_HEAD)
+        self._close_frame()
+        return [batch for batch in self.unacknowledged if <int64_t>(head - (<BatchResult>batch).pos) <= 0]
+
+    def adopt(self, LaneWriter old not None, BatchResult batch not None):
+        """Take over a batch that a closed lane did not publish, under this lane's sequence; False: no room now."""
+        cdef const unsigned char *source = old.base + LANE_DATA + batch.pos % old.data_bytes
+        cdef unsigned char *frame
+        self.mapping.check()
+        old.mapping.check()
+        if self.count:
+            self._close_frame()
+        self.reclaim()
+        if self.start + batch.length + 8 - self.free > self.data_bytes:
+            self.seal()
+            return False
+        frame = self.base + LANE_DATA + self.start % self.data_bytes
+        memcpy(frame, source, batch.length)
+        self.frame = frame
+        shm_store32_relaxed(frame + FRAME_STATUS, FRAME_STATUS_PENDING)
+        shm_store32_relaxed(frame + FRAME_BASE_SEQUENCE, <uint32_t>self.next_sequence if self.next_sequence >= 0 else 0xFFFFFFFF)
+        # max_timestamp: both cells, so that either parity selects the batch's own
+        shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * (batch.count & 1),
+                          shm_load_relaxed(source + FRAME_MAX_TIMESTAMP + 8 * ((batch.count - 1) & 1)))
+        old.unacknowledged.remove(batch)
+        batch.pos = self.start
+        self.end = batch.length
+        self.count = batch.count
+        self.current = batch
+        self.unacknowledged.append(batch)
+        self.batches += 1
+        self.seal()
+        return True
+
+    def wake_owner(self):
+        self.bell.check()
+        shm_fence_seq_cst()
+        bell_ring_if_sleeping(self.bell.base)
+
+    def close(self):
+        """Unmap the lane. What it holds stays in it for the owner."""
+        self.base = NULL
+        self.mapping.close()

@@ -1,0 +1,30 @@
+"""What an owner remembers of its producers, and the images of it that outlive the owner."""
+
+from collections.abc import Iterable
+
+from shmlog.native.mapping import Mapping
+
+class ProducerTable:
+    """Kafka's idempotence rules over all producers of a partition: epoch and last five batches of each.
+
+    The compiled twin of machines/producer_state.py. Entries are 128 bytes (native/producers.h).
+    """
+
+    image_turn: int
+
+    def offer(
+        self, producer_id: int, epoch: int, base_sequence: int, count: int, base_offset: int
+    ) -> tuple[str, int]:
+        """Check a batch and, if it is "new", remember it at `base_offset`.
+
+        Returns ("new" | "duplicate" | "fenced" | "gap", the base offset of the first one for a duplicate, else -1).
+        """
+
+    def restore_image(self, control: Mapping) -> int | None:
+        """Load the newest whole image of a ctl region; returns the ring position up to which it counts, or None."""
+
+    def replay(self, batches: bytes | bytearray | memoryview) -> int:
+        """Learn from the headers of whole batches; returns how many bytes they were. CorruptRecordError if not whole."""
+
+    def entries(self) -> list[bytes]: ...
+    def restore(self, entries: Iterable[bytes]) -> None: ...

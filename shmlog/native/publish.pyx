@@ -1,0 +1,542 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The owner's side: batches out of lanes, into the ring, into the segment, and results back.
+
+One group at a time, in this order (the crash proofs rest on it):
+
+    take      close each lane's open batch, check structure, sequence and size on the owner's own copy in the ring
+    publish   intent -> payload -> index entries -> tail -> frame results -> lane heads
+    write     pwrite of the ring's own bytes -> written -> high watermark -> wakes
+
+Whatever prefix of these stores a killed owner leaves behind, partition/recovery.py completes.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+
+from shmlog.native.mapping cimport (
+    Mapping, shm_copy_in, shm_fence_release, shm_fence_seq_cst, shm_fetch_or_acquire, shm_load32_relaxed, shm_load_acquire,
+    shm_load_relaxed, shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
+)
+from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
+from shmlog.native.segment cimport SegmentWriter
+
+cdef extern from "futex.h" nogil:
+    int64_t monotonic_ns()
+    int64_t wall_ms()
+    int bell_ring_if_sleeping(unsigned char *bell)
+
+cdef extern from "batch.h" nogil:
+    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_LENGTH_FROM, BATCH_LEADER_EPOCH, BATCH_MAGIC, BATCH_CRC, BATCH_CRC_FROM
+    enum: BATCH_ATTRIBUTES, BATCH_LAST_DELTA, BATCH_BASE_TIMESTAMP, BATCH_MAX_TIMESTAMP, BATCH_PRODUCER_ID
+    enum: BATCH_PRODUCER_EPOCH, BATCH_BASE_SEQUENCE, BATCH_COUNT
+    uint16_t be16(const unsigned char *p)
+    uint32_t be32(const unsigned char *p)
+    uint64_t be64(const unsigned char *p)
+    void put_be16(unsigned char *p, uint16_t v)
+    void put_be32(unsigned char *p, uint32_t v)
+    void put_be64(unsigned char *p, uint64_t v)
+    int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count)
+
+cdef extern from "crc32c.h" nogil:
+    uint32_t crc32c(uint32_t crc, const void *p, size_t n)
+
+cdef extern from "layout.h" nogil:
+    enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET
+    enum: CTL_SYNCED_POS, CTL_HW_OFFSET, CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, CTL_COUNTERS, CTL_HEARTBEAT_NS
+    enum: CTL_IMAGES, CTL_LANES, CTL_LANE_SLOTS, CTL_LANE_SLOT_BYTES
+    enum: COUNTER_BATCHES, COUNTER_RECORDS, COUNTER_BYTES, COUNTER_GROUPS, COUNTER_WRITES, COUNTER_SYNCS, COUNTER_WAKES
+    enum: COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, COUNTER_ROLLS, COUNTER_WRITE_ERRORS
+    enum: IDX_ENTRY_BYTES, IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
+    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP
+    enum: LANE_OPEN, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_LINGER_US, LANE_DATA
+    enum: LANE_STATE_CLOSING, LANE_STATE_CLOSED, LANE_STATE_STOPPED, LANE_STATE_QUARANTINED
+    enum: FRAME_BYTES, FRAME_LENGTH, FRAME_COUNT, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
+    enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS
+    enum: FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE, FRAME_STATUS_REJECTED
+    enum: BELL_SLEEPING
+
+IDLE = 0       # nothing to take
+ROLL = 1       # the active segment is full
+FAILED = 2     # the disk refused; last_errno says why
+SYNC = 3       # sync_after_records is reached
+BUSY = 4       # time for the agent's other duties
+STOPPED = 5    # a lane was stopped or quarantined
+
+cdef enum:
+    _IDLE = 0
+    _ROLL = 1
+    _FAILED = 2
+    _SYNC = 3
+    _BUSY = 4
+    _STOPPED = 5
+    GROUP_BATCHES = 512
+    GROUP_BYTES = 262144
+    LANE_QUANTUM = 65536
+    ERROR_SEQUENCE = 45
+    ERROR_FENCED = 47
+    ERROR_INVALID = 42
+    ERROR_TOO_LARGE = 10
+
+cdef int64_t NEVER_NS = 0x7FFFFFFFFFFFFFFF
+
+
+cdef class Publisher:
+    """See publish.pyi."""
+
+    def __cinit__(self):
+        self.pending = <pending_batch *>malloc(GROUP_BATCHES * sizeof(pending_batch))
+        if self.pending == NULL:
+            raise MemoryError
+
+    def __init__(self, Mapping control not None, Mapping ring not None, Mapping index not None, SegmentWriter writer not None,
+                 ProducerTable producers not None, *, int32_t leader_epoch, int64_t next_offset, uint64_t next_seq, int64_t segment_bytes):
+        control.check()
+        ring.check()
+        index.check()
+        self.control = control
+        self.ring = ring
+        self.index = index
+        self.writer = writer
+        self.producers = producers
+        self.ctl = control.base
+        self.ring_base = ring.base
+        self.idx = index.base
+        self.capacity = ring.size_bytes
+        self.index_entries = index.size_bytes // IDX_ENTRY_BYTES
+        self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
+        self.leader_epoch = leader_epoch
+        self.segment_bytes = segment_bytes
+        self.tail_offset = next_offset
+        self.tail_pos = shm_load_acquire(self.ctl + CTL_TAIL_POS)
+        self.written_offset = <int64_t>shm_load_acquire(self.ctl + CTL_WRITTEN_OFFSET)
+        self.written_pos = shm_load_acquire(self.ctl + CTL_WRITTEN_POS)
+        self.synced_offset = <int64_t>shm_load_acquire(self.ctl + CTL_SYNCED_OFFSET)
+        self.next_seq = next_seq
+        self.image_pos = self.tail_pos
+        self.next_deadline_ns = NEVER_NS
+        self.lane_mappings = {}
+        self.client_mappings = {}
+        self.hold_for_sync = False
+        self.sync_after_records = 0
+        self.unsynced_records = self.written_offset - self.synced_offset
+
+    def __dealloc__(self):
+        for k in range(self.lane_count):
+            free(self.lanes[k])
+        free(self.lanes)
+        free(self.bells)
+        free(self.pending)
+
+    # --- lanes and clients ------------------------------------------------------------------------------------------
+
+    def attach_lane(self, Mapping mapping not None, *, uint64_t lane_id, uint32_t slot, int64_t producer_id,
+                    int16_t producer_epoch, int64_t max_batch_bytes):
+        cdef lane_reader *lane
+        mapping.check()
+        if self.lane_count == self.lane_capacity:
+            self.lane_capacity = 2 * self.lane_capacity or 8
+            self.lanes = <lane_reader **>realloc(self.lanes, self.lane_capacity * sizeof(lane_reader *))
+            if self.lanes == NULL:
+                raise MemoryError
+        lane = <lane_reader *>calloc(1, sizeof(lane_reader))
+        if lane == NULL:
+            raise MemoryError
+        lane.base = mapping.base
+        lane.data_bytes = mapping.size_bytes - LANE_DATA
+        lane.cursor = shm_load_acquire(lane.base + LANE_HEAD)
+        lane.lane_id = lane_id
+        lane.slot = slot
+        lane.producer_id = producer_id
+        lane.producer_epoch = producer_epoch
+        lane.max_frame = <uint32_t>(max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES)
+        lane.linger_ns = <int64_t>min(shm_load_relaxed(lane.base + LANE_LINGER_US), <uint64_t>3600000000) * 1000
+        lane.stopped = shm_load_relaxed(lane.base + LANE_STATE) >= LANE_STATE_STOPPED
+        lane.last_ns = monotonic_ns()
+        self.lanes[self.lane_count] = lane
+        self.lane_count += 1
+        self.lane_mappings[lane_id] = mapping
+        shm_store_relaxed(self.ctl + CTL_LANES + slot * CTL_LANE_SLOT_BYTES, lane_id)
+
+    cdef lane_reader *_lane(self, uint64_t lane_id) except NULL:
+        for k in range(self.lane_count):
+            if self.lanes[k].lane_id == lane_id:
+                return self.lanes[k]
+        raise KeyError(lane_id)
+
+    def begin_close(self, uint64_t lane_id):
+        cdef lane_reader *lane = self._lane(lane_id)
+        lane.closing = 1
+        if not lane.stopped:
+            shm_store_relaxed(lane.base + LANE_STATE, LANE_STATE_CLOSING)
+        # SYNC POINT: pairs with LaneWriter._announce. Either the producer sees that the lane closes, or the owner
+        # sees its last word.
+        shm_fence_seq_cst()
+
+    def is_drained(self, uint64_t lane_id):
+        """Nothing is left to take (asked after begin_close, between runs)."""
+        return not lane_has_work(self._lane(lane_id))
+
+    def detach_lane(self, uint64_t lane_id):
+        """Forget a drained lane, tell its producer, free its slot; returns how many records it brought."""
+        cdef lane_reader *lane = self._lane(lane_id)
+        cdef uint64_t records = lane.records
+        cdef size_t k
+        if not lane.stopped:
+            shm_store_release(lane.base + LANE_STATE, LANE_STATE_CLOSED)
+        self._wake()
+        shm_store_relaxed(self.ctl + CTL_LANES + lane.slot * CTL_LANE_SLOT_BYTES, 0)
+        for k in range(self.lane_count):
+            if self.lanes[k] == lane:
+                self.lane_count -= 1
+                self.lanes[k] = self.lanes[self.lane_count]
+                break
+        free(lane)
+        self.lane_mappings.pop(lane_id)
+        return records
+
+    def lane_ids(self):
+        return list(self.lane_mappings)
+
+    def lane_state(self, uint64_t lane_id):
+        """(stopped, state cell, error cell) of a lane."""
+        cdef lane_reader *lane = self._lane(lane_id)
+        return bool(lane.stopped), shm_load_relaxed(lane.base + LANE_STATE), shm_load_relaxed(lane.base + LANE_ERROR)
+
+    def idle_lanes(self, int64_t now_ns, int64_t idle_ns):
+        """Lanes that brought nothing for `idle_ns`."""
+        return [self.lanes[k].lane_id for k in range(self.lane_count)
+                if not self.lanes[k].closing and now_ns - self.lanes[k].last_ns > idle_ns]
+
+    def attach_client(self, client_id, Mapping mapping not None):
+        mapping._check_writable(BELL_SLEEPING, 4)
+        self.client_mappings[client_id] = mapping
+        self._list_bells()
+
+    def detach_client(self, client_id):
+        self.client_mappings.pop(client_id, None)
+        self._list_bells()
+
+    def _list_bells(self):
+        cdef Mapping mapping
+        if <size_t>len(self.client_mappings) > self.bell_capacity:
+            self.bell_capacity = 2 * len(self.client_mappings)
+            self.bells = <unsigned char **>realloc(self.bells, self.bell_capacity * sizeof(unsigned char *))
+            if self.bells == NULL:
+                raise MemoryError
+        self.bell_count = 0
+        for mapping in self.client_mappings.values():
+            self.bells[self.bell_count] = mapping.base
+            self.bell_count += 1
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self, int64_t budget_ns):
+        """Publish groups until there is nothing to take, something needs the agent, or the budget is used up."""
+        cdef int outcome
+        with nogil:
+            outcome = self._run(budget_ns)
+        return outcome
+
+    cdef int _run(self, int64_t budget_ns) noexcept nogil:
+        cdef int64_t now = monotonic_ns()
+        cdef int64_t end_ns = now + budget_ns
+        cdef int outcome
+        while True:
+            shm_store_relaxed(self.ctl + CTL_HEARTBEAT_NS, <uint64_t>now)
+            if self.written_pos != self.tail_pos:
+                if self._write() != 0:
+                    return _FAILED
+            if self.sync_after_records and self.unsynced_records >= self.sync_after_records:
+                return _SYNC
+            outcome = self._gather(now)
+            if self.written_pos != self.tail_pos and self._write() != 0:
+                return _FAILED
+            if outcome == _ROLL or outcome == _STOPPED:
+                return outcome
+            if outcome == _IDLE:
+                now = monotonic_ns()
+                if self.next_deadline_ns - now > GATHER_NS:
+                    return _IDLE
+                while now < self.next_deadline_ns:
+                    shm_pause()
+                    now = monotonic_ns()
+            else:
+                now = monotonic_ns()
+            if now >= end_ns:
+                return _BUSY
+
+    def has_work(self):
+        """Would run() take something now, or is there something to write? The last look before sleeping."""
+        cdef size_t k
+        if self.written_pos != self.tail_pos:
+            return True
+        for k in range(self.lane_count):
+            if lane_has_work(self.lanes[k]):
+                return True
+        return False
+
+    cdef int _gather(self, int64_t now) noexcept nogil:
+        """Take one group from the lanes, round-robin with a quantum, and publish it."""
+        cdef uint64_t pos = self.tail_pos, quantum, floor = self.tail_pos
+        cdef int64_t offset = self.tail_offset
+        cdef size_t k, n = self.lane_count
+        cdef lane_reader *lane
+        cdef taken_batch taken
+        cdef int outcome = _IDLE, got, again = 1
+        self.pending_count = 0
+        self.next_deadline_ns = NEVER_NS
+        if n == 0:
+            return _IDLE
+        while again and outcome == _IDLE:
+            again = 0
+            for k in range(n):
+                lane = self.lanes[(self.turn + k) % n]
+                quantum = 0
+                while not lane.stopped and quantum < LANE_QUANTUM:
+                    if self.pending_count == GROUP_BATCHES or pos - floor >= self.group_bytes or self.pending_count * 2 >= self.index_entries:
+                        outcome = _BUSY
+                        break
+                    got = lane_take(lane, &taken, now, &self.next_deadline_ns)
+                    if got == TAKE_NOTHING or got == TAKE_LATER:
+                        break
+                    if got == TAKE_GARBAGE:
+                        got = _STOPPED
+                    else:
+                        if pos == floor and self.pending_count == 0:
+                            # SYNC POINT: pairs with RingReader.read. Everything this group may overwrite is announced
+                            # before the first byte of it changes; never lowered.
+                            if shm_load_relaxed(self.ctl + CTL_INTENT_POS) < floor + self.group_bytes + lane.max_frame:
+                                shm_store_relaxed(self.ctl + CTL_INTENT_POS, floor + self.group_bytes + lane.max_frame)
+                            shm_fence_seq_cst()
+                        elif shm_load_relaxed(self.ctl + CTL_INTENT_POS) < pos + taken.end:
+                            shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos + taken.end)
+                            shm_fence_seq_cst()
+                        got = self._append(lane, &taken, &pos, &offset)
+                    if got == _ROLL:
+                        outcome = _ROLL
+                        break
+                    if got == _STOPPED:
+                        lane.stopped = 1
+                        shm_store_relaxed(lane.base + LANE_ERROR, 0)
+                        shm_store_release(lane.base + LANE_STATE, LANE_STATE_QUARANTINED)
+                        outcome = _STOPPED
+                        break
+                    quantum += taken.end
+                    again = 1
+                    lane.last_ns = now
+                    if taken.from_word:
+                        break
+                if outcome != _IDLE:
+                    break
+        self.turn += 1
+        if self.pending_count:
+            self._publish(pos, offset, now)
+            if outcome == _IDLE:
+                outcome = _BUSY
+            for k in range(self.pending_count):
+                if self.pending[k].status == FRAME_STATUS_REJECTED:
+                    outcome = _STOPPED
+        return outcome
+
+    cdef int _append(self, lane_reader *lane, taken_batch *taken, uint64_t *pos, int64_t *offset) noexcept nogil:
+        """Decide about one taken batch and put it into the ring behind `pos`; nothing of it is visible yet."""
+        cdef uint32_t length = taken.end - FRAME_BYTES + BATCH_HEADER_BYTES
+        cdef pending_batch *entry = &self.pending[self.pending_count]
+        cdef int32_t sequence = <int32_t>shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE)
+        cdef int64_t file_bytes = self.writer.size_bytes + <int64_t>(pos[0] - self.written_pos)
+        cdef int64_t first_offset = -1
+        cdef int verdict = PRODUCER_NEW
+        entry.lane = lane
+        entry.frame = taken.frame
+        entry.count = taken.count
+        entry.length = length
+        entry.error = 0
+        entry.status = FRAME_STATUS_APPENDED
+        entry.lane_pos_end = lane.cursor + ((taken.end + 7) & ~<uint64_t>7)
+        if shm_load32_relaxed(taken.frame + FRAME_KIND) != FRAME_KIND_RECORDS:
+            entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_INVALID
+        elif lane.producer_id >= 0 and sequence >= 0:
+            verdict = self.producers.check(lane.producer_id, lane.producer_epoch, sequence, taken.count, &first_offset)
+            if verdict == PRODUCER_DUPLICATE:
+                entry.status = FRAME_STATUS_DUPLICATE
+            elif verdict != PRODUCER_NEW:
+                entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_FENCED if verdict == PRODUCER_FENCED else ERROR_SEQUENCE
+        if entry.status == FRAME_STATUS_APPENDED:
+            if file_bytes > 0 and (file_bytes + length > self.segment_bytes
+                                   or offset[0] + taken.count - self.writer.base_offset > INT32_MAX):
+                return _ROLL
+            if self._copy(lane, taken, pos[0], offset[0]) != 0:
+                return _STOPPED
+            entry.max_timestamp = <int64_t>be64(self.ring_base + pos[0] % self.capacity + BATCH_MAX_TIMESTAMP)
+            entry.base_offset = offset[0]
+            if lane.producer_id >= 0 and sequence >= 0:
+                self.producers.record(lane.producer_id, lane.producer_epoch, sequence, taken.count, offset[0], entry.max_timestamp)
+            pos[0] += length
+            offset[0] += taken.count
+            lane.records += taken.count
+        else:
+            entry.base_offset = first_offset
+        entry.pos_end = pos[0]
+        lane_advance(lane, entry.lane_pos_end)
+        self.pending_count += 1
+        if entry.status == FRAME_STATUS_REJECTED:
+            lane.stopped = 1
+        return _IDLE
+
+    cdef int _copy(self, lane_reader *lane, taken_batch *taken, uint64_t pos, int64_t offset) noexcept nogil:
+        """Build the batch in the ring. The checksum is computed, and the structure checked, on this copy: the lane
+        may change under the owner's hands if its producer is broken."""
+        cdef unsigned char *batch = self.ring_base + pos % self.capacity
+        cdef uint32_t length = taken.end - FRAME_BYTES + BATCH_HEADER_BYTES
+        cdef uint64_t cell = shm_load_relaxed(taken.frame + FRAME_MAX_TIMESTAMP + 8 * ((taken.count - 1) & 1))
+        shm_copy_in(batch + BATCH_HEADER_BYTES, taken.frame + FRAME_BYTES, taken.end - FRAME_BYTES)
+        if not records_fill(batch + BATCH_HEADER_BYTES, batch + length, taken.count):
+            return -1
+        put_be64(batch, <uint64_t>offset)
+        put_be32(batch + BATCH_LENGTH, length - BATCH_LENGTH_FROM)
+        put_be32(batch + BATCH_LEADER_EPOCH, <uint32_t>self.leader_epoch)
+        batch[BATCH_MAGIC] = 2
+        put_be16(batch + BATCH_ATTRIBUTES, 0)
+        put_be32(batch + BATCH_LAST_DELTA, taken.count - 1)
+        put_be64(batch + BATCH_BASE_TIMESTAMP, shm_load_relaxed(taken.frame + FRAME_BASE_TIMESTAMP))
+        put_be64(batch + BATCH_MAX_TIMESTAMP, cell)
+        put_be64(batch + BATCH_PRODUCER_ID, <uint64_t>lane.producer_id)
+        put_be16(batch + BATCH_PRODUCER_EPOCH, <uint16_t>lane.producer_epoch)
+        put_be32(batch + BATCH_BASE_SEQUENCE, shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE))
+        put_be32(batch + BATCH_COUNT, taken.count)
+        put_be32(batch + BATCH_CRC, crc32c(0, batch + BATCH_CRC_FROM, length - BATCH_CRC_FROM))
+        return 0
+
+    cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil:
+        cdef size_t k
+        cdef uint64_t appended_batches = 0, duplicates = 0, rejected = 0, append_ms = <uint64_t>wall_ms()
+        cdef pending_batch *entry
+        cdef unsigned char *cell
+        for k in range(self.pending_count):
+            entry = &self.pending[k]
+            if entry.status != FRAME_STATUS_APPENDED:
+                continue
+            cell = self.idx + (self.next_seq % self.index_entries) * IDX_ENTRY_BYTES
+            shm_store_relaxed(cell + IDX_SEQ, 0)
+            shm_fence_release()
+            shm_store_relaxed(cell + IDX_POS_END, entry.pos_end)
+            shm_store_relaxed(cell + IDX_BASE_OFFSET, <uint64_t>entry.base_offset)
+            shm_store32_relaxed(cell + IDX_LENGTH, entry.length)
+            shm_store32_relaxed(cell + IDX_COUNT, entry.count)
+            shm_store32_relaxed(cell + IDX_LANE, entry.lane.slot)
+            shm_store32_relaxed(cell + IDX_LANE_GENERATION, <uint32_t>entry.lane.lane_id)
+            shm_store_relaxed(cell + IDX_LANE_POS_END, entry.lane_pos_end)
+            shm_store_relaxed(cell + IDX_APPEND_NS, <uint64_t>now)
+            shm_store_relaxed(cell + IDX_MAX_TIMESTAMP, <uint64_t>entry.max_timestamp)
+            shm_store_release(cell + IDX_SEQ, self.next_seq + 1)  # SYNC POINT: pairs with RingReader.seek
+            self.next_seq += 1
+            appended_batches += 1
+        if new_tail != self.tail_pos:
+            shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET, <uint64_t>new_offset)
+            # SYNC POINT: the group exists from here on; recovery takes the offset from the index, never from the cell.
+            shm_store_release(self.ctl + CTL_TAIL_POS, new_tail)
+        for k in range(self.pending_count):
+            entry = &self.pending[k]
+            shm_store_relaxed(entry.frame + FRAME_BASE_OFFSET, <uint64_t>entry.base_offset)
+            shm_store_relaxed(entry.frame + FRAME_APPEND_MS, append_ms)
+            shm_store32_relaxed(entry.frame + FRAME_ERROR, entry.error)
+            shm_store32_relaxed(entry.frame + FRAME_STATUS, entry.status)
+            if entry.status == FRAME_STATUS_REJECTED:
+                shm_store_relaxed(entry.lane.base + LANE_ERROR, entry.error)
+                shm_store_relaxed(entry.lane.base + LANE_STATE, LANE_STATE_STOPPED)
+                rejected += 1
+            elif entry.status == FRAME_STATUS_DUPLICATE:
+                duplicates += 1
+        for k in range(self.pending_count):
+            entry = &self.pending[k]
+            if k + 1 == self.pending_count or self.pending[k + 1].lane != entry.lane:
+                # SYNC POINT: pairs with LaneWriter.reclaim: a result is read only below the head.
+                shm_store_release(entry.lane.base + LANE_HEAD, entry.lane_pos_end)
+        self._count(COUNTER_BATCHES, appended_batches)
+        self._count(COUNTER_RECORDS, <uint64_t>(new_offset - self.tail_offset))
+        self._count(COUNTER_BYTES, new_tail - self.tail_pos)
+        self._count(COUNTER_GROUPS, 1)
+        if duplicates:
+            self._count(COUNTER_DUPLICATES, duplicates)
+        if rejected:
+            self._count(COUNTER_REJECTED, rejected)
+        self.tail_offset = new_offset
+        if new_tail == self.tail_pos:
+            self._wake()
+        self.tail_pos = new_tail
+        if self.tail_pos - self.image_pos >= self.capacity // 2:
+            self._store_image()
+
+    cdef int _write(self) noexcept nogil:
+        """pwrite [written, tail): the ring's own bytes, contiguous through the double mapping."""
+        cdef int error = self.writer.append_range(self.ring_base + self.written_pos % self.capacity,
+                                                  <size_t>(self.tail_pos - self.written_pos))
+        if error:
+            self.last_errno = error
+            self._count(COUNTER_WRITE_ERRORS, 1)
+            return error
+        self._count(COUNTER_WRITES, 1)
+        self.unsynced_records += self.tail_offset - self.written_offset
+        self.written_offset = self.tail_offset
+        self.written_pos = self.tail_pos
+        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)
+        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
+        if not self.hold_for_sync:
+            self._advance_watermark(self.written_offset, self.written_pos)
+        self._wake()
+        return 0
+
+    cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil:
+        shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>offset)
+        shm_store_release(self.ctl + CTL_HW_POS, pos)  # SYNC POINT: pairs with RingReader.read's acquire of the limit
+        shm_store_relaxed(self.ctl + CTL_LSO_OFFSET, <uint64_t>offset)
+        shm_store_release(self.ctl + CTL_LSO_POS, pos)
+
+    def mark_synced(self):
+        """The segments are on the disk up to `written`: advance what waits for that, and wake who does."""
+        shm_store_relaxed(self.ctl + CTL_SYNCED_OFFSET, <uint64_t>self.written_offset)
+        shm_store_release(self.ctl + CTL_SYNCED_POS, self.written_pos)
+        self.synced_offset = self.written_offset
+        self.unsynced_records = 0
+        self._count(COUNTER_SYNCS, 1)
+        self._advance_watermark(self.written_offset, self.written_pos)
+        self._wake()
+
+    cdef void _wake(self) noexcept nogil:
+        cdef size_t k
+        # SYNC POINT: pairs with the fence in Doorbell.prepare.
+        shm_fence_seq_cst()
+        for k in range(self.bell_count):
+            if bell_ring_if_sleeping(self.bells[k]):
+                self._count(COUNTER_WAKES, 1)
+
+    def wake_all(self):
+        self._wake()
+
+    cdef void _count(self, int counter, uint64_t amount) noexcept nogil:
+        cdef unsigned char *cell = self.ctl + CTL_COUNTERS + 8 * counter
+        shm_store_relaxed(cell, shm_load_relaxed(cell) + amount)
+
+    def count_sleep(self):
+        self._count(COUNTER_SLEEPS, 1)
+
+    def use_segment(self, SegmentWriter writer not None):
+        """Go on in a new active segment (after a roll)."""
+        self.writer = writer
+        self._count(COUNTER_ROLLS, 1)
+
+    def set_segment_bytes(self, int64_t segment_bytes):
+        self.segment_bytes = segment_bytes
+
+    def store_image(self):
+        """Leave the producer state in the ctl region for a successor."""
+        self._store_image()
+
+    cdef void _store_image(self) noexcept nogil:
+        self.producers.store_image(self.ctl + CTL_IMAGES, self.tail_pos)
+        self.image_pos = self.tail_pos
+
+    def ring_bytes_between(self, uint64_t start, uint64_t end):
+        """A copy of the ring's bytes; the caller knows that they are still there."""
+        return PyBytes_FromStringAndSize(<const char *>self.ring_base + start % self.capacity, <Py_ssize_t>(end - start))

@@ -1,0 +1,14 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from shmlog.native.mapping cimport Mapping
+
+
+cdef class RingReader:
+    cdef Mapping control, ring, index
+    cdef unsigned char *ctl
+    cdef unsigned char *ring_base
+    cdef unsigned char *idx
+    cdef readonly uint64_t capacity, index_entries, pos, generation, max_batch_bytes
+    cdef readonly int64_t next_offset
+
+    cdef bint _overrun(self, uint64_t pos) noexcept nogil
