@@ -3,6 +3,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from shmlog.native.mapping cimport Mapping
 
 
+cdef class Delivery
+
+
 cdef class BatchResult:
     cdef readonly str topic
     cdef readonly int32_t partition
@@ -12,10 +15,13 @@ cdef class BatchResult:
     cdef readonly int status
     cdef readonly int64_t opened_ns
     cdef readonly object error
-    cdef readonly list callbacks
+    cdef public list callbacks
     cdef object waiter
     cdef uint64_t pos
     cdef uint32_t length
+    cdef int acks
+
+    cdef Delivery delivery(self, uint32_t index, int64_t timestamp_ms)
 
 
 cdef class Delivery:

@@ -54,21 +54,12 @@ cdef class BatchResult:
             self.status = _FAILED
             self.error = error
 
-    def on_delivery(self, uint32_t index, callback):
-        if self.callbacks is None:
-            self.callbacks = []
-        self.callbacks.append((index, callback))
-
-    def delivery(self, uint32_t index, int64_t timestamp_ms):
-        return _delivery(self, index, timestamp_ms)
-
-
-cdef Delivery _delivery(BatchResult batch, uint32_t index, int64_t timestamp_ms):
-    cdef Delivery delivery = Delivery.__new__(Delivery)
-    delivery.batch = batch
-    delivery.index = index
-    delivery.timestamp_ms = timestamp_ms
-    return delivery
+    cdef Delivery delivery(self, uint32_t index, int64_t timestamp_ms):
+        cdef Delivery delivery = Delivery.__new__(Delivery)
+        delivery.batch = self
+        delivery.index = index
+        delivery.timestamp_ms = timestamp_ms
+        return delivery
 
 
 @cython.final
@@ -79,11 +70,11 @@ cdef class Delivery:
 
     @property
     def done(self):
-        return self.batch.status != _PENDING
+        return self.batch.status != _PENDING or self.batch.acks == 0
 
     def result(self, timeout=None):
         cdef BatchResult batch = self.batch
-        if batch.status == _PENDING:
+        if batch.status == _PENDING and batch.acks != 0:
             batch.waiter(batch, timeout)
         if batch.status == _FAILED:
             raise batch.error
@@ -91,7 +82,7 @@ cdef class Delivery:
                               batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
 
     def exception(self, timeout=None):
-        if self.batch.status == _PENDING:
+        if self.batch.status == _PENDING and self.batch.acks != 0:
             self.batch.waiter(self.batch, timeout)
         return self.batch.error
 
@@ -247,6 +238,7 @@ cdef class LaneWriter:
         result.pos = self.start
         result.opened_ns = monotonic_ns()
         result.waiter = self.waiter
+        result.acks = self.acks
         self.unacknowledged.append(result)
         self.batches += 1
         return result
@@ -318,9 +310,10 @@ cdef class LaneWriter:
                 last = <int64_t>shm_load_relaxed(frame + FRAME_BASE_OFFSET) + batch.count
                 if self.acks != 0 and <int64_t>acknowledged < last:
                     break
-                batch.base_offset = last - batch.count
-                batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
-                batch.status = _ACKNOWLEDGED
+                if batch.status == _PENDING:  # else its delivery timeout has passed, and its user was told so
+                    batch.base_offset = last - batch.count
+                    batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
+                    batch.status = _ACKNOWLEDGED
             else:
                 raise LaneQuarantinedError(f"the lane to {self.topic}-{self.partition} has a head without a result")
             self.unacknowledged.popleft()
@@ -382,6 +375,20 @@ cdef class LaneWriter:
         self.batches += 1
         self.seal()
         return True
+
+    def abandon(self, error):
+        """Give up what has no acknowledgement: it fails with `error`; returns how many batches."""
+        cdef BatchResult batch
+        cdef int failed = 0
+        while self.unacknowledged:
+            batch = <BatchResult>self.unacknowledged.popleft()
+            if batch.status == _PENDING:
+                batch.fail(error)
+                failed += 1
+            if batch.callbacks is not None:
+                self.completed.append(batch)
+        self.current = None
+        return failed
 
     def wake_owner(self):
         self.bell.check()

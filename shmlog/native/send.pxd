@@ -1,0 +1,28 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from shmlog.native.lane cimport BatchResult, LaneWriter, record_source
+from shmlog.native.mapping cimport Mapping
+
+
+cdef class TopicLanes:
+    cdef readonly str topic
+    cdef readonly list lanes
+    cdef public int32_t partition_count
+    cdef int32_t sticky
+    cdef int64_t sticky_bytes
+
+
+cdef class SendPath:
+    cdef Mapping handle
+    cdef readonly dict topics
+    cdef readonly list completed
+    cdef object key_serializer, value_serializer, partitioner
+    cdef public bint closed
+    cdef int64_t batch_size
+    cdef uint64_t random
+
+    cdef int check(self) except -1
+    cdef TopicLanes lanes_of(self, topic)
+    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except -1
+    cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, uint32_t *index,
+                            int64_t *timestamp)

@@ -1,0 +1,75 @@
+"""The way of a record from send() into a lane: what a producer does for every record."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+from shmlog.native.lane import BatchResult, Delivery, LaneWriter
+from shmlog.native.mapping import Mapping
+
+Headers = Iterable[tuple[str, bytes | None]]
+
+def encode_headers(headers: Headers) -> tuple[int, bytes]: ...
+
+class TopicLanes:
+    """The lanes of one producer to one topic, by partition; None where none is open yet."""
+
+    topic: str
+    partition_count: int
+    lanes: list[LaneWriter | None]
+
+    def __init__(self, topic: str, partition_count: int) -> None: ...
+    def grow(self, partition_count: int) -> None: ...
+
+@final
+class Deliveries(Sequence[Delivery]):
+    """What send_many() returns: as many deliveries as records, made when they are asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, k: int) -> Delivery: ...  # type: ignore[override]  # no slices
+    def result(self, timeout: float | None = None) -> list[int]:
+        """Wait for all; returns their offsets in order (-1 with acks=0). Raises the first error."""
+
+class SendPath:
+    """The compiled half of the producer; client/producer.py derives from it and adds what happens rarely."""
+
+    topics: dict[str, TopicLanes]
+    completed: list[BatchResult]
+    closed: bool
+
+    def __init__(
+        self,
+        handle: Mapping,
+        *,
+        key_serializer: Callable[[Any], bytes | None] | None = None,
+        value_serializer: Callable[[Any], bytes | None] | None = None,
+        partitioner: Callable[[str, bytes | None, int], int] | None = None,
+        batch_size: int = 16384,
+        seed: int = 1,
+    ) -> None: ...
+    def send(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        on_delivery: Callable[[Any, Any], None] | None = None,
+    ) -> Delivery:
+        """Accept one record: once this returns, neither this process's death nor its silence can lose it.
+
+        Blocks while the partition's lane is full, at most `max_block_ms`. `headers` are (str, bytes or None) pairs;
+        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now. `on_delivery(metadata,
+        error)` runs in this thread during a later send(), poll(), flush() or close().
+        """
+
+    def send_many(
+        self,
+        topic: str,
+        values: Iterable[Any],
+        keys: Sequence[Any] | None = None,
+        headers: Sequence[Headers | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Sequence[int] | None = None,
+    ) -> Deliveries:
+        """send() for each of `values`, with less per record. If it raises, the records before the bad one were sent."""

@@ -1,0 +1,252 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The way of a record from send() into a lane: what a producer does for every record."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from shmlog.errors import HandleClosedError, SerializationError, UnknownTopicOrPartitionError
+from shmlog.native.lane cimport BatchResult, Delivery, LaneWriter, record_source
+from shmlog.native.mapping cimport Mapping
+
+cdef extern from "futex.h" nogil:
+    int64_t wall_ms()
+    int64_t monotonic_ns()
+
+cdef extern from "murmur2.h" nogil:
+    uint32_t murmur2(const unsigned char *data, size_t length)
+
+cdef extern from "batch.h" nogil:
+    uint64_t zigzag(int64_t v)
+    size_t varint_bytes(uint64_t z)
+    unsigned char *put_varint(unsigned char *p, uint64_t z)
+
+
+cdef class TopicLanes:
+    """The lanes of one producer to one topic, by partition; None where none is open yet."""
+
+    def __init__(self, str topic not None, int32_t partition_count):
+        self.topic = topic
+        self.partition_count = partition_count
+        self.lanes = [None] * partition_count
+        self.sticky = -1
+
+    def grow(self, int32_t partition_count):
+        self.lanes.extend([None] * (partition_count - self.partition_count))
+        self.partition_count = partition_count
+
+
+cdef bytes as_bytes(what, data, serializer, str topic):
+    if serializer is not None:
+        try:
+            data = serializer(data)
+        except Exception as error:  # a user's function: whatever it raises is about this record
+            raise SerializationError(f"the {what} serializer failed for a record to {topic}: {error}") from error
+    if data is None or PyBytes_CheckExact(data):
+        return <bytes>data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise SerializationError(f"the {what} of a record to {topic} is {type(data).__name__}, not bytes: encode it, or give"
+                             f" the producer a {what}_serializer ('str', 'json' or a callable)")
+
+
+def encode_headers(headers):
+    """(count, encoded headers): what follows the count in a v2 record. Names are str, values bytes or None."""
+    cdef bytearray out = bytearray()
+    cdef unsigned char scratch[10]
+    cdef unsigned char *end
+    cdef int count = 0
+    for name, content in headers:
+        if not isinstance(name, str) or not (content is None or isinstance(content, (bytes, bytearray, memoryview))):
+            raise SerializationError(f"a header is a (str, bytes or None) pair, not ({type(name).__name__}, {type(content).__name__})")
+        encoded = (<str>name).encode()
+        end = put_varint(scratch, zigzag(len(encoded)))
+        out += scratch[:end - scratch]
+        out += encoded
+        end = put_varint(scratch, zigzag(-1 if content is None else len(content)))
+        out += scratch[:end - scratch]
+        if content is not None:
+            out += content
+        count += 1
+    return count, bytes(out)
+
+
+@cython.final
+cdef class Deliveries:
+    """See send.pyi."""
+
+    cdef list runs          # (batch, first index in it), one per batch
+    cdef list starts        # how many records come before each run
+    cdef object timestamps  # list of int
+    cdef Py_ssize_t count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, Py_ssize_t k):
+        cdef BatchResult batch
+        if k < 0:
+            k += self.count
+        if not 0 <= k < self.count:
+            raise IndexError(k)
+        from bisect import bisect_right
+        run = bisect_right(self.starts, k) - 1
+        batch, first = self.runs[run]
+        return batch.delivery(first + k - self.starts[run], self.timestamps[k])
+
+    def result(self, timeout=None):
+        """Wait for all; returns their offsets in order. Raises the first error."""
+        cdef BatchResult batch
+        cdef list offsets = []
+        cdef Py_ssize_t k
+        cdef int64_t deadline = 0 if timeout is None else monotonic_ns() + <int64_t>(timeout * 1e9)
+        for k in range(len(self.runs)):
+            batch, first = self.runs[k]
+            end = self.starts[k + 1] if k + 1 < len(self.runs) else self.count
+            batch.delivery(0, 0).result(None if timeout is None else max(0.0, (deadline - monotonic_ns()) / 1e9))
+            offsets.extend(range(batch.base_offset + first, batch.base_offset + first + end - self.starts[k])
+                           if batch.base_offset >= 0 else [-1] * (end - self.starts[k]))
+        return offsets
+
+
+cdef class SendPath:
+    """See send.pyi."""
+
+    def __init__(self, Mapping handle not None, *, key_serializer=None, value_serializer=None, partitioner=None,
+                 int64_t batch_size=16384, uint64_t seed=1):
+        self.handle = handle
+        self.topics = {}
+        self.completed = []
+        self.key_serializer = key_serializer
+        self.value_serializer = value_serializer
+        self.partitioner = partitioner
+        self.batch_size = batch_size
+        self.random = seed | 1
+        self.closed = False
+
+    cdef int check(self) except -1:
+        if self.closed:
+            raise HandleClosedError("this producer is closed; make a new one with cluster.producer()")
+        self.handle.check()
+        return 0
+
+    cdef TopicLanes lanes_of(self, topic):
+        lanes = self.topics.get(topic)
+        if lanes is None:
+            lanes = self._open_topic(topic)
+            self.topics[topic] = lanes
+        return <TopicLanes>lanes
+
+    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except -1:
+        """The partition of a record: murmur2 of its key; without a key one partition for about batch_size bytes, then
+        another (KIP-794); or what the user's partitioner says."""
+        if self.partitioner is not None:
+            return <int32_t>self.partitioner(lanes.topic, key, lanes.partition_count)
+        if key is not None:
+            return <int32_t>((murmur2(<const unsigned char *>PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key)) & 0x7FFFFFFF)
+                             % <uint32_t>lanes.partition_count)
+        if lanes.sticky < 0 or lanes.sticky_bytes >= self.batch_size:
+            self.random ^= self.random << 13
+            self.random ^= self.random >> 7
+            self.random ^= self.random << 17
+            if lanes.partition_count > 1 and lanes.sticky >= 0:
+                lanes.sticky = <int32_t>((lanes.sticky + 1 + self.random % <uint64_t>(lanes.partition_count - 1)) % lanes.partition_count)
+            else:
+                lanes.sticky = <int32_t>(self.random % <uint64_t>lanes.partition_count)
+            lanes.sticky_bytes = 0
+        lanes.sticky_bytes += value_length + 10
+        return lanes.sticky
+
+    cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, uint32_t *index, int64_t *timestamp):
+        cdef record_source record
+        cdef LaneWriter lane
+        cdef BatchResult batch
+        cdef int32_t number
+        cdef bytes header_bytes
+        cdef int64_t deadline_ns = 0
+        if self.value_serializer is not None or not PyBytes_CheckExact(value):
+            value = as_bytes("value", value, self.value_serializer, lanes.topic)
+        if self.key_serializer is not None or (key is not None and not PyBytes_CheckExact(key)):
+            key = as_bytes("key", key, self.key_serializer, lanes.topic)
+        record.key_length = -1
+        record.key = NULL
+        if key is not None:
+            record.key = <const unsigned char *>PyBytes_AS_STRING(key)
+            record.key_length = PyBytes_GET_SIZE(key)
+        record.value_length = -1
+        record.value = NULL
+        if value is not None:
+            record.value = <const unsigned char *>PyBytes_AS_STRING(value)
+            record.value_length = PyBytes_GET_SIZE(value)
+        record.header_count = 0
+        record.header_bytes = 0
+        record.headers = NULL
+        if headers:
+            record.header_count, header_bytes = encode_headers(headers)
+            record.headers = <const unsigned char *>PyBytes_AS_STRING(header_bytes)
+            record.header_bytes = PyBytes_GET_SIZE(header_bytes)
+        record.timestamp_ms = wall_ms() if timestamp_ms is None else <int64_t>timestamp_ms
+        number = self.choose(lanes, key, record.value_length) if partition is None else <int32_t>partition
+        if not 0 <= number < lanes.partition_count:
+            raise UnknownTopicOrPartitionError(f"topic {lanes.topic!r} has partitions 0 to {lanes.partition_count - 1}, not {number}")
+        while True:
+            lane = <LaneWriter>lanes.lanes[number]
+            if lane is None or lane.attention:
+                lane = self._attend(lane) if lane is not None else self._open_lane(lanes, number)
+            batch = lane.append(&record)
+            if batch is not None:
+                break
+            deadline_ns = self._wait_for_room(lane, deadline_ns)
+        index[0] = batch.count - 1
+        timestamp[0] = record.timestamp_ms
+        if lane.attention:
+            self._attend(lane)
+        return batch
+
+    def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None, on_delivery=None):
+        cdef uint32_t index = 0
+        cdef int64_t timestamp = 0
+        cdef BatchResult batch
+        cdef Delivery delivery
+        self.check()
+        batch = self.accept(self.lanes_of(topic), value, key, headers, partition, timestamp_ms, &index, &timestamp)
+        delivery = batch.delivery(index, timestamp)
+        if on_delivery is not None:
+            if batch.callbacks is None:
+                batch.callbacks = []
+            batch.callbacks.append((delivery, on_delivery))
+        if self.completed:
+            self._run_callbacks()
+        return delivery
+
+    def send_many(self, topic, values, keys=None, headers=None, partition=None, timestamps_ms=None):
+        cdef uint32_t index = 0
+        cdef int64_t timestamp = 0
+        cdef Py_ssize_t k, count
+        cdef BatchResult batch
+        cdef BatchResult last = None
+        cdef TopicLanes lanes
+        cdef Deliveries deliveries = Deliveries.__new__(Deliveries)
+        self.check()
+        lanes = self.lanes_of(topic)
+        if not isinstance(values, (list, tuple)):
+            values = list(values)
+        count = len(values)
+        for name, column in (("keys", keys), ("headers", headers), ("timestamps_ms", timestamps_ms)):
+            if column is not None and len(column) != count:
+                raise ValueError(f"send_many got {count} values and {len(column)} {name}; give one each, or none")
+        deliveries.runs = []
+        deliveries.starts = []
+        deliveries.timestamps = []
+        for k in range(count):
+            batch = self.accept(lanes, values[k], None if keys is None else keys[k], None if headers is None else headers[k],
+                                partition, None if timestamps_ms is None else timestamps_ms[k], &index, &timestamp)
+            if batch is not last:
+                deliveries.runs.append((batch, index))
+                deliveries.starts.append(k)
+                last = batch
+            deliveries.timestamps.append(timestamp)
+        deliveries.count = count
+        if self.completed:
+            self._run_callbacks()
+        return deliveries
