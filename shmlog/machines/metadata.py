@@ -1,0 +1,282 @@
+"""The catalog of a cluster: topics, their partitions and settings, leader epochs, and blocks of ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shmlog.errors import (
+    InvalidPartitionsError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    ShmlogError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
+from shmlog.limits import PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, TOPIC_NAME_CHARACTERS_MAX
+from shmlog.machines.metadata_records import (
+    IdKind,
+    IdsReserved,
+    LeaderEpochRaised,
+    MetadataRecord,
+    PartitionsAdded,
+    TopicAdded,
+    TopicConfigReplaced,
+    TopicDeleted,
+    TopicDeletionBegun,
+)
+from shmlog.machines.step import Step
+from shmlog.settings import TopicConfig, did_you_mean, effective, find, overrides
+
+METADATA_TOPIC = "__cluster_metadata"
+_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class StartPartition:
+    """Action: this partition needs an owner from now on."""
+
+    partition_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurePartition:
+    """Action: tell this partition's owner its new effective settings."""
+
+    partition_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasePartition:
+    """Action: close this partition's owner and remove its data."""
+
+    partition_id: int
+
+
+CatalogAction = StartPartition | ConfigurePartition | ErasePartition
+CatalogStep = Step[MetadataRecord, None, CatalogAction]
+
+
+@dataclass(slots=True)
+class Topic:
+    """A topic as the log says; read-only for everybody but MetadataMachine.replay."""
+
+    name: str
+    topic_id: str
+    internal: bool
+    config: dict[str, str]
+    partition_ids: list[int] = field(default_factory=list)
+    deleting: bool = False
+
+
+@dataclass(slots=True)
+class Partition:
+    """A partition as the log says. `leader_epoch` -1: no owner was ever started."""
+
+    topic: Topic
+    partition: int
+    partition_id: int
+    leader_epoch: int = -1
+
+
+class MetadataMachine:
+    """Requests return records and actions, or raise why not; state changes only in replay().
+
+    `topic_defaults` are the cluster's overrides of topic settings; `partitions_default` is num.partitions.
+    """
+
+    def __init__(self, *, partitions_default: int = 1, topic_defaults: Mapping[str, str] | None = None) -> None:
+        self._partitions_default = partitions_default
+        self._topic_defaults = dict(topic_defaults or {})
+        self._topics: dict[str, Topic] = {}  # by topic id
+        self._names: dict[str, Topic] = {}  # also those that are being deleted: their directories are in the way
+        self._partitions: dict[int, Partition] = {}
+        self._next_partition_id = 0
+        self._next_ids: dict[IdKind, int] = {"producer": 0, "client": 1, "lane": 1}
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def topics(self) -> list[Topic]:
+        """All visible topics by name."""
+        return sorted((topic for topic in self._topics.values() if not topic.deleting), key=lambda topic: topic.name)
+
+    def deletions(self) -> list[Topic]:
+        """Topics whose deletion has begun and not ended."""
+        return [topic for topic in self._topics.values() if topic.deleting]
+
+    def topic(self, name: str) -> Topic:
+        """The visible topic of that name; UnknownTopicOrPartitionError with a suggestion."""
+        found = self._names.get(name)
+        if found is None or found.deleting:
+            known = [topic.name for topic in self.topics()]
+            hint = did_you_mean(name, known) or ("" if known else " (there are no topics yet)")
+            raise UnknownTopicOrPartitionError(f"unknown topic {name!r}{hint}")
+        return found
+
+    def partition(self, name: str, number: int) -> Partition:
+        """Partition `number` of the visible topic `name`; UnknownTopicOrPartitionError names the range."""
+        topic = self.topic(name)
+        if not 0 <= number < len(topic.partition_ids):
+            raise UnknownTopicOrPartitionError(
+                f"topic {name!r} has partitions 0 to {len(topic.partition_ids) - 1}, not {number}"
+            )
+        return self._partitions[topic.partition_ids[number]]
+
+    def partition_by_id(self, partition_id: int) -> Partition | None:
+        """Also of a topic that is being deleted; None for an id that no partition has."""
+        return self._partitions.get(partition_id)
+
+    def partitions(self) -> list[Partition]:
+        """All partitions, those of topics being deleted included."""
+        return list(self._partitions.values())
+
+    def effective_config(self, topic: Topic) -> dict[str, str]:
+        """Every topic setting as it applies: defaults, the cluster's, the topic's own."""
+        return effective(self._topic_defaults, topic.config)
+
+    # --- requests: they raise or return a step, and change nothing ----------------------------------------------------
+
+    def create_topic(
+        self,
+        name: str,
+        *,
+        topic_id: str,
+        partitions: int | None,
+        replication_factor: int = 1,
+        config: Mapping[str, object] | None = None,
+        internal: bool = False,
+    ) -> CatalogStep:
+        """A new topic with a fresh `topic_id`; raises what the caller got wrong."""
+        check_topic_name(name)
+        existing = self._names.get(name)
+        if existing is not None:
+            raise TopicAlreadyExistsError(
+                f"topic {name!r} is being deleted: try again" if existing.deleting else f"topic {name!r} already exists"
+            )
+        if replication_factor != 1:
+            raise InvalidReplicationFactorError(
+                f"replication_factor must be 1, not {replication_factor}: this version keeps one copy of each partition"
+            )
+        count = self._partitions_default if partitions is None else partitions
+        _check_partition_count(name, count)
+        checked = self._checked(overrides("topic", config or {}))
+        ids = self._fresh_partition_ids(count)
+        return Step(
+            records=(TopicAdded(name, topic_id, internal, ids, checked),),
+            actions=tuple(StartPartition(partition_id) for partition_id in ids),
+        )
+
+    def delete_topic(self, name: str) -> CatalogStep:
+        topic = self.topic(name)
+        if topic.internal:
+            raise InvalidTopicError(f"topic {name!r} is internal and cannot be deleted")
+        return Step(
+            records=(TopicDeletionBegun(topic.topic_id),),
+            actions=tuple(ErasePartition(partition_id) for partition_id in topic.partition_ids),
+        )
+
+    def finish_deletion(self, topic_id: str) -> CatalogStep:
+        """All its owners, regions and directories are gone."""
+        return Step(records=(TopicDeleted(topic_id),))
+
+    def alter_topic(
+        self, name: str, *, set_config: Mapping[str, object], unset: Iterable[str], partitions: int | None
+    ) -> CatalogStep:
+        """Change overrides and add partitions, both or none."""
+        topic = self.topic(name)
+        config = {**topic.config, **overrides("topic", set_config)}
+        for unwanted in unset:
+            config.pop(find("topic", unwanted).name, None)
+        self._checked(config)
+        records: list[MetadataRecord] = []
+        actions: list[CatalogAction] = []
+        if config != topic.config:
+            records.append(TopicConfigReplaced(topic.topic_id, config))
+            actions.extend(ConfigurePartition(partition_id) for partition_id in topic.partition_ids)
+        before = len(topic.partition_ids)
+        if partitions is not None and partitions != before:
+            if partitions < before:
+                raise InvalidPartitionsError(
+                    f"topic {name!r} has {before} partitions; partitions can only be added, so not {partitions}"
+                )
+            _check_partition_count(name, partitions)
+            ids = self._fresh_partition_ids(partitions - before)
+            records.append(PartitionsAdded(topic.topic_id, ids))
+            actions.extend(StartPartition(partition_id) for partition_id in ids)
+        return Step(records=tuple(records), actions=tuple(actions))
+
+    def reserve_ids(self, kind: IdKind) -> tuple[range, CatalogStep]:
+        """A block of ids that nobody ever had, to be handed out once the step's record is durable."""
+        first = self._next_ids[kind]
+        return range(first, first + PRODUCER_ID_BLOCK), Step(records=(IdsReserved(kind, first + PRODUCER_ID_BLOCK),))
+
+    def was_reserved(self, kind: IdKind, number: int) -> bool:
+        """Whether `number` may have been handed out by this cluster."""
+        return 0 <= number < self._next_ids[kind]
+
+    def _fresh_partition_ids(self, count: int) -> list[int]:
+        return list(range(self._next_partition_id, self._next_partition_id + count))
+
+    def _checked(self, config: dict[str, str]) -> dict[str, str]:
+        TopicConfig.from_mapping(effective(self._topic_defaults, config))
+        return config
+
+    # --- the only writer of state -------------------------------------------------------------------------------------
+
+    def replay(self, record: MetadataRecord) -> None:
+        """Apply one record of the log, in the log's order."""
+        match record:
+            case TopicAdded():
+                topic = Topic(record.name, record.topic_id, record.internal, dict(record.config))
+                self._topics[topic.topic_id] = self._names[topic.name] = topic
+                self._add_partitions(topic, record.partition_ids)
+            case PartitionsAdded():
+                self._add_partitions(self._topics[record.topic_id], record.partition_ids)
+            case TopicConfigReplaced():
+                self._topics[record.topic_id].config = dict(record.config)
+            case TopicDeletionBegun():
+                self._topics[record.topic_id].deleting = True
+            case TopicDeleted():
+                gone = self._topics.pop(record.topic_id)
+                del self._names[gone.name]
+                for partition_id in gone.partition_ids:
+                    del self._partitions[partition_id]
+            case LeaderEpochRaised():
+                partition = self._partitions[record.partition_id]
+                assert record.leader_epoch > partition.leader_epoch, "a leader epoch never goes back"
+                partition.leader_epoch = record.leader_epoch
+            case IdsReserved():
+                self._next_ids[record.kind] = record.next_id
+
+    def _add_partitions(self, topic: Topic, partition_ids: list[int]) -> None:
+        for partition_id in partition_ids:
+            self._partitions[partition_id] = Partition(topic, len(topic.partition_ids), partition_id)
+            topic.partition_ids.append(partition_id)
+            self._next_partition_id = max(self._next_partition_id, partition_id + 1)
+
+
+def check_topic_name(name: str) -> None:
+    """Raise InvalidTopicError for a name that Kafka would refuse, or that the metadata log's directory has."""
+    problem: str | None = None
+    if not name:
+        problem = "it is empty"
+    elif len(name) > TOPIC_NAME_CHARACTERS_MAX:
+        problem = f"it has {len(name)} characters, the limit is {TOPIC_NAME_CHARACTERS_MAX}"
+    elif name in (".", ".."):
+        problem = "it would be a directory of its own"
+    elif not _NAME.fullmatch(name):
+        problem = "allowed are a-z A-Z 0-9 . _ -"
+    elif name == METADATA_TOPIC:
+        problem = "the cluster keeps its own records under it"
+    if problem is not None:
+        shown = name if len(name) <= 60 else name[:57] + "..."
+        raise InvalidTopicError(f"{shown!r} cannot be the name of a topic: {problem}")
+
+
+def _check_partition_count(name: str, count: int) -> None:
+    if not 1 <= count <= PARTITIONS_PER_TOPIC_MAX:
+        error: ShmlogError = InvalidPartitionsError(
+            f"topic {name!r} must have 1 to {PARTITIONS_PER_TOPIC_MAX} partitions, not {count}"
+        )
+        raise error

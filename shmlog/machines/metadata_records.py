@@ -1,0 +1,80 @@
+"""The records of the metadata log: everything about a cluster that must survive its processes.
+
+Their fields are JSON types only; control/catalog.py turns them into bytes and back. A record type is never changed,
+only superseded by another, so that a newer shmlog reads every older log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+IdKind = Literal["producer", "client", "lane"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAdded:
+    """`partition_ids[n]` is the cluster-wide id of partition n; `config` holds overrides only."""
+
+    name: str
+    topic_id: str
+    internal: bool
+    partition_ids: list[int]
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAdded:
+    """Further partitions, appended to the topic's."""
+
+    topic_id: str
+    partition_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfigReplaced:
+    """All overrides of the topic from now on."""
+
+    topic_id: str
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDeletionBegun:
+    """From now on nobody can see the topic; its owners and files may still be there."""
+
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDeleted:
+    """Owners, regions and directories are gone; the name is free."""
+
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderEpochRaised:
+    """Written before an owner with this epoch is started."""
+
+    partition_id: int
+    leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdsReserved:
+    """Ids below `next_id` may have been handed out; nobody gets them again."""
+
+    kind: IdKind
+    next_id: int
+
+
+MetadataRecord = (
+    TopicAdded
+    | PartitionsAdded
+    | TopicConfigReplaced
+    | TopicDeletionBegun
+    | TopicDeleted
+    | LeaderEpochRaised
+    | IdsReserved
+)

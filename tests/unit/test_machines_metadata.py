@@ -1,0 +1,211 @@
+"""The catalog: requests answer with records and actions, and only replay changes what it knows."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shmlog.errors import (
+    InvalidConfigError,
+    InvalidPartitionsError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    ShmlogError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
+from shmlog.machines.metadata import (
+    CatalogStep,
+    ConfigurePartition,
+    ErasePartition,
+    MetadataMachine,
+    StartPartition,
+)
+from shmlog.machines.metadata_records import (
+    IdsReserved,
+    LeaderEpochRaised,
+    MetadataRecord,
+    PartitionsAdded,
+    TopicAdded,
+    TopicConfigReplaced,
+    TopicDeleted,
+    TopicDeletionBegun,
+)
+from shmlog.machines.step import Step
+
+
+def machine_with(*records: MetadataRecord) -> MetadataMachine:
+    machine = MetadataMachine(partitions_default=2, topic_defaults={"segment.ms": "5"})
+    for record in records:
+        machine.replay(record)
+    return machine
+
+
+FLIGHTS = TopicAdded("flights", "idf", False, [0, 1], {"retention.ms": "9"})
+
+
+def test_a_topic_exists_when_its_record_is_replayed_and_not_before() -> None:
+    machine = machine_with()
+    step = machine.create_topic("flights", topic_id="idf", partitions=None, config={"retention_ms": 9})
+    assert step == Step(records=(FLIGHTS,), actions=(StartPartition(0), StartPartition(1)))
+    assert machine.topics() == []
+    machine.replay(FLIGHTS)
+    assert machine.partition("flights", 1).partition_id == 1
+    effective = machine.effective_config(machine.topic("flights"))
+    assert (effective["retention.ms"], effective["segment.ms"], effective["flush.messages"][:3]) == ("9", "5", "922")
+
+
+def test_partition_ids_are_never_used_again() -> None:
+    machine = machine_with(FLIGHTS, TopicDeletionBegun("idf"), TopicDeleted("idf"))
+    (added,) = machine.create_topic("flights", topic_id="idg", partitions=1).records
+    assert added == TopicAdded("flights", "idg", False, [2], {})
+    machine.replay(added)
+    assert machine.create_topic("b", topic_id="idh", partitions=1).actions == (StartPartition(3),)
+
+
+def test_altering_changes_settings_and_partitions_together_or_not_at_all() -> None:
+    machine = machine_with(FLIGHTS)
+    step = machine.alter_topic("flights", set_config={"segment.bytes": 2_000_000}, unset=["retention.ms"], partitions=3)
+    assert step.records == (TopicConfigReplaced("idf", {"segment.bytes": "2000000"}), PartitionsAdded("idf", [2]))
+    assert step.actions == (ConfigurePartition(0), ConfigurePartition(1), StartPartition(2))
+    with pytest.raises(InvalidPartitionsError, match="only be added, so not 1"):
+        machine.alter_topic("flights", set_config={"segment.ms": 7}, unset=[], partitions=1)
+    assert machine.alter_topic("flights", set_config={}, unset=["segment.ms"], partitions=2) == Step()
+
+
+def test_a_topic_being_deleted_is_invisible_and_its_name_is_taken_until_it_is_gone() -> None:
+    machine = machine_with(FLIGHTS)
+    step = machine.delete_topic("flights")
+    assert step == Step(records=(TopicDeletionBegun("idf"),), actions=(ErasePartition(0), ErasePartition(1)))
+    machine.replay(step.records[0])
+    assert machine.topics() == []
+    assert [topic.name for topic in machine.deletions()] == ["flights"]
+    with pytest.raises(TopicAlreadyExistsError, match="being deleted"):
+        machine.create_topic("flights", topic_id="x", partitions=1)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        machine.delete_topic("flights")
+    machine.replay(machine.finish_deletion("idf").records[0])
+    assert machine.partitions() == []
+    machine.create_topic("flights", topic_id="x", partitions=1)
+
+
+def test_reserved_ids_are_never_reserved_again_even_if_nobody_used_them() -> None:
+    machine = machine_with()
+    first, step = machine.reserve_ids("lane")
+    machine.replay(step.records[0])
+    second, _ = machine_with(*step.records).reserve_ids("lane")
+    assert first.stop == second.start
+    assert machine.was_reserved("lane", first.start)
+    assert not machine.was_reserved("lane", second.start)
+
+
+def test_a_leader_epoch_never_goes_back() -> None:
+    machine = machine_with(FLIGHTS, LeaderEpochRaised(1, 4))
+    with pytest.raises(AssertionError):
+        machine.replay(LeaderEpochRaised(1, 4))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "ä", "x" * 250, "a/b", "__cluster_metadata", "a\n"])
+def test_a_topic_name_that_kafka_would_refuse_is_refused(name: str) -> None:
+    with pytest.raises(InvalidTopicError, match="cannot be the name of a topic"):
+        machine_with().create_topic(name, topic_id="x", partitions=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda m: m.topic("flihgts"), UnknownTopicOrPartitionError, "did you mean 'flights'"),
+        (lambda m: machine_with().topic("flights"), UnknownTopicOrPartitionError, "no topics yet"),
+        (lambda m: m.partition("flights", 2), UnknownTopicOrPartitionError, "partitions 0 to 1, not 2"),
+        (lambda m: m.partition("flights", -1), UnknownTopicOrPartitionError, "not -1"),
+        (lambda m: m.create_topic("flights", topic_id="x", partitions=1), TopicAlreadyExistsError, "already exists"),
+        (lambda m: m.create_topic("a", topic_id="x", partitions=0), InvalidPartitionsError, "1 to 10000"),
+        (
+            lambda m: m.create_topic("a", topic_id="x", partitions=1, replication_factor=3),
+            InvalidReplicationFactorError,
+            "must be 1, not 3",
+        ),
+        (
+            lambda m: m.create_topic("a", topic_id="x", partitions=1, config={"retention.mss": 1}),
+            InvalidConfigError,
+            "did you mean 'retention.ms'",
+        ),
+        (
+            lambda m: m.create_topic("a", topic_id="x", partitions=1, config={"shm.ring.bytes": 1}),
+            InvalidConfigError,
+            "shm.ring.bytes must be 0 or at least",
+        ),
+        (
+            lambda m: m.alter_topic("flights", set_config={}, unset=["nonsense"], partitions=None),
+            InvalidConfigError,
+            "unknown topic setting 'nonsense'",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_with_what_would_be_right(
+    call: object, error: type[ShmlogError], text: str
+) -> None:
+    assert callable(call)
+    with pytest.raises(error) as caught:
+        call(machine_with(FLIGHTS))
+    assert text in str(caught.value)
+
+
+names = st.sampled_from(["a", "b", "c"])
+operations = st.one_of(
+    st.tuples(st.just("create"), names, st.integers(1, 3)),
+    st.tuples(st.just("alter"), names, st.integers(1, 5)),
+    st.tuples(st.just("delete"), names, st.just(0)),
+    st.tuples(st.just("finish"), names, st.just(0)),
+    st.tuples(st.just("reserve"), names, st.just(0)),
+)
+
+
+def request(machine: MetadataMachine, operation: tuple[str, str, int], number: int) -> CatalogStep:
+    match operation:
+        case ("create", name, count):
+            return machine.create_topic(name, topic_id=f"id{number}", partitions=count)
+        case ("alter", name, count):
+            return machine.alter_topic(name, set_config={"segment.ms": number + 1}, unset=[], partitions=count)
+        case ("delete", name, _):
+            return machine.delete_topic(name)
+        case ("finish", _, _):
+            ending = machine.deletions()
+            return machine.finish_deletion(ending[0].topic_id) if ending else Step()
+        case _:
+            return machine.reserve_ids("producer")[1]
+
+
+def picture(machine: MetadataMachine) -> object:
+    return copy.deepcopy(vars(machine))
+
+
+@given(st.lists(operations, max_size=40))
+def test_requests_change_nothing_and_a_replay_of_the_log_gives_the_same_catalog(
+    script: list[tuple[str, str, int]],
+) -> None:
+    machine, log = machine_with(), list[MetadataRecord]()
+    seen_ids: set[int] = set()
+    for number, operation in enumerate(script):
+        before = picture(machine)
+        try:
+            step = request(machine, operation, number)
+        except ShmlogError:
+            assert picture(machine) == before
+            continue
+        assert picture(machine) == before
+        for record in step.records:
+            if isinstance(record, (TopicAdded, PartitionsAdded)):
+                assert seen_ids.isdisjoint(record.partition_ids)
+                seen_ids.update(record.partition_ids)
+            machine.replay(record)
+        log.extend(step.records)
+    again = machine_with(*log)
+    assert picture(again) == picture(machine)
+
+
+def test_an_id_block_is_a_record() -> None:
+    assert machine_with().reserve_ids("client")[1].records == (IdsReserved("client", 1001),)

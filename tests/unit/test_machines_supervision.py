@@ -1,0 +1,261 @@
+"""Golden traces of supervision: a script of observations, then everything that was decided."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shmlog.machines.supervision import (
+    CLOSE_ATTEMPTS_MAX,
+    ClosedCleanly,
+    CloseOwner,
+    Exited,
+    Failing,
+    Gone,
+    KillOwner,
+    Observation,
+    OwnerPhase,
+    Ready,
+    StartOwner,
+    SupervisionMachine,
+    Tick,
+    Unanswered,
+    Unwanted,
+    Wanted,
+)
+
+MS = 1_000_000
+
+
+def trace(script: list[tuple[int, Observation]], machine: SupervisionMachine | None = None) -> str:
+    """One line per observation: milliseconds, what was seen, what came out, and the phase of partition 1 afterwards."""
+    machine = machine or SupervisionMachine(unresponsive_ms=1000)
+    lines = []
+    for at_ms, seen in script:
+        step = machine.observe(seen, at_ms * MS)
+        out = [f"epoch {record.leader_epoch}" for record in step.records]
+        for action in step.actions:
+            match action:
+                case StartOwner():
+                    out.append(f"start under {action.leader_epoch}")
+                case CloseOwner():
+                    out.append("close and delete" if action.delete else "close")
+                case KillOwner():
+                    out.append("kill")
+                case Gone():
+                    out.append("gone clean" if action.clean else "gone")
+        due = machine.next_deadline_ns()
+        if due is not None:
+            out.append(f"due {due // MS}")
+        lines.append(
+            f"{at_ms:<5}{type(seen).__name__.lower():<13} -> {', '.join(out) or '-'} [{machine.phase(1).value}]"
+        )
+    return "\n".join(lines)
+
+
+def told(text: str) -> str:
+    return dedent(text).strip("\n")
+
+
+def test_a_killed_owner_is_replaced_at_once_under_a_higher_epoch_that_is_recorded_first() -> None:
+    assert trace([(0, Wanted(1, 6)), (20, Ready(1)), (900, Exited(1)), (905, Ready(1))]) == told(
+        """
+            0    wanted        -> epoch 7, start under 7 [starting]
+            20   ready         -> - [running]
+            900  exited        -> epoch 8, start under 8 [starting]
+            905  ready         -> - [running]
+        """
+    )
+
+
+def test_an_owner_that_keeps_failing_is_restarted_ever_more_slowly() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, -1)),
+        (10, Exited(1)),
+        (20, Exited(1)),
+        (100, Tick()),
+        (120, Tick()),
+        (130, Exited(1)),
+        (330, Tick()),
+        (340, Ready(1)),
+        (400, Exited(1)),
+        (800, Tick()),
+        (810, Ready(1)),
+        (1060, Exited(1)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 0, start under 0 [starting]
+            10   exited        -> epoch 1, start under 1 [starting]
+            20   exited        -> due 120 [waiting]
+            100  tick          -> due 120 [waiting]
+            120  tick          -> epoch 2, start under 2 [starting]
+            130  exited        -> due 330 [waiting]
+            330  tick          -> epoch 3, start under 3 [starting]
+            340  ready         -> - [running]
+            400  exited        -> due 800 [waiting]
+            800  tick          -> epoch 4, start under 4 [starting]
+            810  ready         -> - [running]
+            1060 exited        -> epoch 5, start under 5 [starting]
+        """
+    )
+
+
+def test_the_pause_between_restarts_has_a_bound() -> None:
+    machine = SupervisionMachine(backoff_max_ms=1000)
+    machine.observe(Wanted(1, -1), 0)
+    now, longest = 0, 0
+    for _ in range(100):
+        machine.observe(Exited(1), now)
+        due = machine.next_deadline_ns()
+        if due is not None:
+            longest = max(longest, due - now)
+            now = due
+            machine.observe(Tick(), now)
+    assert longest == 1000 * MS
+
+
+def test_a_failure_that_no_restart_can_change_takes_the_partition_offline_with_its_reason() -> None:
+    machine = SupervisionMachine()
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (5, Failing(1, "ForeignVersionError", "layout 9.9")),
+        (6, Exited(1)),
+        (9000, Tick()),
+        (9001, Unwanted(1, delete=True)),
+    ]
+    assert trace(script[:4], machine) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            5    failing       -> - [starting]
+            6    exited        -> - [offline]
+            9000 tick          -> - [offline]
+        """
+    )
+    assert machine.error(1) == "ForeignVersionError: layout 9.9"
+    assert trace(script[4:], machine) == "9001 unwanted      -> gone [stopped]"
+
+
+def test_a_silent_owner_is_killed_once_and_replaced_only_when_its_exit_is_seen() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (10, Ready(1)),
+        (900, Unanswered(1, 500 * MS)),
+        (1500, Unanswered(1, 500 * MS)),
+        (1600, Unanswered(1, 500 * MS)),
+        (5000, Tick()),
+        (6000, Exited(1)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            10   ready         -> - [running]
+            900  unanswered    -> - [running]
+            1500 unanswered    -> kill [running]
+            1600 unanswered    -> - [running]
+            5000 tick          -> - [running]
+            6000 exited        -> epoch 2, start under 2 [starting]
+        """
+    )
+
+
+def test_closing_waits_for_an_owner_that_is_just_starting() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (5, Unwanted(1, delete=False)),
+        (9, Ready(1)),
+        (20, ClosedCleanly(1)),
+        (21, Exited(1)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            5    unwanted      -> - [closing]
+            9    ready         -> close [closing]
+            20   closedcleanly -> - [closing]
+            21   exited        -> gone clean [stopped]
+        """
+    )
+
+
+def test_an_owner_that_dies_while_it_closes_has_a_successor_that_closes_and_a_hopeless_one_is_left() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (9, Ready(1)),
+        (10, Unwanted(1, delete=False)),
+        (11, Exited(1)),
+        (12, Ready(1)),
+        (13, Exited(1)),
+        (14, Exited(1)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            9    ready         -> - [running]
+            10   unwanted      -> close [closing]
+            11   exited        -> epoch 2, start under 2 [closing]
+            12   ready         -> close [closing]
+            13   exited        -> epoch 3, start under 3 [closing]
+            14   exited        -> gone [stopped]
+        """
+    )
+    assert CLOSE_ATTEMPTS_MAX == 3
+
+
+def test_a_partition_that_is_deleted_while_it_waits_for_a_restart_is_gone_at_once() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (1, Exited(1)),
+        (2, Exited(1)),
+        (3, Unwanted(1, delete=True)),
+    ]
+    assert trace(script).splitlines()[-1] == "3    unwanted      -> gone [stopped]"
+
+
+def test_news_of_a_partition_that_nobody_knows_changes_nothing() -> None:
+    for seen in (Ready(1), Exited(1), Unwanted(1, delete=True), Failing(1, "x", "y"), Unanswered(1, 0), Tick()):
+        assert trace([(10**6, seen)]).endswith("-> - [stopped]")
+
+
+observations = st.one_of(
+    st.builds(Ready, st.just(1)),
+    st.builds(Failing, st.just(1), st.sampled_from(["ForeignVersionError", "StorageError"]), st.just("m")),
+    st.builds(ClosedCleanly, st.just(1)),
+    st.just(Exited(1)),
+    st.just(Exited(1)),
+    st.builds(Unanswered, st.just(1), st.integers(0, 10**9)),
+    st.builds(Unwanted, st.just(1), st.booleans()),
+    st.just(Tick()),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5_000), observations), max_size=60))
+def test_two_owners_never_run_and_epochs_only_rise_and_are_recorded_before(
+    script: list[tuple[int, Observation]],
+) -> None:
+    machine = SupervisionMachine(unresponsive_ms=1)
+    alive, epoch, now_ms = False, 6, 0
+    wanted: list[tuple[int, Observation]] = [(0, Wanted(1, 6))]
+    for pause_ms, seen in wanted + script:
+        now_ms += pause_ms
+        if isinstance(seen, Exited):
+            if not alive:
+                continue  # only a living process exits
+            alive = False
+        step = machine.observe(seen, now_ms * MS)
+        recorded = [record.leader_epoch for record in step.records]
+        started = [action.leader_epoch for action in step.actions if isinstance(action, StartOwner)]
+        assert started == recorded
+        for new in started:
+            assert not alive
+            assert new == epoch + 1
+            alive, epoch = True, new
+        if any(isinstance(action, Gone) for action in step.actions):
+            assert not alive
+            assert machine.phase(1) is OwnerPhase.STOPPED
+    if machine.phase(1) is OwnerPhase.WAITING:
+        due = machine.next_deadline_ns()
+        assert due is not None
+        assert [type(action) for action in machine.observe(Tick(), due).actions] == [StartOwner]
