@@ -1,0 +1,45 @@
+"""README.md documents every setting with its name, default and sentence from shmlog/settings.py.
+
+`python tests/docs/test_settings.py` prints what belongs between the two marks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from shmlog.settings import SCOPES, Setting
+
+README = Path(__file__).parents[2] / "README.md"
+MARKED = re.compile(r"<!-- settings: .*? -->\n(.*?)<!-- end of settings -->", re.DOTALL)
+NO_LIMIT = 2**63 - 1
+
+
+def default_text(setting: Setting) -> str:
+    if setting.kind == "mode":
+        return f"{setting.default:o}"
+    if setting.kind == "acks":
+        return "all"
+    if setting.default in (None, ""):
+        return ""
+    if setting.default == NO_LIMIT:
+        return "2^63-1"
+    return str(setting.default).lower()
+
+
+def tables() -> str:
+    parts: list[str] = []
+    for scope, settings in SCOPES.items():
+        rows = [f"| `{name}` | {default_text(setting)} | {setting.doc} |" for name, setting in settings.items()]
+        parts.append("\n".join([f"| {scope} | default | |", "|---|---|---|", *rows]))
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def test_the_readme_documents_every_setting() -> None:
+    found = MARKED.search(README.read_text())
+    assert found, "README.md has lost the marks around its tables of settings"
+    assert found[1] == tables()
+
+
+if __name__ == "__main__":
+    print(tables())
