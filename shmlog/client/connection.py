@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from shmlog.client.handle import Handle
 from shmlog.client.registration import Registration
@@ -37,17 +38,40 @@ from shmlog.control.messages import (
     Welcome,
 )
 from shmlog.control.paths import RuntimePaths, require_trusted
-from shmlog.errors import BrokerNotAvailableError, ForeignVersionError, NoClusterError, ShmlogError
+from shmlog.errors import (
+    BrokerNotAvailableError,
+    ForeignVersionError,
+    NoClusterError,
+    PollTimeoutError,
+    ShmBudgetExceededError,
+    ShmlogError,
+)
 from shmlog.limits import CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
-from shmlog.memory.client_region import ClientRegion
+from shmlog.memory.client_region import ClientRegion, Slot
 from shmlog.native.doorbell import Doorbell
 from shmlog.version import VERSION
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
 
+GREETING_S_MIN: Final = 0.2
+"""A supervisor gets at least this long to answer Hello."""
+
 _REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane)
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request whose answer nobody waits for."""
+
+    session: Session
+    request_id: int
+
+    def answer(self, expected: type[ReplyType]) -> ReplyType | None:
+        """The answer, or None if it is not there yet. Raises what the supervisor refused with, once, and
+        ChannelClosedError if it went away."""
+        return self.session.reply_if_there(self.request_id, expected)
 
 
 class Connection(Handle):
@@ -133,6 +157,16 @@ class Connection(Handle):
                         " request: it may have been carried out or not; look before you repeat it"
                     ) from error
 
+    def ask(self, message: Request) -> Question | None:
+        """Send `message` without waiting for the answer; None when no supervisor is there now."""
+        self.look()
+        session = self._session
+        if session is None or session.lost:
+            return None
+        with suppress(ChannelClosedError, PollTimeoutError):
+            return Question(session, session.send(message, time.monotonic()))
+        return None
+
     def subscribe(self, partition_ids: Iterable[int]) -> None:
         """From now on the owners of these partitions ring our doorbell. Each call wants its unsubscribe()."""
         with self._subscribing:
@@ -147,16 +181,17 @@ class Connection(Handle):
                 raise
 
     def unsubscribe(self, partition_ids: Iterable[int]) -> None:
-        """Take a subscribe() back."""
+        """Take a subscribe() back. Does not wait for the supervisor, and needs none."""
         with self._subscribing:
             given_up = list(partition_ids)
             self._subscriptions.subtract(given_up)
             gone = [partition_id for partition_id in given_up if self._subscriptions[partition_id] <= 0]
             for partition_id in gone:
                 del self._subscriptions[partition_id]
-            if gone:
-                with suppress(BrokerNotAvailableError, NoClusterError):  # then nobody rings us either
-                    self.request(Unsubscribe(0, gone), Done)
+            session = self._session
+            if gone and session is not None and not self.closed:
+                with suppress(ChannelClosedError, PollTimeoutError):  # a lost supervisor knows no subscriptions
+                    session.send(Unsubscribe(0, gone), time.monotonic(), reply_wanted=False)
 
     def look(self) -> None:
         """For idle moments: notice a supervisor that went away, and connect to its successor if there is one.
@@ -173,34 +208,54 @@ class Connection(Handle):
             session.look()
             if not session.lost:
                 return
-        with suppress(NoClusterError, BrokerNotAvailableError):
-            self._connected(now)
+        if self._connecting.acquire(blocking=False):  # else another thread is at it
+            try:
+                with suppress(NoClusterError, BrokerNotAvailableError):
+                    self._connect_until(now)
+            finally:
+                self._connecting.release()
+
+    # --- the client region's slots ------------------------------------------------------------------------------------
+
+    def claim_slot(self, partition_id: int) -> Slot | None:
+        """A slot to show a position in; None when all are taken or there is no region: positions are only for show."""
+        with self._subscribing, suppress(ShmBudgetExceededError, NoClusterError):
+            return self.region.claim_slot(partition_id)
+        return None
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
     def _connected(self, deadline: float) -> Session:
         """The session, connected again if it was lost; tries until `deadline`, and at least once."""
         with self._connecting:
-            if self._session is not None and not self._session.lost:
-                return self._session
-            while True:
-                self.check_usable()
-                try:
-                    return self._connect()
-                except (FileNotFoundError, ConnectionRefusedError, ChannelClosedError) as error:
-                    expected_soon = self._welcome is not None or life.holder(self.paths.supervisor_lock) is not None
-                    if not expected_soon or time.monotonic() >= deadline:
-                        raise NoClusterError(self._nobody_there()) from error
-                time.sleep(CONNECT_PAUSE_S)
+            return self._connect_until(deadline)
 
-    def _connect(self) -> Session:
+    def _connect_until(self, deadline: float) -> Session:
+        """_connected() for who holds the lock."""
+        if self._session is not None and not self._session.lost:
+            return self._session
+        while True:
+            self.check_usable()
+            try:
+                return self._connect(max(deadline, time.monotonic() + GREETING_S_MIN))
+            except (FileNotFoundError, ConnectionRefusedError, ChannelClosedError, PollTimeoutError) as error:
+                expected_soon = self._welcome is not None or life.holder(self.paths.supervisor_lock) is not None
+                if not expected_soon or time.monotonic() >= deadline:
+                    raise NoClusterError(self._nobody_there()) from error
+            except PermissionError as error:
+                raise NoClusterError(
+                    f"no permission to talk to cluster {self.cluster_name!r} at {self.paths.control_socket}: it belongs"
+                    " to another user; shm.mode and shm.group can let a group in"
+                ) from error
+            time.sleep(CONNECT_PAUSE_S)
+
+    def _connect(self, deadline: float) -> Session:
         require_trusted(self.paths)
-        session, welcome = self._greet()
+        session, welcome = self._greet(deadline)
         try:
             self._register(welcome)
             waited_for = sorted(self._subscriptions)
             if waited_for:
-                deadline = time.monotonic() + CONTROL_TIMEOUT_S
                 session.reply(session.send(Subscribe(0, waited_for), deadline), Done, deadline)
         except BaseException:
             session.close()
@@ -211,21 +266,20 @@ class Connection(Handle):
         self._session = session
         return session
 
-    def _greet(self) -> tuple[Session, Welcome]:
+    def _greet(self, deadline: float) -> tuple[Session, Welcome]:
         """Say Hello with the id that we had; without, if this supervisor does not know it."""
         known_id = self._welcome.client_id if self._welcome is not None else None
         for client_id in dict.fromkeys((known_id, None)):
             session = Session(Channel.connect(self.paths.control_socket))
-            deadline = time.monotonic() + CONTROL_TIMEOUT_S
             try:
                 sent = session.send(Hello(0, PROTOCOL, VERSION, os.getpid(), client_id), deadline)
                 return session, session.reply(sent, Welcome, deadline)
             except BaseException as error:
                 session.close()
-                unknown_id = isinstance(error, ShmlogError) and not isinstance(
-                    error, (BrokerNotAvailableError, ForeignVersionError)
+                refused = isinstance(error, ShmlogError) and not isinstance(
+                    error, (BrokerNotAvailableError, ForeignVersionError, PollTimeoutError)
                 )
-                if client_id is None or not unknown_id:
+                if client_id is None or not refused:
                     raise
         raise AssertionError("the last greeting returns or raises")
 

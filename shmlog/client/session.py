@@ -37,16 +37,18 @@ class Session:
         """Whether the other side is known to be gone."""
         return self._lost is not None
 
-    def send(self, message: Request, deadline: float) -> int:
+    def send(self, message: Request, deadline: float, *, reply_wanted: bool = True) -> int:
         """Send a request and return the id that its reply will carry. `deadline` is on the monotonic clock.
 
-        The message's own request_id does not matter. Raises ChannelClosedError when the request cannot have arrived.
+        The message's own request_id does not matter. A reply that is wanted has to be fetched with reply(). Raises
+        ChannelClosedError when the request cannot have arrived.
         """
         with self._news:
             self._check_connected()
             self._last_request_id += 1
             request_id = self._last_request_id
-            self._replies[request_id] = None
+            if reply_wanted:
+                self._replies[request_id] = None
         try:
             with self._sending:
                 self._channel.send(dataclasses.replace(message, request_id=request_id))
@@ -80,6 +82,14 @@ class Session:
                 " run the same shmlog version on both sides"
             )
         return found
+
+    def reply_if_there(self, request_id: int, expected: type[ReplyType]) -> ReplyType | None:
+        """As reply(), without waiting; None: not yet. Ask until there is a reply or an error."""
+        self.look()
+        with self._news:
+            if self._replies[request_id] is None and self._lost is None:
+                return None
+        return self.reply(request_id, expected, time.monotonic())
 
     def look(self) -> None:
         """Notice, without waiting, whether the other side is gone; `lost` tells."""

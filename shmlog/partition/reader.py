@@ -11,6 +11,7 @@ and nothing else, so it survives ring generations, owners and whole clusters.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -18,6 +19,7 @@ from shmlog.errors import (
     CorruptRecordError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
+    StorageError,
     UnknownTopicOrPartitionError,
 )
 from shmlog.memory.layout import OwnerState
@@ -27,6 +29,8 @@ from shmlog.native.records import Record, decode_batches
 LONG_MAX: Final = 2**63 - 1
 ATTEMPTS_PER_FETCH: Final = 8
 """Chunks without a record for the application (control batches, overruns) that one fetch steps over."""
+GRACE_S: Final = 1.0
+"""Regions may be half-made, and files lack what is written, this long: owners make, rename and delete as we look."""
 
 _SETTLED: Final = (OwnerState.RUN, OwnerState.CLOSING, OwnerState.CLOSED, OwnerState.OFFLINE)
 """States in which the page's offsets are the log's."""
@@ -51,10 +55,13 @@ class Ring(Protocol):
     def seek(self, offset: int) -> bool:
         """Go to the batch that holds `offset`; False if the ring does not have it."""
 
-    def read(self, max_bytes: int) -> bytes | int | None:
+    def read(self, max_bytes: int) -> bytes | int:
         """Whole batches, b"" at the high watermark; anything but bytes: overrun, look again."""
 
-    def generation_changed(self) -> bool:
+    def is_hot(self, offset: int) -> bool:
+        """Whether `offset` is so far inside the ring that coming back from the segments is worthwhile."""
+
+    def has_moved(self) -> bool:
         """Whether the owner writes to another ring by now."""
 
 
@@ -79,6 +86,9 @@ class Attachment(Protocol):
 
     def renew_ring(self) -> None:
         """Map the ring generation that is current now."""
+
+    def close(self) -> None:
+        """Unmap everything."""
 
 
 class PartitionReader:
@@ -107,13 +117,15 @@ class PartitionReader:
         self._attachment: Attachment | None = None
         self._segments: Segments | None = None
         self._in_ring = False  # the ring's cursor stands at `position`
+        self._overrun = False  # the owner was faster: back to the ring only where it is hot
+        self._odd_since = -1.0  # since when, on the monotonic clock, something is as it may only be for a moment
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def seek(self, offset: int) -> None:
         """Go on at `offset`; whether it is in the log shows at the next fetch."""
         self.position = offset
-        self._in_ring = False
+        self._in_ring = self._overrun = False
 
     def fetch(self, max_bytes: int, *, check_crcs: bool = True) -> list[Record]:
         """The records at `position` in about `max_bytes` of batches (one batch at least), and move past them.
@@ -145,19 +157,23 @@ class PartitionReader:
     def _from_ring(self, attachment: Attachment, max_bytes: int) -> bytes | None:
         """A chunk at `position`, b"" when it stands at the high watermark, None if the ring does not have it."""
         ring = attachment.ring
-        if ring is None or ring.generation_changed():
+        if ring is None or ring.has_moved():
             attachment.renew_ring()
             self._in_ring = False
             ring = attachment.ring
             if ring is None:
                 return None
         if not self._in_ring:
+            if self._overrun and not ring.is_hot(self.position):
+                return None
             self._in_ring = ring.seek(self.position)
+            self._overrun = not self._in_ring
         if not self._in_ring:
             return None
         chunk = ring.read(max_bytes)
         if not isinstance(chunk, bytes):
             self._in_ring = False
+            self._overrun = not ring.has_moved()
             return None
         if chunk:
             self.ring_chunks += 1
@@ -177,10 +193,21 @@ class PartitionReader:
             chunk = None
         if chunk:
             self.segment_chunks += 1
+            self._odd_since = -1.0
             return chunk
-        if page.log_start_offset > self.position:  # deleted while we were looking
-            raise self._out_of_range(page.log_start_offset, page.log_end_offset)
+        self._missed(attachment)
         return b""
+
+    def _missed(self, attachment: Attachment) -> None:
+        """Neither ring nor files have what the owner says is written: deleted this very moment, or lost."""
+        page = attachment.page
+        if page.log_start_offset > self.position:
+            raise self._out_of_range(page.log_start_offset, page.log_end_offset)
+        if page.state is not OwnerState.DELETED and self._lasts():
+            raise StorageError(
+                f"offset {self.position} of {self.partition} is below the high watermark {page.high_watermark}, but no"
+                " file of the partition holds it: look with `shmlog segment verify`, or seek past it"
+            )
 
     def _decode(self, chunk: bytes, limit: int, check_crcs: bool) -> list[Record]:
         topic, number = self.partition
@@ -202,6 +229,16 @@ class PartitionReader:
             f"offset {self.position} of {self.partition} is not in the log, which has {low} to {end}: seek to one of"
             " these, or set auto.offset.reset to earliest or latest"
         )
+
+    def _lasts(self) -> bool:
+        """Whether something odd has been so for longer than GRACE_S by now; call it whenever it is seen."""
+        now = time.monotonic()
+        if self._odd_since < 0:
+            self._odd_since = now
+        if now - self._odd_since <= GRACE_S:
+            return False
+        self._odd_since = -1.0
+        return True
 
     # --- the rest of what can be asked --------------------------------------------------------------------------------
 
@@ -248,12 +285,19 @@ class PartitionReader:
                 self._attachment = self._attach()
             except FileNotFoundError:
                 return None
+            except (ValueError, CorruptRecordError):  # half-made, or broken: time tells
+                if self._lasts():
+                    raise
+                return None
+            self._odd_since = -1.0
             self.attachments += 1
         return self._attachment
 
     def _detach(self) -> None:
-        self._attachment = None  # unmapped with its last user
-        self._in_ring = False
+        if self._attachment is not None:
+            self._attachment.close()
+        self._attachment = None
+        self._in_ring = self._overrun = False
 
     def _look_at_state(self, attachment: Attachment) -> None:
         """There is nothing to read: because there is nothing, or because this is the past?"""

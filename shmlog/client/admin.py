@@ -1,0 +1,83 @@
+"""The native admin: topics, by asking the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from shmlog import settings
+from shmlog.client.connection import Connection
+from shmlog.client.results import ClusterInfo, TopicInfo
+from shmlog.control.messages import (
+    AlterTopic,
+    ClusterDescribed,
+    CreateTopic,
+    DeleteTopic,
+    DescribeCluster,
+    DescribeTopics,
+    Done,
+    TopicCreated,
+    TopicDescription,
+    TopicsDescribed,
+)
+
+
+class NativeAdmin:
+    """Implements api.Admin. Settings are checked here, so that a wrong one costs no round trip."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int | None = None,
+        replication_factor: int = 1,
+        config: Mapping[str, object] | None = None,
+    ) -> TopicInfo:
+        overrides = settings.overrides("topic", config or {})
+        request = CreateTopic(0, name, partitions, replication_factor, overrides)
+        return TopicInfo.of(self._connection.request(request, TopicCreated).topic)
+
+    def delete_topic(self, name: str) -> None:
+        self._connection.request(DeleteTopic(0, name), Done)
+
+    def list_topics(self, *, internal: bool = False) -> list[str]:
+        return sorted(topic.name for topic in self._described(None) if internal or not topic.internal)
+
+    def describe_topic(self, name: str) -> TopicInfo:
+        (topic,) = self._described([name])
+        return TopicInfo.of(topic)
+
+    def describe_topics(self, names: Iterable[str] | None = None) -> list[TopicInfo]:
+        if names is not None:
+            return [TopicInfo.of(topic) for topic in self._described(list(names))]
+        return [TopicInfo.of(topic) for topic in self._described(None) if not topic.internal]
+
+    def alter_topic(
+        self,
+        name: str,
+        set: Mapping[str, object] | None = None,  # noqa: A002  # as in api.Admin
+        unset: Iterable[str] = (),
+    ) -> TopicInfo:
+        return self._altered(
+            AlterTopic(
+                request_id=0,
+                name=name,
+                set=settings.overrides("topic", set or {}),
+                unset=[settings.find("topic", setting).name for setting in unset],
+                partitions=None,
+            )
+        )
+
+    def create_partitions(self, name: str, total: int) -> TopicInfo:
+        return self._altered(AlterTopic(request_id=0, name=name, set={}, unset=[], partitions=total))
+
+    def describe_cluster(self) -> ClusterInfo:
+        return ClusterInfo.of(self._connection.request(DescribeCluster(0), ClusterDescribed))
+
+    def _described(self, names: list[str] | None) -> list[TopicDescription]:
+        return self._connection.request(DescribeTopics(0, names), TopicsDescribed).topics
+
+    def _altered(self, request: AlterTopic) -> TopicInfo:
+        (topic,) = self._connection.request(request, TopicsDescribed).topics
+        return TopicInfo.of(topic)

@@ -1,0 +1,122 @@
+"""The native cluster: one connection, and everything that was made from it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, Unpack
+
+from shmlog.client.admin import NativeAdmin
+from shmlog.client.connection import Connection
+from shmlog.client.consumer import NativeConsumer
+from shmlog.client.handle import Handle
+from shmlog.client.producer import NativeProducer
+from shmlog.client.results import ClusterInfo
+from shmlog.client.settings import ConsumerSettings, ProducerSettings
+from shmlog.control.messages import DescribeTopics, PartitionDescription, TopicsDescribed
+from shmlog.log.cold import ColdReader
+from shmlog.memory.control_page import ControlPage
+from shmlog.model import TopicPartition
+from shmlog.partition.attachment import MappedPartition
+from shmlog.partition.reader import PartitionReader
+
+
+class NativeCluster(Handle):
+    """Implements api.Cluster. Owns the connection; `on_close` runs last (an embedded cluster ends there)."""
+
+    def __init__(self, connection: Connection, on_close: Callable[[], None] | None = None) -> None:
+        super().__init__("cluster")
+        self._connection = connection
+        self._on_close = on_close
+        self._admin = NativeAdmin(connection)
+        self._made: weakref.WeakSet[NativeProducer | NativeConsumer] = weakref.WeakSet()
+
+    @property
+    def name(self) -> str:
+        return self._connection.cluster_name
+
+    @property
+    def connection(self) -> Connection:
+        """For tools that look deeper than the public names."""
+        return self._connection
+
+    @property
+    def admin(self) -> NativeAdmin:
+        self.check_usable()
+        return self._admin
+
+    def producer(self, **settings: Unpack[ProducerSettings]) -> NativeProducer:
+        self.check_usable()
+        producer = NativeProducer(self._connection, settings)
+        self._made.add(producer)
+        return producer
+
+    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> NativeConsumer:
+        self.check_usable()
+        consumer = NativeConsumer(self._connection, self._open_reader, topics, settings)
+        self._made.add(consumer)
+        return consumer
+
+    def _open_reader(self, partition: TopicPartition, found: PartitionDescription) -> PartitionReader:
+        return PartitionReader(
+            partition,
+            attach=lambda: MappedPartition(self._connection.tag, found.partition_id),
+            open_segments=lambda: ColdReader(found.log_dir),
+        )
+
+    def describe(self) -> ClusterInfo:
+        return self.admin.describe_cluster()
+
+    def metrics(self) -> dict[TopicPartition, dict[str, int]]:
+        """As api.Cluster.metrics(); partitions without an owner's control page are left out."""
+        self.check_usable()
+        found: dict[TopicPartition, dict[str, int]] = {}
+        for topic in self._connection.request(DescribeTopics(0, None), TopicsDescribed).topics:
+            for partition in topic.partitions:
+                with suppress(FileNotFoundError):
+                    counts = _counts(self._connection.tag, partition.partition_id)
+                    found[TopicPartition(topic.name, partition.partition)] = counts
+        return found
+
+    def close(self) -> None:
+        if self._closed or self.inherited:
+            return
+        self._closed = True
+        try:
+            for handle in list(self._made):
+                handle.close()
+        finally:
+            self._connection.close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> Self:
+        self.check_usable()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _counts(tag: str, partition_id: int) -> dict[str, int]:
+    page = ControlPage.open(tag, partition_id)
+    try:
+        return {
+            **page.counters(),
+            "state": int(page.state),
+            "leader_epoch": page.leader_epoch,
+            "pid": page.pid,
+            "log_start_offset": page.log_start_offset,
+            "high_watermark": page.high_watermark,
+            "synced_offset": page.synced_offset,
+            "written_offset": page.written_offset,
+            "log_end_offset": page.log_end_offset,
+            "ring_generation": page.generation,
+            "ring_bytes": page.ring_bytes,
+        }
+    finally:
+        page.close()

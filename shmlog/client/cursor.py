@@ -1,0 +1,91 @@
+"""One assigned partition of a consumer: where it stands, where it begins, and what others see of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from shmlog.errors import OffsetOutOfRangeError
+from shmlog.memory.client_region import Slot
+from shmlog.model import TopicPartition
+from shmlog.native.records import Record
+from shmlog.partition.reader import PartitionReader
+
+Reset = Literal["earliest", "latest", "none"]
+
+_log = logging.getLogger("shmlog.consumer")
+
+
+class Cursor:
+    """Wraps the partition's reader with `auto_offset_reset` (`reset`), pause and the position that others can see.
+
+    `start` says where to begin: it is resolved as soon as the partition's owner has said what there is.
+    """
+
+    def __init__(self, reader: PartitionReader, partition_id: int, *, start: Reset, reset: Reset) -> None:
+        self.reader = reader
+        self.partition_id = partition_id
+        self.paused = False
+        self.slot: Slot | None = None
+        self.resets = 0
+        self._reset: Reset = reset
+        self._start: Reset | None = start
+
+    @property
+    def partition(self) -> TopicPartition:
+        return self.reader.partition
+
+    @property
+    def position(self) -> int:
+        """The next offset that fetch() gives. Raises LeaderNotAvailableError while nobody knows the log's range."""
+        self.resolve()
+        return self.reader.position
+
+    def resolve(self) -> None:
+        """Turn "earliest" or "latest" into an offset."""
+        if self._start is None:
+            return
+        if self._start == "none":
+            raise OffsetOutOfRangeError(
+                f"there is no position for {self.partition}, and auto.offset.reset is none: seek() first"
+            )
+        low, high = self.reader.watermarks()
+        self.seek(low if self._start == "earliest" else high)
+
+    def seek(self, offset: int) -> None:
+        self._start = None
+        self.reader.seek(offset)
+
+    def seek_to(self, end: Literal["earliest", "latest"]) -> None:
+        """Go to one end of the log: the end that it has now, if that is known now."""
+        self._start = end
+        if self.reader.ready:
+            self.resolve()
+
+    def has_data(self) -> bool:
+        """Whether fetch() is worth a try: the second look before a sleep."""
+        if self.paused:
+            return False
+        return self.reader.has_data() if self._start is None else self.reader.ready
+
+    def fetch(self, max_bytes: int, *, check_crcs: bool) -> list[Record]:
+        """What the reader has next; a position that the log has lost is reset as `auto_offset_reset` says."""
+        if self._start is not None:
+            if self._start != "none" and not self.reader.ready:
+                return []
+            self.resolve()
+        try:
+            return self.reader.fetch(max_bytes, check_crcs=check_crcs)
+        except OffsetOutOfRangeError as error:
+            if self._reset == "none":
+                raise
+            self.resets += 1
+            self._start = self._reset
+            self.resolve()
+            _log.warning("%s; going on at %d (auto.offset.reset=%s)", error, self.reader.position, self._reset)
+            return self.reader.fetch(max_bytes, check_crcs=check_crcs)
+
+    def publish(self, position: int) -> None:
+        """Let others see how far the application is."""
+        if self.slot is not None:
+            self.slot.store_position(position)

@@ -1,0 +1,113 @@
+"""The partitions of one consumer, read in turn; and the sleep when none of them has anything."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Protocol
+
+from shmlog.client.cursor import Cursor
+from shmlog.client.read_ahead import ReadAhead
+from shmlog.errors import NoClusterError
+from shmlog.limits import CLIENT_SLEEP_S, CONNECT_PAUSE_S
+from shmlog.model import TopicPartition
+from shmlog.native.doorbell import Doorbell
+
+
+class Waking(Protocol):
+    """What is needed of a Connection to sleep."""
+
+    @property
+    def doorbell(self) -> Doorbell: ...
+    def look(self) -> None: ...
+
+
+class Fetcher:
+    """Fetches from one partition after the other, so that none of them starves; owns its cursors.
+
+    `max_bytes` bounds one fetch. `fetches`, `records` (read, if not yet given out) and `sleeps` count.
+    """
+
+    def __init__(self, waking: Waking, *, max_bytes: int, check_crcs: bool) -> None:
+        self.cursors: dict[TopicPartition, Cursor] = {}
+        self.read_ahead = ReadAhead()
+        self.fetches = 0
+        self.records = 0
+        self.sleeps = 0
+        self._waking = waking
+        self._max_bytes = max_bytes
+        self._check_crcs = check_crcs
+        self._turns: deque[Cursor] = deque()
+
+    def add(self, cursor: Cursor) -> None:
+        self.cursors[cursor.partition] = cursor
+        self._turns.append(cursor)
+
+    def remove(self, partition: TopicPartition) -> Cursor:
+        """Take a partition out; what was read ahead of it is forgotten. The cursor is the caller's."""
+        cursor = self.cursors.pop(partition)
+        self._turns.remove(cursor)
+        if self.read_ahead.cursor is cursor:
+            self.read_ahead.drop()
+            self.read_ahead.cursor = None
+        return cursor
+
+    def fetch(self) -> bool:
+        """Fill the read-ahead, which must be empty, from the next partition that has something; False if none has."""
+        last = self.read_ahead.cursor
+        if last is not None:
+            last.publish(last.reader.position)
+        for _ in range(len(self._turns)):
+            cursor = self._turns[0]
+            self._turns.rotate(-1)
+            if cursor.paused:
+                continue
+            records = cursor.fetch(self._max_bytes, check_crcs=self._check_crcs)
+            if records:
+                self.read_ahead.fill(cursor, records)
+                self.fetches += 1
+                self.records += len(records)
+                return True
+        return False
+
+    def wait(self, deadline: float) -> bool:
+        """Sleep until there may be something, at most until `deadline` (monotonic); False when that is over.
+
+        Wakes every CLIENT_SLEEP_S to look after the connection. Ctrl-C raises out of the sleep.
+        """
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return False
+        try:
+            doorbell = self._waking.doorbell
+        except NoClusterError:  # lost with the cluster; it may come back
+            time.sleep(min(left_s, CONNECT_PAUSE_S))
+            self._waking.look()
+            return True
+        ticket = doorbell.prepare()
+        try:
+            news = any(cursor.has_data() for cursor in self._turns)
+        except BaseException:
+            doorbell.cancel()
+            raise
+        if news:
+            doorbell.cancel()
+            return True
+        self.sleeps += 1
+        doorbell.wait(ticket, min(left_s, CLIENT_SLEEP_S))
+        self._waking.look()
+        return True
+
+    def position(self, partition: TopicPartition) -> int:
+        """The offset after the last record that the application was given."""
+        return self.read_ahead.position(self.cursors[partition])
+
+    def forget(self, partition: TopicPartition, *, keep_position: bool) -> Cursor:
+        """Drop what was read ahead of a partition; with `keep_position` it will be read again."""
+        cursor = self.cursors[partition]
+        if self.read_ahead.cursor is cursor:
+            if keep_position:
+                self.read_ahead.put_back()
+            else:
+                self.read_ahead.drop()
+        return cursor
