@@ -1,0 +1,125 @@
+"""One segment opened for reading, with look-ups by offset and by time that do not believe a damaged index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from shmlog.errors import CorruptRecordError
+from shmlog.log.offset_index import OffsetIndex
+from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, segment_path
+from shmlog.log.storage import Storage
+from shmlog.log.time_index import TimeIndex
+from shmlog.model import OffsetAndTimestamp
+from shmlog.record.batch import decode_records
+from shmlog.record.header import BatchHeader
+from shmlog.record.layout import HEADER_BYTES
+
+HEADER_CHUNK_BYTES = 64 * 1024
+
+
+class ColdSegment:
+    """A segment's files. The log stays readable after retention has dropped it, until `close`.
+
+    An index entry is used only if the batch that it points to is the one that it names; otherwise the search begins
+    at the segment's first byte, which is slow and right.
+    """
+
+    def __init__(self, storage: Storage, directory: str, base_offset: int) -> None:
+        """Raises FileNotFoundError when the segment has vanished."""
+        self.base_offset = base_offset
+        self.path = segment_path(directory, base_offset, LOG_SUFFIX)
+        self._storage = storage
+        self._directory = directory
+        self._log_fd = storage.open(self.path, os.O_RDONLY)
+
+    def close(self) -> None:
+        self._storage.close(self._log_fd)
+
+    def pread(self, size_bytes: int, position: int) -> bytes:
+        return self._storage.pread(self._log_fd, size_bytes, position)
+
+    def position_for(self, offset: int) -> int:
+        """A byte position where a batch begins, at or before the batch with `offset`."""
+        opened = self._open_index(INDEX_SUFFIX)
+        if opened is None:
+            return 0
+        fd, size_bytes = opened
+        try:
+            entry = OffsetIndex(fd, size_bytes, self.base_offset).lookup(offset)
+        finally:
+            self._storage.close(fd)
+        if entry is None:
+            return 0
+        header = self._header_at(entry.position)
+        return entry.position if header is not None and header.last_offset == entry.offset else 0
+
+    def first_at_or_after(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
+        """The segment's first record that is not older than `timestamp_ms`; None without one before `limit_offset`."""
+        for position, header in self._headers(self._position_for_time(timestamp_ms)):
+            if header.base_offset >= limit_offset:
+                return None
+            if header.max_timestamp_ms >= timestamp_ms:
+                for record in decode_records(self.pread(header.size_bytes, position)):
+                    if record.timestamp_ms >= timestamp_ms:
+                        return OffsetAndTimestamp(record.offset, record.timestamp_ms)
+            if header.next_offset >= limit_offset:
+                return None  # what lies beyond may still be being written
+        return None
+
+    def _position_for_time(self, timestamp_ms: int) -> int:
+        """A byte position where a batch begins, with only older records before it."""
+        opened = self._open_index(TIME_INDEX_SUFFIX)
+        if opened is None:
+            return 0
+        fd, size_bytes = opened
+        try:
+            entry = TimeIndex(fd, size_bytes, self.base_offset).last_before(timestamp_ms)
+        finally:
+            self._storage.close(fd)
+        if entry is None:
+            return 0
+        start = self.position_for(entry.offset)
+        for position, header in self._headers(start):
+            if header.last_offset == entry.offset:
+                return position if header.max_timestamp_ms == entry.timestamp_ms else 0
+            if header.last_offset > entry.offset:
+                break
+        return 0
+
+    def _open_index(self, suffix: str) -> tuple[int, int] | None:
+        """Descriptor and size of one of the index files; None when it is not there."""
+        try:
+            fd = self._storage.open(segment_path(self._directory, self.base_offset, suffix), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        return fd, self._storage.size_bytes(fd)
+
+    def _header_at(self, position: int) -> BatchHeader | None:
+        if position < 0:
+            return None
+        try:
+            return BatchHeader.parse(self.pread(HEADER_BYTES, position))
+        except CorruptRecordError:
+            return None
+
+    def _headers(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
+        """Position and header of every batch from `position` on, up to the first that is not all there.
+
+        Raises CorruptRecordError, naming file and byte, for bytes that are no batch.
+        """
+        size_bytes = self._storage.size_bytes(self._log_fd)
+        chunk, chunk_at = b"", position
+        while position + HEADER_BYTES <= size_bytes:
+            if position + HEADER_BYTES > chunk_at + len(chunk):
+                chunk, chunk_at = self.pread(HEADER_CHUNK_BYTES, position), position
+                if len(chunk) < HEADER_BYTES:
+                    return
+            try:
+                header = BatchHeader.parse(chunk, position - chunk_at)
+            except CorruptRecordError as error:
+                raise CorruptRecordError(f"{self.path}: at byte {position} {error}") from error
+            if position + header.size_bytes > size_bytes:
+                return
+            yield position, header
+            position += header.size_bytes

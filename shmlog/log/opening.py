@@ -1,0 +1,114 @@
+"""From a directory, whatever state it is in, to segments that can be written to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from shmlog.errors import CorruptRecordError, InvalidRequestError
+from shmlog.log.checkpoint import (
+    EpochStart,
+    read_clean_shutdown,
+    read_leader_epochs,
+    read_recovery_point,
+    read_topic_id,
+    remove_clean_shutdown,
+    write_leader_epochs,
+    write_recovery_point,
+    write_topic_id,
+)
+from shmlog.log.index_repair import OpenSegment
+from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm, sweep_leftovers
+from shmlog.log.segment import LOG_SUFFIX, SegmentFiles, list_base_offsets, segment_path
+from shmlog.log.snapshot import drop_snapshots_after
+from shmlog.log.storage import Storage
+
+
+@dataclass(slots=True)
+class Opened:
+    """What PartitionLog begins with."""
+
+    active: OpenSegment
+    base_offsets: list[int]
+    recovery_point: int
+    leader_epochs: list[EpochStart]
+    recovered: str
+
+
+def open_directory(
+    storage: Storage, directory: str, index_interval_bytes: int, topic_id: str, warm_from: WarmStart | None
+) -> Opened:
+    """See PartitionLog.open."""
+    _identify(storage, directory, topic_id)
+    sweep_leftovers(storage, directory)
+    base_offsets = list_base_offsets(storage, directory)
+    if not base_offsets:
+        SegmentFiles.open(storage, directory, 0, create=True).close()
+        storage.fsync_dir(directory)
+        base_offsets = [0]
+    recovery_point = read_recovery_point(storage, directory)
+    if warm_from is not None:
+        remove_clean_shutdown(storage, directory)
+        found = recover_warm(storage, directory, base_offsets, warm_from, index_interval_bytes)
+        recovery_point = min(recovery_point, found.active.writer.next_offset)
+    else:
+        found, recovery_point = _recover(storage, directory, base_offsets, recovery_point, index_interval_bytes)
+    end_offset = found.active.writer.next_offset
+    epochs = read_leader_epochs(storage, directory)
+    kept = [start for start in epochs if start.start_offset <= end_offset]
+    if kept != epochs:
+        write_leader_epochs(storage, directory, kept)
+    if warm_from is None:
+        drop_snapshots_after(storage, directory, end_offset)
+    return Opened(found.active, found.base_offsets, recovery_point, kept, "; ".join(found.notes))
+
+
+def _recover(
+    storage: Storage, directory: str, base_offsets: list[int], recovery_point: int, index_interval_bytes: int
+) -> tuple[Recovered, int]:
+    """Open without a ring: by the marker if it fits, else by checking. Returns the recovery point that holds now."""
+    marker = read_clean_shutdown(storage, directory)
+    remove_clean_shutdown(storage, directory)
+    if marker is not None and (marker.active_base_offset, marker.active_size_bytes) == (
+        base_offsets[-1],
+        _file_bytes(storage, directory, base_offsets[-1]),
+    ):
+        try:
+            found = recover_clean(storage, directory, base_offsets, marker.active_size_bytes, index_interval_bytes)
+        except CorruptRecordError:
+            pass  # cleanly closed, damaged since: the checking below finds it again and says what it does about it
+        else:
+            if found.active.writer.next_offset == marker.end_offset:
+                return found, marker.end_offset
+            found.active.files.close()
+    found = recover_cold(storage, directory, base_offsets, recovery_point, index_interval_bytes)
+    end_offset = found.active.writer.next_offset
+    if end_offset < recovery_point:
+        found.notes.append(
+            f"offsets {end_offset} to {recovery_point - 1} had reached the disk before and are not there any more"
+        )
+    held = min(end_offset, max(recovery_point, found.base_offsets[-1]))
+    if found.notes:
+        storage.fsync_dir(directory)
+    if held != recovery_point:
+        write_recovery_point(storage, directory, held)
+    return found, held
+
+
+def _identify(storage: Storage, directory: str, topic_id: str) -> None:
+    """Create the directory with the topic's id in it, or make sure that it is this topic's."""
+    if storage.mkdir(directory):
+        storage.fsync_dir(os.path.dirname(directory))
+    there = read_topic_id(storage, directory)
+    if there is None:
+        write_topic_id(storage, directory, topic_id)
+    elif there != topic_id:
+        raise InvalidRequestError(f"{directory} belongs to the topic with id {there}, not to {topic_id}")
+
+
+def _file_bytes(storage: Storage, directory: str, base_offset: int) -> int:
+    fd = storage.open(segment_path(directory, base_offset, LOG_SUFFIX), os.O_RDONLY)
+    try:
+        return storage.size_bytes(fd)
+    finally:
+        storage.close(fd)

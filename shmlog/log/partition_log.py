@@ -1,0 +1,356 @@
+"""One partition on disk, as its owner holds it: appending, rolling, syncing, dropping segments, closing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from shmlog.clock import wall_ms
+from shmlog.errors import InvalidRequestError, StorageError
+from shmlog.log.checkpoint import (
+    CleanShutdown,
+    EpochStart,
+    write_clean_shutdown,
+    write_leader_epochs,
+    write_recovery_point,
+)
+from shmlog.log.opening import Opened, open_directory
+from shmlog.log.recovery import WarmStart
+from shmlog.log.segment import (
+    DELETED_SUFFIX,
+    INDEX_BYTES_MAX,
+    LOG_SUFFIX,
+    RELATIVE_MAX,
+    SUFFIXES,
+    SegmentFiles,
+    SegmentInfo,
+    segment_path,
+)
+from shmlog.log.segment_facts import first_timestamp_ms, sealed_info
+from shmlog.log.snapshot import ProducerEntry, latest_snapshot, replay, write_snapshot
+from shmlog.log.storage import OsStorage, Storage
+from shmlog.log.walk import batches_from
+from shmlog.native.segment import SegmentWriter
+from shmlog.record.header import BatchHeader
+from shmlog.settings import TopicConfig
+
+RECOVERY_POINT_STRIDE_BYTES = 16 * 1024 * 1024
+"""The recovery point is written to its file after this many synced bytes: at most so much is checked too often."""
+
+
+@dataclass(slots=True)
+class _Deleted:
+    """Files of dropped segments that readers may still be reading."""
+
+    paths: list[str]
+    deadline_ms: int
+
+
+class PartitionLog:
+    """The segments of one partition. One process writes; readers use ColdReader.
+
+    Batches reach the disk through `active`, from C or with `append`. Appending, rolling and deleting belong to one
+    thread; `sync` may run in another one at the same time. A failed fdatasync poisons the log: what the kernel could
+    not write it may have thrown away, so trying again on the same file would report success for lost data. Everything
+    but reading and closing then raises StorageError. A failed append poisons nothing, it may be repeated.
+    """
+
+    def __init__(self, directory: str, config: TopicConfig, storage: Storage, opened: Opened) -> None:
+        """Use `open`."""
+        self.directory = directory
+        self.config = config
+        self.recovered = opened.recovered
+        """What opening had to repair, in sentences; "" when nothing."""
+        self.recovery_point = opened.recovery_point
+        """Every offset before this one is on the disk."""
+        self.leader_epochs = opened.leader_epochs
+        self.checkpoint_error: OSError | None = None
+        """Why the recovery point could not be written to its file; harmless, the next opening checks more."""
+        self.active = opened.active.writer
+        self._storage = storage
+        self._files = opened.active.files
+        self._sealed = opened.base_offsets[:-1]
+        self._unsynced = _open_unsynced(storage, directory, opened)
+        self._deleted: list[_Deleted] = []
+        self._poison: OSError | None = None
+        self._closed = False
+        self._directory_dirty = False
+        self._bytes_since_checkpoint = 0
+        self._synced_position = 0
+        self._facts: dict[int, SegmentInfo] = {}
+        self._created_ms = first_timestamp_ms(storage, self._files, self.active.size_bytes)
+
+    @staticmethod
+    def open(
+        directory: str,
+        config: TopicConfig,
+        *,
+        topic_id: str,
+        storage: Storage | None = None,
+        warm_from: WarmStart | None = None,
+    ) -> PartitionLog:
+        """Open the partition's directory for writing, creating and repairing as needed; see recovery.py for how.
+
+        The caller has made sure that nobody else has it open for writing. With `warm_from` (a successor over a
+        surviving ring) nothing is scanned. Raises OSError, ForeignVersionError for files of another version,
+        InvalidRequestError if the directory is another topic's, CorruptRecordError if the files cannot be what the
+        warm start says.
+        """
+        storage = storage if storage is not None else OsStorage()
+        directory = os.path.abspath(directory)
+        opened = open_directory(storage, directory, config.index_interval_bytes, topic_id, warm_from)
+        return PartitionLog(directory, config, storage, opened)
+
+    @property
+    def log_start_offset(self) -> int:
+        return self._sealed[0] if self._sealed else self.active.base_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """One after the last record that was appended."""
+        return self.active.next_offset
+
+    @property
+    def active_base_offset(self) -> int:
+        return self.active.base_offset
+
+    def append(self, batches: bytes) -> None:
+        """Append whole batches that continue the log; the Python way, the owner uses `active.append_range`."""
+        self._check_usable()
+        self.active.append(batches)
+
+    def segments(self) -> list[SegmentInfo]:
+        """All segments, oldest first; the last one is active. Cheap: facts of closed segments are kept."""
+        infos = []
+        for base_offset in self._sealed:
+            if base_offset not in self._facts:
+                self._facts[base_offset] = sealed_info(self._storage, self.directory, base_offset)
+            infos.append(self._facts[base_offset])
+        infos.append(self._active_info())
+        return infos
+
+    def should_roll(self, now_ms: int, incoming_bytes: int) -> bool:
+        """Whether `incoming_bytes` more bytes of batches belong into a new segment: size, age, index full, offsets."""
+        writer = self.active
+        if writer.size_bytes == 0:
+            return False
+        index_entries = incoming_bytes // max(1, self.config.index_interval_bytes) + 1
+        return (
+            writer.size_bytes + incoming_bytes > min(self.config.segment_bytes, RELATIVE_MAX)
+            or now_ms - self._created_ms >= self.config.segment_ms
+            or writer.index_bytes + 8 * index_entries > INDEX_BYTES_MAX
+            or writer.time_index_bytes + 12 * (index_entries + 1) > INDEX_BYTES_MAX
+            or writer.next_offset + incoming_bytes - writer.base_offset > RELATIVE_MAX  # a record has over one byte
+        )
+
+    def roll(self, next_offset: int, now_ms: int | None = None) -> SegmentWriter:
+        """Begin a new segment at `next_offset`, the log's end, and return its writer, which is `active` from now on.
+
+        The old segment gets its last time index entry; it is synced by the next `sync`, which should follow soon:
+        until then its descriptors stay open and a cold start would check it. Raises OSError without having changed
+        anything that matters: the old segment goes on. An empty active segment is returned as it is.
+        """
+        self._check_usable()
+        if next_offset != self.active.next_offset:
+            raise InvalidRequestError(f"the log ends at offset {self.active.next_offset}, not at {next_offset}")
+        if self.active.size_bytes == 0:
+            return self.active
+        try:
+            files = SegmentFiles.open(self._storage, self.directory, next_offset, create=True)
+            try:
+                self.active.append_final_time_index()
+            except OSError:
+                files.close()
+                raise
+        except OSError:
+            # An empty newer file would hide what the old segment goes on to hold.
+            self._for_each_file(next_offset, self._storage.unlink)
+            raise
+        self._facts[self.active.base_offset] = self._active_info()
+        self._directory_dirty = True
+        self._unsynced[self.active.base_offset] = self._files
+        self._sealed.append(self.active.base_offset)
+        self._created_ms = wall_ms() if now_ms is None else now_ms
+        self._synced_position = 0
+        self._files = files
+        self.active = SegmentWriter(
+            files.log_fd,
+            files.index_fd,
+            files.time_index_fd,
+            base_offset=next_offset,
+            index_interval_bytes=self.config.index_interval_bytes,
+        )
+        return self.active
+
+    def sync(self, up_to_offset: int) -> None:
+        """Bring everything before `up_to_offset` to the disk, then advance the recovery point to it.
+
+        Raises OSError when the disk refuses, which poisons the log.
+        """
+        self._check_usable()
+        # The active segment first, and the list after: a roll that happens meanwhile moves a segment from one to the
+        # other, where it is synced twice instead of never.
+        writer, position = self.active, self.active.size_bytes
+        up_to_offset = min(up_to_offset, writer.next_offset)
+        sealed = sorted(base for base in list(self._unsynced) if base < up_to_offset)
+        if up_to_offset <= self.recovery_point and not sealed:
+            return
+        try:
+            if self._directory_dirty:
+                self._directory_dirty = False
+                self._storage.fsync_dir(self.directory)
+            if writer.base_offset < up_to_offset:
+                self._storage.fdatasync(writer.log_fd)
+            for base_offset in sealed:
+                self._sync_sealed(base_offset)
+        except OSError as error:
+            self._poison = error
+            raise
+        if sealed:
+            self._bytes_since_checkpoint = RECOVERY_POINT_STRIDE_BYTES
+        self.recovery_point = max(self.recovery_point, up_to_offset)
+        self._bytes_since_checkpoint += max(0, position - self._synced_position)
+        self._synced_position = position
+        if self._bytes_since_checkpoint >= RECOVERY_POINT_STRIDE_BYTES:
+            self._write_recovery_point()
+
+    def delete_segments(self, base_offsets: Sequence[int], now_ms: int | None = None) -> None:
+        """Drop the oldest segments: out of the log at once, their bytes after `file.delete.delay.ms`.
+
+        Raises InvalidRequestError unless they are the oldest ones and closed (roll first to drop the active one).
+        """
+        if list(base_offsets) != self._sealed[: len(base_offsets)]:
+            raise InvalidRequestError(
+                f"only the oldest closed segments can be dropped, in order: {self._sealed}, not {list(base_offsets)}"
+            )
+        now_ms = wall_ms() if now_ms is None else now_ms
+        for base_offset in base_offsets:
+            self._for_each_file(base_offset, lambda path: self._storage.rename(path, path + DELETED_SUFFIX))
+            paths = [segment_path(self.directory, base_offset, suffix + DELETED_SUFFIX) for suffix in SUFFIXES]
+            self._deleted.append(_Deleted(paths, now_ms + self.config.file_delete_delay_ms))
+            self._sealed.remove(base_offset)
+            self._facts.pop(base_offset, None)
+            files = self._unsynced.pop(base_offset, None)
+            if files is not None:
+                files.close()
+
+    def remove_deleted(self, now_ms: int) -> int | None:
+        """Remove dropped files whose delay has passed; returns when to come back, None when none are left."""
+        while self._deleted and self._deleted[0].deadline_ms <= now_ms:
+            for path in self._deleted[0].paths:
+                with contextlib.suppress(FileNotFoundError):
+                    self._storage.unlink(path)
+            self._deleted.pop(0)
+        return self._deleted[0].deadline_ms if self._deleted else None
+
+    def batches(self, from_offset: int = 0) -> Iterator[bytes]:
+        """Whole batches from the one with `from_offset` to the end of the log, some at a time, for replay.
+
+        Raises CorruptRecordError when a file does not hold what it should.
+        """
+        bases = [*self._sealed, self.active.base_offset]
+        return batches_from(self._storage, self.directory, bases, from_offset, self.active)
+
+    def headers(self, from_offset: int = 0) -> Iterator[BatchHeader]:
+        """The headers of the same batches."""
+        for chunk in self.batches(from_offset):
+            position = 0
+            while position < len(chunk):
+                header = BatchHeader.parse(chunk, position)
+                yield header
+                position += header.size_bytes
+
+    def write_snapshot(self, offset: int, entries: Sequence[ProducerEntry]) -> None:
+        """Keep the producer state as of `offset`, so that a cold start replays only the batches after it."""
+        self._check_usable()
+        write_snapshot(self._storage, self.directory, offset, entries)
+
+    def latest_snapshot(self) -> tuple[int, list[ProducerEntry]]:
+        """The newest usable snapshot and its offset; (0, []) without one."""
+        return latest_snapshot(self._storage, self.directory, self.log_end_offset)
+
+    def restore_producers(self) -> list[ProducerEntry]:
+        """Producer state at the log's end: the newest snapshot and the batches after it."""
+        offset, entries = self.latest_snapshot()
+        return replay(entries, self.headers(max(offset, self.log_start_offset)))
+
+    def assign_epoch(self, epoch: int) -> None:
+        """Durably note that a new leader epoch begins at the log's end."""
+        self._check_usable()
+        if self.leader_epochs and epoch <= self.leader_epochs[-1].epoch:
+            raise InvalidRequestError(f"leader epoch {epoch} does not follow {self.leader_epochs[-1].epoch}")
+        kept = [start for start in self.leader_epochs if start.start_offset < self.log_end_offset]
+        starts = [*kept, EpochStart(epoch, self.log_end_offset)]
+        write_leader_epochs(self._storage, self.directory, starts)
+        self.leader_epochs = starts
+
+    def close(self, clean: bool) -> None:
+        """Close all files. With `clean` everything is synced first and a marker saves the next opening its checks."""
+        if self._closed:
+            return
+        try:
+            if clean and self._poison is None:
+                self.sync(self.log_end_offset)
+                for fd in (self._files.index_fd, self._files.time_index_fd):
+                    self._storage.fdatasync(fd)
+                self._write_recovery_point()
+                marker = CleanShutdown(self.log_end_offset, self.active.base_offset, self.active.size_bytes)
+                write_clean_shutdown(self._storage, self.directory, marker)
+        finally:
+            self._closed = True
+            for files in [*self._unsynced.values(), self._files]:
+                files.close()
+            self._unsynced.clear()
+
+    def _sync_sealed(self, base_offset: int) -> None:
+        # Taken out first: a deletion in the other thread then finds nothing to close.
+        files = self._unsynced.pop(base_offset, None)
+        if files is None:
+            return
+        try:
+            files.sync()
+        finally:
+            files.close()
+
+    def _for_each_file(self, base_offset: int, act: Callable[[str], None]) -> None:
+        """The log first: without it nobody looks at the indexes. Files that are not there are passed over."""
+        for suffix in SUFFIXES:
+            with contextlib.suppress(FileNotFoundError):
+                act(segment_path(self.directory, base_offset, suffix))
+
+    def _active_info(self) -> SegmentInfo:
+        writer = self.active
+        max_timestamp_ms = (
+            self._created_ms if writer.size_bytes and writer.max_timestamp_ms < 0 else writer.max_timestamp_ms
+        )
+        path = segment_path(self.directory, writer.base_offset, LOG_SUFFIX)
+        return SegmentInfo(writer.base_offset, writer.size_bytes, max_timestamp_ms, self._created_ms, path)
+
+    def _write_recovery_point(self) -> None:
+        try:
+            write_recovery_point(self._storage, self.directory, self.recovery_point)
+        except OSError as error:
+            self.checkpoint_error = error
+        else:
+            self._bytes_since_checkpoint = 0
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StorageError(f"the log in {self.directory} is closed")
+        if self._poison is not None:
+            raise StorageError(
+                f"the log in {self.directory} failed to reach the disk ({self._poison}); offsets from "
+                f"{self.recovery_point} to {self.log_end_offset} may be lost, nothing more is written to these files"
+            )
+
+
+def _open_unsynced(storage: Storage, directory: str, opened: Opened) -> dict[int, SegmentFiles]:
+    """Closed segments that may not be on the disk yet: a warm start finds those that the owner before had rolled."""
+    return {
+        base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
+        for base_offset, following in pairwise(opened.base_offsets)
+        if following > opened.recovery_point
+    }

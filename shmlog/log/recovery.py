@@ -1,0 +1,222 @@
+"""Opening a partition's segments after a stop: what is trusted, what is checked, what is cut off.
+
+    clean   the marker fits: everything is trusted, the writer is placed by the indexes
+    warm    a successor over a surviving ring: `written` says where the writer goes on; nothing is scanned
+    cold    segments before the recovery point were synced and are trusted, up to their indexes; every byte after it
+            is checked, and the log ends at the first batch that is not sound
+
+Offsets are dense, so a batch is sound only if its base offset follows the batch before: that also covers the twelve
+bytes at the front that are outside the checksum, except the leader epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shmlog.errors import CorruptRecordError
+from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, indexes_are_exact, rebuild, resume
+from shmlog.log.segment import (
+    DELETED_SUFFIX,
+    INDEX_SUFFIX,
+    LOG_SUFFIX,
+    REBUILD_SUFFIX,
+    SUFFIXES,
+    TIME_INDEX_SUFFIX,
+    SegmentFiles,
+    base_offset_of,
+    segment_path,
+)
+from shmlog.log.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """Where the owner before stood, from the surviving control page: the page cache still has all it wrote."""
+
+    segment_base_offset: int
+    written_file_bytes: int
+    """Position in that segment's file that is known to be written; always between two batches."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The active segment, open for writing, and what had to be done to get there."""
+
+    active: OpenSegment
+    base_offsets: list[int]
+    notes: list[str]
+
+
+def sweep_leftovers(storage: Storage, directory: str) -> None:
+    """Remove what an interrupted deletion, rebuild or checkpoint left behind, and indexes without a log."""
+    names = set(storage.listdir(directory))
+    for name in names:
+        orphan = any(
+            (base := base_offset_of(name, suffix)) is not None and f"{base:020d}{LOG_SUFFIX}" not in names
+            for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+        )
+        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, ".tmp")):
+            storage.unlink(f"{directory}/{name}")
+
+
+def recover_warm(
+    storage: Storage, directory: str, base_offsets: list[int], warm: WarmStart, index_interval_bytes: int
+) -> Recovered:
+    """Take over where the owner before stood. Newer segments that never got a byte are the start of a roll: dropped.
+
+    Raises CorruptRecordError when the files do not hold what the control page says they do.
+    """
+    if warm.segment_base_offset not in base_offsets:
+        raise CorruptRecordError(
+            f"{directory} has no segment {warm.segment_base_offset}, which the surviving ring was being written to"
+        )
+    for base_offset in [base for base in base_offsets if base > warm.segment_base_offset]:
+        _drop_empty(storage, directory, base_offset)
+    kept = [base for base in base_offsets if base <= warm.segment_base_offset]
+    active, rebuilt = _resume_or_rebuild(storage, directory, kept[-1], warm.written_file_bytes, index_interval_bytes)
+    return Recovered(active, kept, [rebuilt] if rebuilt else [])
+
+
+def recover_clean(
+    storage: Storage, directory: str, base_offsets: list[int], size_bytes: int, index_interval_bytes: int
+) -> Recovered:
+    """Open a log that was closed properly: only missing or damaged indexes need work."""
+    notes: list[str] = []
+    for base_offset in base_offsets[:-1]:
+        notes += _repair_sealed(storage, directory, base_offset, index_interval_bytes)
+    active, rebuilt = _resume_or_rebuild(storage, directory, base_offsets[-1], size_bytes, index_interval_bytes)
+    if not rebuilt and not indexes_are_exact(storage, active):
+        active.files.close()
+        active = rebuild(storage, directory, base_offsets[-1], index_interval_bytes, NO_CHECKSUMS)
+        rebuilt = f"rebuilt the damaged indexes of {segment_path(directory, base_offsets[-1], LOG_SUFFIX)}"
+    return Recovered(active, base_offsets, [*notes, *([rebuilt] if rebuilt else [])])
+
+
+def recover_cold(
+    storage: Storage, directory: str, base_offsets: list[int], recovery_point: int, index_interval_bytes: int
+) -> Recovered:
+    """Check everything from the recovery point on, and end the log at the first batch that is not sound.
+
+    What is kept of checked segments that are not active is synced. `base_offsets` is not empty.
+    """
+    notes: list[str] = []
+    for number, base_offset in enumerate(base_offsets):
+        following = base_offsets[number + 1] if number + 1 < len(base_offsets) else None
+        if following is not None and following <= recovery_point:
+            notes += _repair_sealed(storage, directory, base_offset, index_interval_bytes)
+            continue
+        notes += _missing_indexes(storage, directory, base_offset)
+        segment = rebuild(storage, directory, base_offset, index_interval_bytes, recovery_point)
+        walk = segment.walk
+        if not walk.problem and following is not None and walk.next_offset != following:
+            walk = Walk(
+                walk.valid_bytes, walk.next_offset, f"it is missing: the next file begins at offset {following}"
+            )
+        if walk.problem:
+            notes.append(_cut(storage, directory, segment, walk, base_offsets[number + 1 :]))
+            return Recovered(segment, base_offsets[: number + 1], notes)
+        if following is None:
+            return Recovered(segment, base_offsets, notes)
+        segment.writer.append_final_time_index()
+        segment.files.sync()
+        segment.files.close()
+    raise ValueError("a log has at least one segment")
+
+
+def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, later: list[int]) -> str:
+    """Shorten a segment to its sound part, drop the segments after it, and say so."""
+    files = segment.files
+    dropped = storage.size_bytes(files.log_fd) - walk.valid_bytes
+    if dropped:
+        storage.truncate(files.log_fd, walk.valid_bytes)
+        storage.fdatasync(files.log_fd)
+    later_bytes = sum(_drop(storage, directory, base_offset) for base_offset in reversed(later))
+    sentence = (
+        f"{segment_path(directory, files.base_offset, LOG_SUFFIX)}: the batch at offset {walk.next_offset} "
+        f"(byte {walk.valid_bytes}) is not sound: {walk.problem}; dropped {dropped} bytes"
+    )
+    if later:
+        sentence += f" and {len(later)} later segments with {later_bytes} bytes"
+    return f"{sentence}; the log now ends at offset {walk.next_offset}"
+
+
+def _repair_sealed(storage: Storage, directory: str, base_offset: int, index_interval_bytes: int) -> list[str]:
+    """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds."""
+    missing = _missing_indexes(storage, directory, base_offset)
+    files = SegmentFiles.open(storage, directory, base_offset, create=False)
+    size_bytes = storage.size_bytes(files.log_fd)
+    segment = None
+    if not missing:
+        before = (storage.size_bytes(files.index_fd), storage.size_bytes(files.time_index_fd))
+        segment = resume(storage, files, size_bytes, index_interval_bytes)
+        if segment is not None:
+            segment.writer.append_final_time_index()
+            exact = before == (segment.writer.index_bytes, segment.writer.time_index_bytes)
+            segment = segment if exact else None
+    files.close()
+    if segment is not None:
+        return []
+    rebuilt = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
+    rebuilt.writer.append_final_time_index()
+    rebuilt.files.sync()
+    rebuilt.files.close()
+    if rebuilt.walk.problem:
+        missing.append(
+            f"{segment_path(directory, base_offset, LOG_SUFFIX)}: the batch at offset {rebuilt.walk.next_offset} "
+            f"(byte {rebuilt.walk.valid_bytes}) is not sound: {rebuilt.walk.problem}; left as it is, it was synced"
+        )
+    return missing or [f"rebuilt the damaged indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]
+
+
+def _resume_or_rebuild(
+    storage: Storage, directory: str, base_offset: int, size_bytes: int, index_interval_bytes: int
+) -> tuple[OpenSegment, str]:
+    """The segment with its writer at `size_bytes`, and a note if its indexes had to be made anew."""
+    path = segment_path(directory, base_offset, LOG_SUFFIX)
+    note = "; ".join(_missing_indexes(storage, directory, base_offset))
+    files = SegmentFiles.open(storage, directory, base_offset, create=False)
+    there = storage.size_bytes(files.log_fd)
+    if there < size_bytes:
+        files.close()
+        raise CorruptRecordError(f"{path} has {there} bytes, but {size_bytes} were written to it")
+    segment = resume(storage, files, size_bytes, index_interval_bytes)
+    if segment is None:
+        files.close()
+        segment = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS, size_bytes)
+        note = f"rebuilt the damaged indexes of {path}"
+    if segment.walk.problem:
+        segment.files.close()
+        raise CorruptRecordError(
+            f"{path}: the batch at offset {segment.walk.next_offset} (byte {segment.walk.valid_bytes}) "
+            f"is not sound: {segment.walk.problem}"
+        )
+    return segment, note
+
+
+def _missing_indexes(storage: Storage, directory: str, base_offset: int) -> list[str]:
+    names = set(storage.listdir(directory))
+    if all(f"{base_offset:020d}{suffix}" in names for suffix in SUFFIXES):
+        return []
+    return [f"rebuilt the missing indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]
+
+
+def _drop(storage: Storage, directory: str, base_offset: int) -> int:
+    """Remove a segment's files; returns how many bytes of batches went."""
+    files = SegmentFiles.open(storage, directory, base_offset, create=False)
+    size_bytes = storage.size_bytes(files.log_fd)
+    files.close()
+    for suffix in SUFFIXES:
+        storage.unlink(segment_path(directory, base_offset, suffix))
+    return size_bytes
+
+
+def _drop_empty(storage: Storage, directory: str, base_offset: int) -> None:
+    files = SegmentFiles.open(storage, directory, base_offset, create=False)
+    size_bytes = storage.size_bytes(files.log_fd)
+    files.close()
+    if size_bytes:
+        raise CorruptRecordError(
+            f"{segment_path(directory, base_offset, LOG_SUFFIX)} holds {size_bytes} bytes, "
+            "but the surviving ring was being written to an older segment"
+        )
+    _drop(storage, directory, base_offset)

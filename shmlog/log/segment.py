@@ -1,0 +1,103 @@
+"""The files of one segment: their names, their descriptors, what is known about them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from shmlog.log.storage import Storage
+
+LOG_SUFFIX = ".log"
+INDEX_SUFFIX = ".index"
+TIME_INDEX_SUFFIX = ".timeindex"
+SUFFIXES = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+"""The files of a segment, the one that matters first."""
+SNAPSHOT_SUFFIX = ".snapshot"
+DELETED_SUFFIX = ".deleted"
+"""Renamed to this at once when retention drops a segment; the bytes go away after `file.delete.delay.ms`."""
+REBUILD_SUFFIX = ".rebuild"
+"""An index that is being rebuilt; renamed over the old one, because readers may have that mapped."""
+
+INDEX_BYTES_MAX = 10 * 1024 * 1024
+"""Kafka's `segment.index.bytes`: a segment whose index would grow beyond this is rolled."""
+RELATIVE_MAX = 2**31 - 1
+"""Offsets and positions in indexes are 31 bits, counted from the segment's base."""
+
+_SEGMENT_NAME = re.compile(r"\d{20}")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """What retention needs to know of a segment. The last one listed is active."""
+
+    base_offset: int
+    size_bytes: int
+    max_timestamp_ms: int
+    """Largest record timestamp, -1 in an empty segment; the file's own time if no record has one."""
+    created_ms: int
+    """Wall clock when it was begun; after a restart the best estimate: its first record's time or the file's."""
+    path: str
+    """Of the `.log` file."""
+
+
+def segment_path(directory: str, base_offset: int, suffix: str) -> str:
+    """Path of one of a segment's files: 20 digits and a suffix."""
+    return os.path.join(directory, f"{base_offset:020d}{suffix}")
+
+
+def base_offset_of(file_name: str, suffix: str) -> int | None:
+    """The base offset in a file name with that suffix; None for any other file."""
+    stem = file_name.removesuffix(suffix)
+    return int(stem) if stem != file_name and _SEGMENT_NAME.fullmatch(stem) else None
+
+
+def list_base_offsets(storage: Storage, directory: str, suffix: str = LOG_SUFFIX) -> list[int]:
+    """Base offsets of all segments of a partition directory, ascending."""
+    found = (base_offset_of(name, suffix) for name in storage.listdir(directory))
+    return sorted(base for base in found if base is not None)
+
+
+@dataclass(slots=True)
+class SegmentFiles:
+    """Open descriptors of one segment, closed by `close`."""
+
+    storage: Storage
+    directory: str
+    base_offset: int
+    log_fd: int
+    index_fd: int
+    time_index_fd: int
+
+    @classmethod
+    def open(cls, storage: Storage, directory: str, base_offset: int, *, create: bool) -> SegmentFiles:
+        """Open the three files for reading and writing; indexes that are missing are created empty.
+
+        With `create` the log is created too; a leftover of an earlier attempt that never got a byte is taken over, one
+        with bytes raises FileExistsError. On an error nothing stays open.
+        """
+        fds: list[int] = []
+        try:
+            for suffix in SUFFIXES:
+                flags = os.O_RDWR
+                if create or suffix != LOG_SUFFIX:
+                    flags |= os.O_CREAT
+                fds.append(storage.open(segment_path(directory, base_offset, suffix), flags))
+                if create and storage.size_bytes(fds[-1]):
+                    if suffix == LOG_SUFFIX:
+                        raise FileExistsError(f"{segment_path(directory, base_offset, suffix)} already holds batches")
+                    storage.truncate(fds[-1], 0)
+        except OSError:
+            for fd in fds:
+                storage.close(fd)
+            raise
+        return cls(storage, directory, base_offset, *fds)
+
+    def sync(self) -> None:
+        """fdatasync of all three."""
+        for fd in (self.log_fd, self.index_fd, self.time_index_fd):
+            self.storage.fdatasync(fd)
+
+    def close(self) -> None:
+        for fd in (self.log_fd, self.index_fd, self.time_index_fd):
+            self.storage.close(fd)

@@ -1,0 +1,156 @@
+"""The file operations that the log uses, as a seam: tests put a storage there that fails or forgets.
+
+Batches themselves are written by native.segment straight through a file descriptor; everything around them goes
+through here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Protocol
+
+
+class Storage(Protocol):
+    """Files and directories. Descriptors are plain ints and belong to who opened them; every method raises OSError."""
+
+    def open(self, path: str, flags: int) -> int:
+        """Like os.open; files that it creates get the storage's mode and group whatever the umask says."""
+
+    def close(self, fd: int) -> None: ...
+
+    def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+        """`size_bytes` bytes from `position`; fewer only at the end of the file."""
+
+    def pwrite(self, fd: int, data: bytes, position: int) -> None:
+        """Write all of `data` at `position`."""
+
+    def fdatasync(self, fd: int) -> None: ...
+
+    def fsync_dir(self, path: str) -> None:
+        """Make creations, renames and removals in the directory durable."""
+
+    def truncate(self, fd: int, size_bytes: int) -> None: ...
+
+    def size_bytes(self, fd: int) -> int: ...
+
+    def modified_ms(self, fd: int) -> int: ...
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
+
+    def listdir(self, path: str) -> list[str]: ...
+
+    def mkdir(self, path: str) -> bool:
+        """Create the directory; False when it is there already."""
+
+
+class OsStorage:
+    """The real file system. `file_mode` and `group` apply to what it creates."""
+
+    def __init__(self, file_mode: int = 0o600, group: int | None = None) -> None:
+        self._file_mode = file_mode
+        self._group = group
+
+    def open(self, path: str, flags: int) -> int:
+        if not flags & os.O_CREAT:
+            return os.open(path, flags)
+        fd = os.open(path, flags, self._file_mode)
+        try:
+            if stat.S_IMODE(os.fstat(fd).st_mode) != self._file_mode:
+                os.fchmod(fd, self._file_mode)
+            if self._group is not None:
+                os.fchown(fd, -1, self._group)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+        data = os.pread(fd, size_bytes, position)
+        if len(data) == size_bytes or not data:
+            return data
+        parts = [data]
+        done = len(data)
+        while done < size_bytes:
+            more = os.pread(fd, size_bytes - done, position + done)
+            if not more:
+                break
+            parts.append(more)
+            done += len(more)
+        return b"".join(parts)
+
+    def pwrite(self, fd: int, data: bytes, position: int) -> None:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(fd, view, position)
+            view = view[done:]
+            position += done
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        os.ftruncate(fd, size_bytes)
+
+    def size_bytes(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def modified_ms(self, fd: int) -> int:
+        return os.fstat(fd).st_mtime_ns // 1_000_000
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def listdir(self, path: str) -> list[str]:
+        return os.listdir(path)
+
+    def mkdir(self, path: str) -> bool:
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            return False
+        mode = self._file_mode | (self._file_mode & 0o444) >> 2  # who may read files may search the directory
+        os.chmod(path, mode)
+        if self._group is not None:
+            os.chown(path, -1, self._group)
+        return True
+
+
+def read_file(storage: Storage, path: str) -> bytes:
+    """All bytes of a small file."""
+    fd = storage.open(path, os.O_RDONLY)
+    try:
+        return storage.pread(fd, storage.size_bytes(fd), 0)
+    finally:
+        storage.close(fd)
+
+
+def replace_file(storage: Storage, path: str, data: bytes) -> None:
+    """Put `data` into the file at `path` so that after a crash it holds the old or the new bytes, never a mixture.
+
+    Durable when it returns: temporary file, fdatasync, rename, fsync of the directory.
+    """
+    temporary = path + ".tmp"
+    fd = storage.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        storage.pwrite(fd, data, 0)
+        storage.fdatasync(fd)
+    finally:
+        storage.close(fd)
+    storage.rename(temporary, path)
+    storage.fsync_dir(os.path.dirname(path))

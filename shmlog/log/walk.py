@@ -1,0 +1,56 @@
+"""Reading a log from some offset to its end, for replay: sequential, no index needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+
+from shmlog.errors import CorruptRecordError
+from shmlog.log.segment import LOG_SUFFIX, segment_path
+from shmlog.log.storage import Storage
+from shmlog.native.scan import check_batches, select_batches
+from shmlog.native.segment import SegmentWriter
+
+CHUNK_BYTES = 1 << 20
+
+
+def batches_from(
+    storage: Storage, directory: str, base_offsets: list[int], from_offset: int, active: SegmentWriter
+) -> Iterator[bytes]:
+    """Whole batches, about a megabyte at a time, checksums checked; the first holds or follows `from_offset`.
+
+    Ends where `active` stood when this began. `base_offsets` are the log's segments, `active`'s last.
+    """
+    end_position = active.size_bytes
+    ends = dict(pairwise(base_offsets))
+    for base_offset in base_offsets:
+        following = ends.get(base_offset)
+        if following is not None and following <= from_offset:
+            continue
+        path = segment_path(directory, base_offset, LOG_SUFFIX)
+        fd = storage.open(path, os.O_RDONLY)
+        try:
+            end = end_position if following is None else storage.size_bytes(fd)
+            yield from _segment_batches(storage, fd, path, base_offset, end, from_offset)
+        finally:
+            storage.close(fd)
+
+
+def _segment_batches(
+    storage: Storage, fd: int, path: str, base_offset: int, end_position: int, from_offset: int
+) -> Iterator[bytes]:
+    position, expected, size = 0, base_offset, CHUNK_BYTES
+    while position < end_position:
+        chunk = storage.pread(fd, min(size, end_position - position), position)
+        valid, after, wanted, problem = check_batches(chunk, expected, from_offset)
+        if problem or (valid == 0 and wanted > end_position - position):
+            raise CorruptRecordError(
+                f"{path}: the batch at offset {after} (byte {position + valid}) is not sound: "
+                f"{problem or 'the file ends inside it'}"
+            )
+        if after > from_offset:
+            start, end, *_ = select_batches(memoryview(chunk)[:valid], from_offset)
+            if end > start:
+                yield chunk[start:end]
+        position, expected, size = position + valid, after, max(CHUNK_BYTES, wanted)
