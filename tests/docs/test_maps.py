@@ -1,7 +1,11 @@
-"""The maps in README.md and shmlog/README.md show the tree as it is."""
+"""The maps in README.md and shmlog/README.md show the tree as it is.
+
+`python tests/docs/test_maps.py` prints the rows of the table in shmlog/README.md.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -79,6 +83,12 @@ def test_the_architecture_page_has_a_row_for_every_folder() -> None:
     assert sorted(tabled_modules()) == sorted(modules_of_the_tree())
 
 
+def purpose(folder: str) -> str:
+    """The first sentence of the package's docstring."""
+    module = ast.parse((ROOT / folder / "__init__.py").read_text())
+    return (ast.get_docstring(module) or "").partition("\n")[0]
+
+
 @pytest.mark.parametrize("folder", sorted(modules_of_the_tree()))
 def test_the_architecture_page_names_every_module(folder: str) -> None:
     assert sorted(tabled_modules().get(folder, [])) == modules_of_the_tree()[folder]
@@ -93,3 +103,8 @@ DOCUMENTS = [README, ARCHITECTURE, ROOT / ".github" / "CONTRIBUTING.md", ROOT / 
 def test_links_between_documents_and_files_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+if __name__ == "__main__":
+    for folder, modules in modules_of_the_tree().items():
+        print(f"| `{folder}` | {purpose(folder)} | {' '.join(f'`{module}`' for module in modules)} |")
