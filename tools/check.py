@@ -54,7 +54,7 @@ def check_format(_: Options) -> int:
 
 
 def check_lint(_: Options) -> int:
-    return run([*PYTHON, "-m", "ruff", "check", "--quiet", "."])
+    return run([*PYTHON, "-m", "ruff", "check", "--quiet", "--output-format", "concise", "."])
 
 
 def check_types(_: Options) -> int:
