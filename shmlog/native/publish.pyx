@@ -511,7 +511,10 @@ cdef class Publisher:
             if bell_ring_if_sleeping(self.bells[k]):
                 self._count(COUNTER_WAKES, 1)
 
-    def wake_all(self):
+    def settle(self):
+        """After taking over: let consumers see what is written, unless that waits for a sync, and ring everybody."""
+        if not self.hold_for_sync:
+            self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
 
     cdef void _count(self, int counter, uint64_t amount) noexcept nogil:
@@ -525,6 +528,20 @@ cdef class Publisher:
         """Go on in a new active segment (after a roll)."""
         self.writer = writer
         self._count(COUNTER_ROLLS, 1)
+
+    def use_ring(self, Mapping ring not None, Mapping index not None):
+        """Go on in a new, empty ring (its index begins anew too). Everything is written."""
+        ring.check()
+        index.check()
+        self.ring = ring
+        self.index = index
+        self.ring_base = ring.base
+        self.idx = index.base
+        self.capacity = ring.size_bytes
+        self.index_entries = index.size_bytes // IDX_ENTRY_BYTES
+        self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
+        self.next_seq = 0
+        self._store_image()
 
     def set_segment_bytes(self, int64_t segment_bytes):
         self.segment_bytes = segment_bytes

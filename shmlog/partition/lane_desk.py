@@ -1,0 +1,128 @@
+"""The lanes of one partition, as its owner keeps them: attached, recovered, drained, let go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmBudgetExceededError
+from shmlog.memory import layout, names, region
+from shmlog.memory.control_page import ControlPage
+from shmlog.memory.lane import LaneTerms, open_lane
+from shmlog.memory.layout import LaneState
+from shmlog.native.mapping import Mapping
+from shmlog.native.publish import Publisher
+from shmlog.partition.survey import RingEnd, lane_results
+
+
+@dataclass(slots=True)
+class _Attached:
+    slot: int
+    client_id: int
+    mapping: Mapping
+
+
+class LaneDesk:
+    """Keeps the lane table of the ctl region and the publisher's lanes in step."""
+
+    def __init__(self, control: ControlPage, publisher: Publisher, tag: str) -> None:
+        self._control = control
+        self._publisher = publisher
+        self._tag = tag
+        self._lanes: dict[int, _Attached] = {}
+        self._closing: dict[int, str] = {}
+
+    def recover(self, end: RingEnd | None) -> None:
+        """Attach the lanes that the predecessor left in the table, after completing what it did not get to say.
+
+        A lane whose region is gone was swept by somebody: its slot is freed. A lane that was closing goes on closing.
+        """
+        for slot, lane_id, client_id in self._control.lanes():
+            try:
+                mapping, terms = open_lane(names.lane(self._tag, lane_id))
+            except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+                self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES, 0)
+                continue
+            if end is not None:
+                _complete_results(mapping, end, slot, lane_id)
+            self._attach(mapping, terms, slot, lane_id, client_id)
+            if mapping.load(layout.LANE_STATE) == LaneState.CLOSING:
+                self.begin_close(lane_id, "idle")
+
+    def attach(self, lane_id: int, client_id: int) -> None:
+        """Attach a lane that the supervisor made. Attaching it twice is fine."""
+        if lane_id in self._lanes:
+            return
+        taken = {slot for slot, _, _ in self._control.lanes()}
+        slot = next((slot for slot in range(layout.CTL_LANE_SLOTS) if slot not in taken), None)
+        if slot is None:
+            raise ShmBudgetExceededError(
+                f"this partition already has {layout.CTL_LANE_SLOTS} lanes, the most it can have"
+            )
+        mapping, terms = open_lane(names.lane(self._tag, lane_id))
+        self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES + 8, client_id)
+        self._attach(mapping, terms, slot, lane_id, client_id)
+
+    def _attach(self, mapping: Mapping, terms: LaneTerms, slot: int, lane_id: int, client_id: int) -> None:
+        self._publisher.attach_lane(
+            mapping,
+            lane_id=lane_id,
+            slot=slot,
+            producer_id=terms.producer_id,
+            producer_epoch=terms.producer_epoch,
+            max_batch_bytes=min(terms.max_batch_bytes, self._control.max_batch_bytes),
+        )
+        self._lanes[lane_id] = _Attached(slot, client_id, mapping)
+
+    def begin_close(self, lane_id: int, reason: str) -> None:
+        """Close a lane once everything in it is published; `reason` is what drained() will say."""
+        if lane_id in self._lanes and lane_id not in self._closing:
+            self._publisher.begin_close(lane_id)
+            self._closing[lane_id] = reason
+
+    def close_idle(self, now_ns: int, idle_ns: int) -> None:
+        for lane_id in self._publisher.idle_lanes(now_ns, idle_ns):
+            self.begin_close(lane_id, "idle")
+
+    def close_all(self) -> None:
+        for lane_id in list(self._lanes):
+            self.begin_close(lane_id, "closed")
+
+    def drained(self) -> list[tuple[int, str, int]]:
+        """Lanes that were closing and are done: (lane id, reason, records that it brought). They are detached now."""
+        done = []
+        for lane_id, reason in list(self._closing.items()):
+            if self._publisher.is_drained(lane_id):
+                del self._closing[lane_id]
+                records = self._publisher.detach_lane(lane_id)
+                self._lanes.pop(lane_id).mapping.close()
+                done.append((lane_id, reason, records))
+        return done
+
+    def list(self) -> list[list[int]]:
+        """[lane id, client id] of every attached lane."""
+        return [[lane_id, lane.client_id] for lane_id, lane in self._lanes.items()]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._lanes
+
+    @property
+    def is_closing(self) -> bool:
+        return bool(self._closing)
+
+    def unlink_all(self) -> None:
+        for lane_id in self._lanes:
+            region.unlink(names.lane(self._tag, lane_id))
+
+
+def _complete_results(mapping: Mapping, end: RingEnd, slot: int, lane_id: int) -> None:
+    """Rewrite the results of frames that are in the log but that the lane's head does not cover; then move the head."""
+    head = mapping.load(layout.LANE_HEAD)
+    published_to, results = lane_results(end, slot, lane_id, head)
+    data_bytes = mapping.size_bytes - layout.LANE_DATA
+    for result in results:
+        frame = layout.LANE_DATA + result.lane_pos % data_bytes
+        mapping.store(frame + layout.FRAME_BASE_OFFSET, result.base_offset)
+        mapping.store(frame + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED)
+    if published_to != head:
+        mapping.store(layout.LANE_HEAD, published_to)

@@ -1,0 +1,140 @@
+"""What the owner does with its log besides appending: rolling, syncing, retention, and the bookkeeping of each."""
+
+from __future__ import annotations
+
+import struct
+from time import monotonic_ns
+
+from shmlog.clock import wall_ms
+from shmlog.log.partition_log import PartitionLog
+from shmlog.log.snapshot import ProducerEntry
+from shmlog.machines.retention import decide_retention
+from shmlog.memory import layout
+from shmlog.memory.control_page import ControlPage
+from shmlog.native.publish import Publisher
+from shmlog.settings import LONG_MAX, TopicConfig
+
+NEVER_NS = (1 << 63) - 1
+SYNC_AFTER_ROLL_NS = 1_000_000_000
+_PRODUCER = struct.Struct("<qhHi" + "qii" * 5 + "q24x")
+assert _PRODUCER.size == 128
+
+
+class LogKeeper:
+    """Keeps segments, the cells of the ctl region that name them, and the publisher in step. Owner's thread only."""
+
+    def __init__(self, control: ControlPage, publisher: Publisher, log: PartitionLog) -> None:
+        self._page = control.mapping
+        self._publisher = publisher
+        self._log = log
+        self._config = log.config
+        self._unsynced_since_ns: int | None = None
+        self._sync_at_ns = NEVER_NS
+        self._remove_at_ms: int | None = 0
+
+    def configure(self, config: TopicConfig) -> None:
+        """Use these settings from now on."""
+        self._config = self._log.config = config
+        self._publisher.set_segment_bytes(config.segment_bytes)
+        self._publisher.hold_for_sync = config.flush_messages == 1
+        self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0
+
+    def settle(self) -> None:
+        """Right after taking over: what is written becomes visible, by the rules of flush.messages."""
+        if self._publisher.hold_for_sync and self._publisher.unsynced_records:
+            self.sync()
+        self._publisher.settle()
+
+    def roll(self) -> None:
+        """Begin a new segment at the end of the log. All of the ring is written (the publisher saw to that)."""
+        publisher = self._publisher
+        assert publisher.written_pos == publisher.tail_pos, "a roll with unwritten batches"
+        self._log.write_snapshot(publisher.tail_offset, self._producers())
+        writer = self._log.roll(publisher.tail_offset)
+        turn = self._page.load(layout.CTL_SEGMENT_TURN) + 1
+        slot = layout.CTL_SEGMENT_SLOTS + 16 * (turn & 1)
+        self._page.store(slot, writer.base_offset)
+        self._page.store(slot + 8, publisher.tail_pos)
+        self._page.store(
+            layout.CTL_SEGMENT_TURN, turn
+        )  # SYNC POINT: pairs with opening's read; no byte goes there before
+        publisher.use_segment(writer)
+        self._sync_at_ns = min(self._sync_at_ns, monotonic_ns() + SYNC_AFTER_ROLL_NS)
+
+    def _producers(self) -> list[ProducerEntry]:
+        """The publisher's producer state as Kafka keeps it in a snapshot: the last batch of each."""
+        entries = []
+        for raw in self._publisher.producers.entries():
+            producer_id, epoch, batch_count, _, *rest = _PRODUCER.unpack(raw)
+            if batch_count:
+                base_offset, last_sequence, delta = rest[3 * (batch_count - 1) : 3 * batch_count]
+                entries.append(
+                    ProducerEntry(producer_id, epoch, last_sequence, base_offset + delta, delta, timestamp_ms=rest[15])
+                )
+        return entries
+
+    def sync(self) -> None:
+        """Bring everything that is written to the disk. A failure is final for this log (PartitionLog poisons itself)."""
+        self._log.sync(self._publisher.written_offset)
+        self._publisher.mark_synced()
+        self._unsynced_since_ns = None
+        self._sync_at_ns = NEVER_NS
+
+    def sync_is_due(self, now_ns: int) -> bool:
+        """flush.ms has passed since the oldest unsynced record, or a rolled segment waits."""
+        if not self._publisher.unsynced_records:
+            self._unsynced_since_ns = None
+        elif self._unsynced_since_ns is None:
+            self._unsynced_since_ns = now_ns
+        return now_ns >= self._sync_at_ns or now_ns >= self._flush_deadline_ns()
+
+    def _flush_deadline_ns(self) -> int:
+        if self._unsynced_since_ns is None or self._config.flush_ms >= NEVER_NS // 1_000_000:
+            return NEVER_NS
+        return self._unsynced_since_ns + self._config.flush_ms * 1_000_000
+
+    def next_deadline_ns(self, now_ns: int) -> int:
+        """When the owner must look again for the log's sake."""
+        removal_ns = NEVER_NS
+        if self._remove_at_ms is not None:
+            removal_ns = now_ns + max(0, self._remove_at_ms - wall_ms()) * 1_000_000
+        return min(self._sync_at_ns, self._flush_deadline_ns(), removal_ns)
+
+    def keep(self, now_ns: int) -> None:
+        """Once a second while awake: roll by age, remove files whose delay has passed."""
+        now_ms = wall_ms()
+        if (
+            self._publisher.written_pos == self._publisher.tail_pos
+            and self._log.active.size_bytes
+            and self._log.should_roll(now_ms, 0)
+        ):
+            self.roll()
+        self._remove_at_ms = self._log.remove_deleted(now_ms)
+
+    def apply_retention(self, now_ms: int) -> None:
+        """Delete the whole segments that retention lets go, and move the log's start."""
+        if self._publisher.written_pos != self._publisher.tail_pos:
+            return  # the disk refuses; the next round will do
+        decision = decide_retention(
+            self._log.segments(),
+            self._config,
+            now_ms=now_ms,
+            log_end_offset=self._log.log_end_offset,
+            high_watermark=self._page.load(layout.CTL_HW_OFFSET),
+        )
+        if not decision.delete:
+            return
+        if decision.roll_first:
+            self.roll()
+        following = [info.base_offset for info in self._log.segments() if info.base_offset not in decision.delete]
+        # The start first: who reads an old position is told so, instead of finding a hole.
+        self._page.store(layout.CTL_LOG_START_OFFSET, following[0])
+        self._log.delete_segments(decision.delete, now_ms)
+        self._remove_at_ms = self._log.remove_deleted(now_ms)
+
+    def close(self, *, clean: bool) -> None:
+        """Close the log; `clean` syncs it and leaves the marker that saves the next start its checks."""
+        if clean:
+            self.sync()
+            self._log.write_snapshot(self._publisher.tail_offset, self._producers())
+        self._log.close(clean=clean)

@@ -1,0 +1,243 @@
+"""How an owner comes to its partition: over the surviving ring of a dead predecessor, or from the segments alone.
+
+Warm: the ctl, ring and idx regions of this boot are there. Nothing is scanned: the index chain gives the end of the
+log, frame results and lane heads are completed, what was not written yet is written again at the same place.
+Cold: a first start, a start after a clean stop, or after a reboot. The log is recovered from its segments, and a new
+ring generation begins behind it. Clients that still have an older ring attach again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from shmlog.control.messages import OwnerSpec
+from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.limits import BATCH_HEADER_BYTES
+from shmlog.log.partition_log import PartitionLog
+from shmlog.log.recovery import WarmStart
+from shmlog.memory import bell, layout, names, region
+from shmlog.memory.control_page import ControlPage
+from shmlog.memory.layout import OwnerState
+from shmlog.native.doorbell import Doorbell
+from shmlog.native.mapping import Mapping
+from shmlog.native.producer_table import ProducerTable
+from shmlog.native.publish import Publisher
+from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
+from shmlog.settings import TopicConfig
+
+INDEX_BYTES_PER_ENTRY = 1024  # one index entry per so many bytes of ring
+INDEX_ENTRIES_MIN = 1024
+
+
+@dataclass(slots=True)
+class OpenPartition:
+    """A partition in its owner's hands, ready to run. `end` is what the dead predecessor left; None after a cold start."""
+
+    control: ControlPage
+    bell: Doorbell
+    publisher: Publisher
+    log: PartitionLog
+    config: TopicConfig
+    end: RingEnd | None
+    recovered: str
+
+
+def open_partition(spec: OwnerSpec) -> OpenPartition:
+    """Take the partition over. The caller knows that no other owner lives."""
+    config = TopicConfig.from_mapping(spec.config)
+    control = _surviving_control_page(spec)
+    if control is not None and _ring_survives(spec, control):
+        return _open_warm(spec, config, control)
+    if control is not None:
+        control.mapping.store(layout.CTL_STATE, OwnerState.REPLACED)
+        control.close()
+    return _open_cold(spec, config)
+
+
+def _surviving_control_page(spec: OwnerSpec) -> ControlPage | None:
+    try:
+        control = ControlPage.open(spec.cid8, spec.partition_id, writable=True)
+    except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+        return None
+    if control.header.boot_id == layout.boot_id() and control.header.owner_uuid == _uuid_of(spec):
+        return control
+    control.close()
+    return None
+
+
+def _ring_survives(spec: OwnerSpec, control: ControlPage) -> bool:
+    generation = control.generation
+    return (
+        generation != 0
+        and control.state not in (OwnerState.CLOSED, OwnerState.REPLACED, OwnerState.DELETED)
+        and region.exists(names.ring(spec.cid8, spec.partition_id, generation))
+        and region.exists(names.index(spec.cid8, spec.partition_id, generation))
+    )
+
+
+def _uuid_of(spec: OwnerSpec) -> bytes:
+    return spec.topic_id.encode()[:16].ljust(16, b"\0")
+
+
+# --- warm -------------------------------------------------------------------------------------------------------------
+
+
+def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> OpenPartition:
+    page = control.mapping
+    page.store(layout.CTL_STATE, OwnerState.RECOVERING)
+    _stamp_owner(page, spec)
+    ring = region.open_region(
+        names.ring(spec.cid8, spec.partition_id, control.generation), writable=True, doubled_from=0
+    )
+    index = region.open_region(names.index(spec.cid8, spec.partition_id, control.generation), writable=True)
+    tail_pos, written_pos = page.load(layout.CTL_TAIL_POS), page.load(layout.CTL_WRITTEN_POS)
+    end = find_end(
+        read_entries(index.read(0, index.size_bytes)),
+        tail_pos,
+        page.load(layout.CTL_BASE_OFFSET),
+        page.load(layout.CTL_BASE_POS),
+    )
+    for cell in end.stale_cells:  # before RUN: an entry of a group that never was must not look valid to the next one
+        index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
+    page.store(layout.CTL_TAIL_OFFSET, end.next_offset)
+    page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
+    slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
+    segment_base_offset, segment_base_pos = page.load(slot), page.load(slot + 8)
+    log = PartitionLog.open(
+        spec.log_dir,
+        config,
+        topic_id=spec.topic_id,
+        warm_from=WarmStart(segment_base_offset, written_pos - segment_base_pos),
+    )
+    log.assign_epoch(spec.leader_epoch)
+    producers = ProducerTable()
+    publisher = _publisher(spec, config, page, ring, index, log, producers, end)
+    image_pos = producers.restore_image(page)
+    if image_pos is None or tail_pos - image_pos > ring.size_bytes:
+        raise CorruptRecordError(f"{spec.topic}-{spec.partition} has no image of its producers in the control page")
+    producers.replay(publisher.ring_bytes_between(image_pos, tail_pos))
+    publisher.store_image()
+    unwritten = tail_pos - written_pos
+    recovered = f"took over at offset {end.next_offset}, {unwritten} bytes still to write" + (
+        f"; {log.recovered}" if log.recovered else ""
+    )
+    return OpenPartition(control, bell.open_bell(spec.cid8, spec.partition_id), publisher, log, config, end, recovered)
+
+
+def _publisher(
+    spec: OwnerSpec,
+    config: TopicConfig,
+    page: Mapping,
+    ring: Mapping,
+    index: Mapping,
+    log: PartitionLog,
+    producers: ProducerTable,
+    end: RingEnd,
+) -> Publisher:
+    return Publisher(
+        page,
+        ring,
+        index,
+        log.active,
+        producers,
+        leader_epoch=spec.leader_epoch,
+        next_offset=end.next_offset,
+        next_seq=end.next_seq,
+        segment_bytes=config.segment_bytes,
+    )
+
+
+def _stamp_owner(page: Mapping, spec: OwnerSpec) -> None:
+    page.store(layout.CTL_EPOCH, spec.leader_epoch)
+    page.store(layout.CTL_PID, os.getpid())
+
+
+# --- cold -------------------------------------------------------------------------------------------------------------
+
+
+def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
+    log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id)
+    log.assign_epoch(spec.leader_epoch)
+    log.sync(log.log_end_offset)
+    region.unlink(names.control_page(spec.cid8, spec.partition_id))
+    for name, _ in region.list_regions(spec.cid8):
+        if name.startswith(names.ring(spec.cid8, spec.partition_id, 0)[:-1]) or name.startswith(
+            names.index(spec.cid8, spec.partition_id, 0)[:-1]
+        ):
+            region.unlink(name)
+    control = ControlPage.create(spec.cid8, spec.partition_id, _uuid_of(spec), mode=spec.shm_mode, group=spec.shm_group)
+    with contextlib.suppress(FileExistsError):  # the predecessor's: whoever has it mapped still rings us
+        bell.create_bell(spec.cid8, spec.partition_id, mode=spec.shm_mode, group=spec.shm_group)
+    generation = spec.leader_epoch + 1
+    page = control.mapping
+    base_pos, end_offset = log.active.size_bytes, log.log_end_offset
+    ring, index = make_ring(spec, config, generation)
+    for offset_cell, pos_cell in (
+        (layout.CTL_TAIL_OFFSET, layout.CTL_TAIL_POS),
+        (layout.CTL_WRITTEN_OFFSET, layout.CTL_WRITTEN_POS),
+        (layout.CTL_SYNCED_OFFSET, layout.CTL_SYNCED_POS),
+        (layout.CTL_HW_OFFSET, layout.CTL_HW_POS),
+        (layout.CTL_LSO_OFFSET, layout.CTL_LSO_POS),
+    ):
+        page.store(offset_cell, end_offset)
+        page.store(pos_cell, base_pos)
+    page.store(layout.CTL_INTENT_POS, base_pos)
+    page.store(layout.CTL_LOG_START_OFFSET, log.log_start_offset)
+    page.store(layout.CTL_SEGMENT_SLOTS, log.active_base_offset)
+    page.store(layout.CTL_SEGMENT_SLOTS + 8, 0)
+    page.store(layout.CTL_BASE_OFFSET, end_offset)
+    page.store(layout.CTL_BASE_POS, base_pos)
+    _stamp_owner(page, spec)
+    producers = ProducerTable()
+    _restore_producers(log, producers)
+    publisher = _publisher(spec, config, page, ring, index, log, producers, RingEnd(end_offset, 0, [], []))
+    publisher.store_image()
+    store_ring(page, ring, index, config, generation)
+    return OpenPartition(
+        control, bell.open_bell(spec.cid8, spec.partition_id), publisher, log, config, None, log.recovered
+    )
+
+
+def make_ring(spec: OwnerSpec, config: TopicConfig, generation: int) -> tuple[Mapping, Mapping]:
+    """Make and map the ring and the index of a generation."""
+    ring_bytes = region.page_align(config.ring_bytes)
+    entries = max(INDEX_ENTRIES_MIN, 1 << (ring_bytes // INDEX_BYTES_PER_ENTRY - 1).bit_length())
+    ring_name = names.ring(spec.cid8, spec.partition_id, generation)
+    index_name = names.index(spec.cid8, spec.partition_id, generation)
+    region.create(ring_name, ring_bytes, mode=spec.shm_mode, group=spec.shm_group)
+    try:
+        region.create(index_name, entries * layout.IDX_ENTRY_BYTES, mode=spec.shm_mode, group=spec.shm_group)
+    except BaseException:
+        region.unlink(ring_name)
+        raise
+    return (
+        region.open_region(ring_name, writable=True, doubled_from=0),
+        region.open_region(index_name, writable=True),
+    )
+
+
+def store_ring(page: Mapping, ring: Mapping, index: Mapping, config: TopicConfig, generation: int) -> None:
+    """Announce a ring; its generation last, so that who sees it sees the rest."""
+    page.store(layout.CTL_RING_CAPACITY, ring.size_bytes)
+    page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
+    page.store(layout.CTL_MAX_BATCH, max(config.max_message_bytes, BATCH_HEADER_BYTES))
+    page.store(layout.CTL_RING_GENERATION, generation)
+
+
+def _restore_producers(log: PartitionLog, producers: ProducerTable) -> None:
+    """Idempotence state at the end of a log that was opened cold: the newest snapshot, then every batch after it."""
+    offset, entries = log.latest_snapshot()
+    for entry in entries:
+        if entry.last_sequence >= 0:
+            count = entry.offset_delta + 1
+            producers.offer(
+                entry.producer_id,
+                entry.producer_epoch,
+                (entry.last_sequence - entry.offset_delta) & 0x7FFFFFFF,
+                count,
+                entry.last_offset - entry.offset_delta,
+            )
+    for chunk in log.batches(max(offset, log.log_start_offset)):
+        producers.replay(chunk)

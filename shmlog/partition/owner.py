@@ -1,0 +1,277 @@
+"""The owner of a partition: the process that publishes its records, writes its log and answers its supervisor.
+
+The data path is native/publish; this agent does what happens around it: rolling, syncing, retention, lanes and clients
+that come and go, and sleeping when there is nothing to do. One thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import monotonic_ns
+
+from shmlog.clock import wall_ms
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import (
+    AlterConfig,
+    ApplyRetention,
+    AttachClient,
+    AttachLane,
+    ClientAttached,
+    Close,
+    Closed,
+    DetachClient,
+    DetachLane,
+    LaneAttached,
+    LaneDetached,
+    Message,
+    OwnerFailed,
+    OwnerReady,
+    OwnerSpec,
+)
+from shmlog.errors import ShmlogError, StorageError
+from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S
+from shmlog.memory import layout
+from shmlog.memory.client_region import ClientRegion
+from shmlog.memory.layout import OwnerState
+from shmlog.native import publish
+from shmlog.partition.lane_desk import LaneDesk
+from shmlog.partition.log_keeper import LogKeeper
+from shmlog.partition.opening import open_partition
+from shmlog.partition.regeneration import grow_ring
+from shmlog.settings import TopicConfig
+
+RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
+HOUSEKEEPING_NS = 1_000_000_000
+REFUSED_DISK_SLEEP_S = 0.1
+RETRIABLE_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
+
+
+def run(spec: OwnerSpec, channel: Channel) -> int:
+    """Own the partition until told to close; returns the exit code. The zygote's child calls this."""
+    try:
+        agent = OwnerAgent(spec, channel)
+    except (ShmlogError, OSError) as error:
+        _report_failure(channel, error)
+        return 1
+    try:
+        agent.serve()
+    except (ShmlogError, OSError) as error:
+        agent.go_offline(error)
+        _report_failure(channel, error)
+        return 1
+    return 0
+
+
+def _report_failure(channel: Channel, error: Exception) -> None:
+    name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
+    try:
+        channel.send(OwnerFailed(name, str(error)))
+        channel.flush(1.0)
+    except ChannelClosedError:
+        pass  # the supervisor is gone too; the ctl region says it
+
+
+class OwnerAgent:
+    """One partition's owner. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
+
+    def __init__(self, spec: OwnerSpec, channel: Channel) -> None:
+        opened = open_partition(spec)
+        self._spec = spec
+        self._channel = channel
+        self._control = opened.control
+        self._page = opened.control.mapping
+        self._bell = opened.bell
+        self._publisher = opened.publisher
+        self._config = opened.config
+        self._keeper = LogKeeper(opened.control, opened.publisher, opened.log)
+        self._keeper.configure(opened.config)
+        self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8)
+        self._clients: dict[int, ClientRegion] = {}
+        self._close: Close | None = None
+        self._orphan_since_ns: int | None = None
+        self._next_housekeeping_ns = 0
+        self._disk_refuses = False
+        self._desk.recover(opened.end)
+        self._keeper.settle()
+        self._control.store_error_text("")
+        self._page.store(layout.CTL_STATE, OwnerState.RUN)
+        self._channel.send(
+            OwnerReady(
+                partition_id=spec.partition_id,
+                leader_epoch=spec.leader_epoch,
+                generation=opened.control.generation,
+                ring_bytes=self._publisher.capacity,
+                index_entries=self._publisher.index_entries,
+                log_start_offset=opened.log.log_start_offset,
+                log_end_offset=self._publisher.tail_offset,
+                lanes=self._desk.list(),
+                recovered=opened.recovered,
+            )
+        )
+
+    def serve(self) -> None:
+        while not self._finished():
+            if self.work(monotonic_ns()) == 0:
+                self._sleep()
+        self._finish()
+
+    def work(self, now_ns: int) -> int:
+        """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
+        outcome = self._publisher.run(RUN_BUDGET_NS)
+        if outcome == publish.FAILED:
+            self._disk_refused()
+        elif self._disk_refuses:
+            self._disk_refuses = False
+            self._control.store_error_text("")
+        if outcome == publish.ROLL:
+            self._keeper.roll()
+        elif outcome == publish.SYNC:
+            self._keeper.sync()
+        done = self._handle_messages() if outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
+        if self._desk.is_closing:
+            done += self._let_lanes_go()
+        if now_ns >= self._next_housekeeping_ns:
+            self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
+            self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
+            self._keeper.keep(now_ns)
+        if self._keeper.sync_is_due(now_ns):
+            self._keeper.sync()
+        return done if outcome in (publish.IDLE, publish.FAILED) else 1
+
+    # --- sleeping -----------------------------------------------------------------------------------------------------
+
+    def _sleep(self) -> None:
+        ticket = self._bell.prepare()
+        try:
+            busy = (
+                self._handle_messages() or (self._publisher.has_work() and not self._disk_refuses) or self._finished()
+            )
+        except BaseException:
+            self._bell.cancel()
+            raise
+        if busy:
+            self._bell.cancel()
+            return
+        self._publisher.count_sleep()
+        self._bell.wait(ticket, self._sleep_s(monotonic_ns()))
+
+    def _sleep_s(self, now_ns: int) -> float:
+        if self._disk_refuses:
+            return REFUSED_DISK_SLEEP_S
+        deadline_ns = min(
+            now_ns + int(IDLE_SLEEP_S * 1e9),
+            self._publisher.next_deadline_ns,
+            self._keeper.next_deadline_ns(now_ns),
+            (self._orphan_since_ns or now_ns) + int(ORPHAN_GRACE_S * 1e9),
+        )
+        return max(0, deadline_ns - now_ns) / 1e9
+
+    # --- the supervisor's orders ----------------------------------------------------------------------------------------
+
+    def _handle_messages(self) -> int:
+        if self._orphan_since_ns is not None:
+            return 0
+        handled = 0
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._handle(message)
+                handled += 1
+            if self._channel.has_unsent:
+                self._channel.flush()
+        except ChannelClosedError:
+            self._orphan_since_ns = monotonic_ns()
+        return handled
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case AttachLane(lane_id=lane_id, client_id=client_id):
+                self._desk.attach(lane_id, client_id)
+                self._channel.send(LaneAttached(lane_id))
+            case DetachLane(lane_id=lane_id, reason=reason):
+                if lane_id in self._publisher.lane_ids():
+                    self._desk.begin_close(lane_id, reason)
+                else:
+                    self._channel.send(LaneDetached(lane_id, reason, 0))
+            case AttachClient(client_id=client_id, region=region):
+                self._attach_client(client_id, region)
+                self._channel.send(ClientAttached(client_id))
+            case DetachClient(client_id=client_id):
+                self._detach_client(client_id)
+            case ApplyRetention(now_ms=now_ms):
+                self._keeper.apply_retention(now_ms)
+            case AlterConfig(config=config):
+                self._alter(TopicConfig.from_mapping(config))
+            case Close():
+                self._close = message
+                self._page.store(layout.CTL_STATE, OwnerState.DELETED if message.delete else OwnerState.CLOSING)
+                self._desk.close_all()
+            case _:
+                raise AssertionError(f"an owner does not get {type(message).__name__}")
+
+    def _attach_client(self, client_id: int, name: str) -> None:
+        if client_id in self._clients:
+            return
+        try:
+            client = ClientRegion.open(name)
+        except FileNotFoundError:
+            return  # it died meanwhile
+        self._clients[client_id] = client
+        self._publisher.attach_client(client_id, client.mapping)
+
+    def _detach_client(self, client_id: int) -> None:
+        client = self._clients.pop(client_id, None)
+        if client is not None:
+            self._publisher.detach_client(client_id)
+            client.close()
+
+    def _alter(self, config: TopicConfig) -> None:
+        self._config = config
+        if config.max_message_bytes > self._control.max_batch_bytes or config.ring_bytes > self._publisher.capacity:
+            grow_ring(self._spec, config, self._control, self._publisher)
+        self._keeper.configure(config)
+
+    def _let_lanes_go(self) -> int:
+        drained = self._desk.drained()
+        for lane_id, reason, records in drained:
+            if self._orphan_since_ns is None:
+                self._channel.send(LaneDetached(lane_id, reason, records))
+        return len(drained)
+
+    def _disk_refused(self) -> None:
+        code = self._publisher.last_errno
+        if code not in RETRIABLE_DISK_ERRORS:
+            raise StorageError(f"cannot write {self._spec.log_dir}: {os.strerror(code)}")
+        if not self._disk_refuses:
+            status = os.statvfs(self._spec.log_dir)
+            unwritten = self._publisher.tail_pos - self._publisher.written_pos
+            self._control.store_error_text(
+                f"the disk of {self._spec.log_dir} refuses to take {unwritten} bytes ({os.strerror(code)};"
+                f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
+                " there is room: lower retention.ms or retention.bytes, or free space"
+            )
+        self._disk_refuses = True
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def _finished(self) -> bool:
+        if self._orphan_since_ns is not None and monotonic_ns() - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9:
+            return True
+        return self._close is not None and self._desk.is_empty
+
+    def _finish(self) -> None:
+        """Everything accepted is written. As an orphan, lanes stay for the next owner: their producers may live."""
+        if self._close is None:
+            self._keeper.close(clean=False)
+            return
+        self._keeper.close(clean=not self._close.delete)
+        if not self._close.delete:
+            self._page.store(layout.CTL_STATE, OwnerState.CLOSED)
+        self._publisher.settle()
+        self._channel.send(Closed(self._publisher.tail_offset))
+        self._channel.flush(1.0)
+
+    def go_offline(self, error: Exception) -> None:
+        """Say in the ctl region why the partition stopped; what is in ring and lanes stays for a successor."""
+        self._control.store_error_text(str(error))
+        self._page.store(layout.CTL_STATE, OwnerState.OFFLINE)

@@ -1,0 +1,109 @@
+"""What a dead owner's index region says: where the log ended, and which lane bytes are in it. Pure functions.
+
+The survivors of a kill see a program-order prefix of the owner's stores, so the index entries up to the tail are whole,
+and whatever lies behind the tail is a group that was never published.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shmlog.errors import CorruptRecordError
+from shmlog.memory.layout import IDX_ENTRY_BYTES
+
+_ENTRY = struct.Struct("<QQQIIIIQQq")
+assert _ENTRY.size == IDX_ENTRY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One published batch. `seq` counts from 0; positions are bytes of this ring generation; `cell` is its place."""
+
+    cell: int
+    seq: int
+    pos_end: int
+    base_offset: int
+    length: int
+    count: int
+    lane_slot: int
+    lane_generation: int
+    lane_pos_end: int
+
+    @property
+    def pos(self) -> int:
+        return self.pos_end - self.length
+
+    @property
+    def next_offset(self) -> int:
+        return self.base_offset + self.count
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What the frame at `lane_pos` must say: its batch is in the log at `base_offset`."""
+
+    lane_pos: int
+    base_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RingEnd:
+    """The published end of a ring: `stale_cells` hold entries of a group that was not published."""
+
+    next_offset: int
+    next_seq: int
+    published: list[IndexEntry]
+    stale_cells: list[int]
+
+
+def read_entries(index: bytes) -> list[IndexEntry]:
+    """All entries of an index region, in the order in which they were written."""
+    found = []
+    for cell, fields in enumerate(_ENTRY.iter_unpack(index)):
+        if fields[0]:
+            found.append(IndexEntry(cell, fields[0] - 1, *fields[1:8]))
+    return sorted(found, key=lambda entry: entry.seq)
+
+
+def find_end(entries: Sequence[IndexEntry], tail_pos: int, base_offset: int, base_pos: int) -> RingEnd:
+    """The end of the ring by its index chain: the entry that ends at the tail, never the tail's own offset cell.
+
+    Raises CorruptRecordError when no entry ends there, which no kill can bring about.
+    """
+    last = next((entry for entry in reversed(entries) if entry.pos_end == tail_pos), None)
+    if last is None:
+        if tail_pos != base_pos:
+            raise CorruptRecordError(f"the ring's tail is at position {tail_pos}, where no batch of its index ends")
+        return RingEnd(base_offset, 0, [], [entry.cell for entry in entries])
+    published = [entry for entry in entries if entry.seq <= last.seq]
+    stale = [entry.cell for entry in entries if entry.seq > last.seq]
+    return RingEnd(last.next_offset, last.seq + 1, published, stale)
+
+
+def offset_at(end: RingEnd, pos: int, tail_pos: int) -> int:
+    """The offset of the batch that begins at ring position `pos`, for a `pos` that is not yet written or the tail."""
+    if pos == tail_pos:
+        return end.next_offset
+    for entry in reversed(end.published):
+        if entry.pos == pos:
+            return entry.base_offset
+    raise CorruptRecordError(f"no batch of the ring's index begins at position {pos}")
+
+
+def lane_results(end: RingEnd, slot: int, lane_id: int, head: int) -> tuple[int, list[FrameResult]]:
+    """How far a lane is in the log, and the results of its frames in [head, there).
+
+    With the crash between the tail and the lane's head, its last group is published, but its producer does not know.
+    """
+    mine = [
+        entry
+        for entry in end.published
+        if entry.lane_slot == slot and entry.lane_generation == lane_id & 0xFFFFFFFF and entry.lane_pos_end > head
+    ]
+    results, pos = [], head
+    for entry in mine:
+        results.append(FrameResult(pos, entry.base_offset))
+        pos = entry.lane_pos_end
+    return pos, results
