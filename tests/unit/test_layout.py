@@ -19,8 +19,9 @@ HEADER_FILE = Path(__file__).parents[2] / "shmlog" / "native" / "layout.h"
 DEFINE = re.compile(r"^#define\s+(\w+)[ \t]+(.+?)\s*(?:/\*.*)?$", re.MULTILINE)
 
 # Numbers that one side only has a use for. The hand-off word is taken apart in the core alone.
-CORE_ONLY = re.compile(r"SHM_LINE|OPEN_.*|FRAME_KIND_.*|FRAME_STATUS_.*")
+CORE_ONLY = re.compile(r"SHM_LINE|OPEN_.*|FRAME_KIND_.*")
 PYTHON_ONLY = {"LAYOUT_MAJOR", "LAYOUT_MINOR", "HEADER_BYTES", "CTL_ERROR_TEXT_BYTES"}
+NO_CELL = re.compile(r"_BYTES$|^FRAME_STATUS_")  # sizes of records, and values of a cell
 ENUMS: dict[str, type[IntEnum]] = {"LANE_STATE_": layout.LaneState}
 
 
@@ -81,7 +82,7 @@ def test_each_group_of_cells_begins_a_line_of_its_own(cells: str) -> None:
 def cells_with_sizes(prefix: str, halves: str) -> list[tuple[int, int]]:
     """(offset, bytes) of the cells of one 64-byte record; `halves` names those that are smaller than 8 bytes."""
     sizes = {name: int(size) for name, size in (entry.split(":") for entry in halves.split())}
-    names = [name for name in vars(layout) if name.startswith(prefix) and not name.endswith("_BYTES")]
+    names = [name for name in vars(layout) if name.startswith(prefix) and not NO_CELL.search(name)]
     return sorted((getattr(layout, name), sizes.get(name.removeprefix(prefix), 8)) for name in names)
 
 
