@@ -70,6 +70,7 @@ class Segments(Protocol):
 
     def read(self, offset: int, max_bytes: int, limit_offset: int) -> bytes | None: ...
     def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None: ...
+    def close(self) -> None: ...
 
 
 class Attachment(Protocol):
@@ -168,8 +169,9 @@ class PartitionReader:
                 return None
             self._in_ring = ring.seek(self.position)
             self._overrun = not self._in_ring
-        if not self._in_ring:
-            return None
+            if not self._in_ring:
+                return None
+            self._close_segments()
         chunk = ring.read(max_bytes)
         if not isinstance(chunk, bytes):
             self._in_ring = False
@@ -189,25 +191,22 @@ class PartitionReader:
             return b""
         try:
             chunk = self._files().read(self.position, max_bytes, limit)
-        except FileNotFoundError:
+        except (OffsetOutOfRangeError, StorageError):  # deleted as we look, which the page will say too; or lost
+            if page.log_start_offset <= self.position and page.state is not OwnerState.DELETED and self._lasts():
+                raise
             chunk = None
         if chunk:
             self.segment_chunks += 1
             self._odd_since = -1.0
             return chunk
-        self._missed(attachment)
-        return b""
-
-    def _missed(self, attachment: Attachment) -> None:
-        """Neither ring nor files have what the owner says is written: deleted this very moment, or lost."""
-        page = attachment.page
         if page.log_start_offset > self.position:
             raise self._out_of_range(page.log_start_offset, page.log_end_offset)
         if page.state is not OwnerState.DELETED and self._lasts():
             raise StorageError(
-                f"offset {self.position} of {self.partition} is below the high watermark {page.high_watermark}, but no"
-                " file of the partition holds it: look with `shmlog segment verify`, or seek past it"
+                f"offset {self.position} of {self.partition} is below the high watermark {limit}, but no file of the"
+                " partition holds it: look with `shmlog segment verify`, or seek past it"
             )
+        return b""
 
     def _decode(self, chunk: bytes, limit: int, check_crcs: bool) -> list[Record]:
         topic, number = self.partition
@@ -275,7 +274,7 @@ class PartitionReader:
     def close(self) -> None:
         """Let go of the shared memory and the files."""
         self._detach()
-        self._segments = None
+        self._close_segments()
 
     # --- shared memory ------------------------------------------------------------------------------------------------
 
@@ -306,6 +305,12 @@ class PartitionReader:
             raise UnknownTopicOrPartitionError(f"topic {self.partition.topic!r} was deleted")
         if state is OwnerState.REPLACED or (state is OwnerState.CLOSED and not attachment.is_current()):
             self._detach()
+
+    def _close_segments(self) -> None:
+        """An open file keeps a deleted segment on the disk."""
+        if self._segments is not None:
+            self._segments.close()
+            self._segments = None
 
     def _files(self) -> Segments:
         if self._segments is None:
