@@ -1,0 +1,49 @@
+"""`shmlog bench`: starts the benchmarks, which are a program of their own (shmlog.tools.bench)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from shmlog.cli.output import output_option
+
+KINDS = {
+    "throughput": "records per second from send() to poll(), with the log written",
+    "latency": "one-way latency of paced records, from when each should have been sent",
+    "failover": "owners killed under a steady load: pauses, and whether anything was lost",
+}
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="""\b
+Examples:
+  shmlog bench throughput
+  shmlog bench throughput --size 1024 --bulk -o json
+  shmlog bench latency --rate 1000 --seconds 10
+  shmlog bench failover --kills 50
+  shmlog bench failover --help                  the options of one of them
+""",
+    add_help_option=False,
+)
+@click.option("-h", "--help", "wants_help", is_flag=True, help="Show this message, or that of KIND, and exit.")
+@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@output_option
+@click.pass_context
+def bench(context: click.Context, wants_help: bool, kind: str | None, options: tuple[str, ...], output: str) -> None:
+    """Measure throughput, latency or failover of an embedded cluster on this host.
+
+    Every run first calibrates in its own process tree: loop_ns (a bare Python loop with one builtin call), copy_gbps
+    (memcpy, CRC and pwrite of the same bytes on one core) and wake_us (half a futex round trip across cores); compare
+    the figures with these, not with those of another machine or hour.
+    """
+    if kind is None:
+        click.echo(context.get_help())
+        raise click.exceptions.Exit(0 if wants_help else 2)
+    arguments = [kind, *options, "--output", output] + (["--help"] if wants_help else [])
+    command = [sys.executable, "-P", "-m", "shmlog.tools.bench", *arguments]
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606  (the benchmark takes this process's place)

@@ -1,0 +1,217 @@
+"""The checks of `shmlog doctor`: each looks at one thing of this host and says what it found and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import pwd
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shmlog.cli.cgroup import memory_limit, task_limit
+from shmlog.cli.cluster_paths import ClusterPlace
+from shmlog.cli.memory import list_all
+from shmlog.cli.output import human_bytes
+from shmlog.control import life, paths
+from shmlog.memory import names, region
+
+SHM_BYTES_COMFORTABLE = 256 * 1024 * 1024
+SHM_BYTES_MIN = 48 * 1024 * 1024
+DISK_BYTES_COMFORTABLE = 1024 * 1024 * 1024
+FILES_COMFORTABLE = 4096
+TASKS_COMFORTABLE = 1000
+KERNEL_MIN = (5, 4)
+LOGIND_FILES = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/usr/lib/systemd/logind.conf.d")
+FIRST_LOGIN_UID = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`verdict` is "ok", "warn" or "fail"; `remedy` is empty where there is nothing to do."""
+
+    subject: str
+    verdict: str
+    found: str
+    remedy: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def check_kernel(place: ClusterPlace) -> Findings:
+    """pidfds and what waits on them."""
+    version = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2])
+    if version < KERNEL_MIN:
+        yield Finding("kernel", "fail", platform.release(), "shmlog needs Linux 5.4 or later (pidfd)")
+    else:
+        yield Finding("kernel", "ok", f"Linux {platform.release()} on {platform.machine()}, {os.cpu_count()} CPUs")
+
+
+def check_shared_memory(place: ClusterPlace) -> Findings:
+    """Size and room of /dev/shm."""
+    usage = shutil.disk_usage(region.SHM_DIRECTORY)
+    found = f"{human_bytes(usage.total)}, {human_bytes(usage.free)} free"
+    larger = (
+        f"enlarge it: mount -o remount,size=1G {region.SHM_DIRECTORY} (a line in /etc/fstab keeps it);"
+        " docker run --shm-size=1g; Kubernetes: an emptyDir of medium Memory there"
+    )
+    if usage.free < SHM_BYTES_MIN:
+        yield Finding(region.SHM_DIRECTORY, "fail", found, larger)
+    elif usage.free < SHM_BYTES_COMFORTABLE:
+        remedy = f"enough for a few partitions; for more, {larger}"
+        yield Finding(region.SHM_DIRECTORY, "warn", found, remedy)
+    else:
+        yield Finding(region.SHM_DIRECTORY, "ok", found)
+    if not os.access(region.SHM_DIRECTORY, os.W_OK):
+        yield Finding(region.SHM_DIRECTORY, "fail", "not writable for you", f"chmod 1777 {region.SHM_DIRECTORY}")
+
+
+def check_limits(place: ClusterPlace) -> Findings:
+    """RLIMIT_NOFILE and RLIMIT_NPROC, hard limits: shmlog raises the soft ones itself."""
+    for subject, limit, comfortable, unit in (
+        ("open files (ulimit -Hn)", resource.RLIMIT_NOFILE, FILES_COMFORTABLE, "about 8 per partition and client"),
+        ("processes (ulimit -Hu)", resource.RLIMIT_NPROC, TASKS_COMFORTABLE, "one per partition and a few more"),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        if hard == resource.RLIM_INFINITY or hard >= comfortable:
+            yield Finding(subject, "ok", "unlimited" if hard == resource.RLIM_INFINITY else str(hard))
+        else:
+            remedy = f"{unit} are needed: raise it in /etc/security/limits.conf, or LimitNOFILE=, TasksMax= in the unit"
+            yield Finding(subject, "warn", str(hard), remedy)
+
+
+def check_file_size(place: ClusterPlace) -> Findings:
+    """RLIMIT_FSIZE: a segment must fit."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if hard != resource.RLIM_INFINITY:
+        remedy = "ulimit -f unlimited, or topics with a smaller segment.bytes"
+        yield Finding("file size (ulimit -f)", "warn", human_bytes(hard), remedy)
+
+
+def check_cgroup(place: ClusterPlace) -> Findings:
+    """Memory and task limits of the control groups that this process is in."""
+    memory, tasks = memory_limit(), task_limit()
+    if memory is None:
+        yield Finding("cgroup memory", "ok", "no limit")
+    else:
+        shm = shutil.disk_usage(region.SHM_DIRECTORY).total
+        verdict = "warn" if memory < shm else "ok"
+        remedy = (
+            "shared memory counts against it, and beyond it the kernel kills instead of refusing: keep shm.budget.bytes"
+            " well below"
+        )
+        yield Finding("cgroup memory", verdict, f"limit {human_bytes(memory)}", remedy if verdict == "warn" else "")
+    if tasks is None or tasks >= TASKS_COMFORTABLE:
+        yield Finding("cgroup tasks", "ok", "no limit" if tasks is None else f"pids.max {tasks}")
+    else:
+        remedy = "one process per partition: TasksMax= in the unit, docker run --pids-limit"
+        yield Finding("cgroup tasks", "warn", f"pids.max {tasks}", remedy)
+
+
+def check_remove_ipc(place: ClusterPlace) -> Findings:
+    """logind deletes a login user's shared memory at logout, unless it is told not to."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    if not os.path.isdir("/run/systemd/seats"):
+        yield Finding("RemoveIPC", "ok", "no systemd-logind on this host")
+    elif os.getuid() < FIRST_LOGIN_UID:
+        yield Finding("RemoveIPC", "ok", f"{user} is a system user, whose shared memory logind leaves alone")
+    elif _remove_ipc_is_off():
+        yield Finding("RemoveIPC", "ok", "off in logind.conf")
+    elif os.path.exists(f"/var/lib/systemd/linger/{user}"):
+        yield Finding("RemoveIPC", "ok", f"{user} lingers, so logging out removes nothing")
+    else:
+        remedy = (
+            f"logging out removes {user}'s shared memory under a running cluster (the log on disk survives):"
+            " RemoveIPC=no in /etc/systemd/logind.conf, or loginctl enable-linger, or a system unit"
+        )
+        yield Finding("RemoveIPC", "warn", "on (systemd's default)", remedy)
+
+
+def check_data_directory(place: ClusterPlace) -> Findings:
+    """Where the cluster would store its data."""
+    existing = Path(place.data_dir)
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not os.access(existing, os.W_OK | os.X_OK):
+        remedy = "choose another with --data-dir or $SHMLOG_DATA_DIR, or change its owner"
+        yield Finding("data directory", "fail", f"{place.data_dir}: {existing} is not writable for you", remedy)
+        return
+    free = shutil.disk_usage(existing).free
+    found = f"{place.data_dir}, {human_bytes(free)} free"
+    if free < DISK_BYTES_COMFORTABLE:
+        yield Finding("data directory", "warn", found, "set retention.bytes or retention.ms, or use another disk")
+    else:
+        yield Finding("data directory", "ok", found)
+
+
+def check_leftovers(place: ClusterPlace) -> Findings:
+    """Shared memory and runtime directories that no running cluster owns."""
+    alive, stale = _runtime_directories(place)
+    for directory in stale:
+        remedy = f"the next `shmlog up --name {os.path.basename(directory)}` recovers and removes it"
+        yield Finding("leftovers", "warn", f"{directory}: its supervisor is gone", remedy)
+    regions = list_all()
+    dead = [r for r in regions if r.tag not in alive]
+    if dead:
+        tags = ", ".join(sorted({r.tag for r in dead}))
+        found = f"{len(dead)} regions, {human_bytes(sum(r.bytes for r in dead))}, of clusters {tags} not running as you"
+        remedy = "start that cluster again: it takes over and sweeps; or remove /dev/shm/shmlog.<tag>.* by hand"
+        yield Finding("leftovers", "warn", found, remedy)
+    elif not stale:
+        yield Finding("leftovers", "ok", f"none; {len(regions)} regions of {len(alive)} running clusters")
+
+
+def _runtime_directories(place: ClusterPlace) -> tuple[set[str], list[str]]:
+    """The region tags of this user's running clusters, and the directories whose supervisor is gone."""
+    base = os.path.dirname(place.runtime.directory)
+    alive: set[str] = set()
+    stale = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(base)):
+            directory = os.path.join(base, name)
+            lock = paths.RuntimePaths(directory).supervisor_lock
+            if life.holder(lock) is None:
+                stale.append(directory)
+            elif (cluster_id := _cluster_id(lock)) is not None:
+                alive.add(names.cluster_tag(cluster_id, directory))
+    return alive, stale
+
+
+def _cluster_id(lock_file: str) -> str | None:
+    """The id in the data directory that the supervisor's lock file names."""
+    with contextlib.suppress(OSError, IndexError):
+        data_dir = Path(lock_file).read_text(encoding="utf-8").splitlines()[1]
+        for line in (Path(data_dir) / "meta.properties").read_text(encoding="utf-8").splitlines():
+            if line.startswith("cluster.id="):
+                return line.partition("=")[2].strip()
+    return None
+
+
+def _remove_ipc_is_off() -> bool:
+    """The last setting wins, drop-ins after the main file."""
+    value = ""
+    for place in LOGIND_FILES:
+        files = sorted(Path(place).glob("*.conf")) if os.path.isdir(place) else [Path(place)]
+        for file in files:
+            with contextlib.suppress(OSError):
+                for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                    key, equals, said = line.strip().partition("=")
+                    if equals and key.strip() == "RemoveIPC":
+                        value = said.strip().lower()
+    return value in ("no", "false", "off", "0")
+
+
+CHECKS: tuple[Callable[[ClusterPlace], Findings], ...] = (
+    check_kernel,
+    check_shared_memory,
+    check_limits,
+    check_file_size,
+    check_cgroup,
+    check_remove_ipc,
+    check_data_directory,
+    check_leftovers,
+)

@@ -1,0 +1,94 @@
+"""The program `shmlog`: runs a command and turns what went wrong into one line and an exit code.
+
+0 done · 1 an error, said on one line · 2 a command line that makes no sense · 130 Ctrl-C · 141 nobody reads our output
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+COMPLETION_VARIABLE = "_SHMLOG_COMPLETE"
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing but our own bugs is raised."""
+    try:
+        return _run(list(arguments))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return EXIT_BROKEN_PIPE
+
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    from shmlog.cli.root import root
+    from shmlog.errors import ShmlogError
+
+    if COMPLETION_VARIABLE in os.environ:
+        root.main(prog_name="shmlog", complete_var=COMPLETION_VARIABLE)
+    try:
+        with root.make_context("shmlog", arguments) as context:
+            root.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        sys.stdout.flush()
+        return leaving.exit_code
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except click.UsageError as error:
+        return _usage_error(error)
+    except click.ClickException as error:
+        return _complain(error.format_message(), EXIT_ERROR)
+    except BrokenPipeError:
+        raise
+    except (ShmlogError, OSError, TimeoutError) as error:
+        return _complain(str(error) or type(error).__name__, EXIT_ERROR)
+    return 0
+
+
+def _usage_error(error: click.UsageError) -> int:
+    """What is wrong, and where the help is; without any argument, the help itself."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return EXIT_USAGE
+    path = error.ctx.command_path if error.ctx is not None else "shmlog"
+    return _complain(f"{error.format_message().rstrip('.')} (see {path} --help)", EXIT_USAGE)
+
+
+def _complain(message: str, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
+    return code
+
+
+def _forget_output() -> None:
+    """Nobody reads: what is still buffered must not complain when Python flushes it at exit."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""`shmlog produce`: lines become records."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from shmlog.cli.attach import cluster_option, connect, topic_argument
+from shmlog.cli.escapes import unescape
+from shmlog.errors import ShmlogError
+
+if TYPE_CHECKING:
+    from shmlog import Delivery, Producer
+
+UNCONFIRMED_RECORDS_MAX = 10_000
+PROGRESS_EVERY_LINES = 2000
+Advance = Callable[[int], object]
+
+
+class LineError(ShmlogError):
+    """A line that could not be sent; says which, and what was sent before it."""
+
+    name = "PRODUCE"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  seq 10 | shmlog produce numbers
+  shmlog produce orders --file orders.tsv --key-separator '\\t'
+  echo hello | shmlog produce greetings --header source=shell
+"""
+)
+@topic_argument
+@click.option("--file", "file_name", type=click.Path(dir_okay=False), help="Read this file instead of standard input.")
+@click.option("-K", "--key-separator", metavar="TEXT", help=r"Each line is key, TEXT, value; \t is a tab.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME=VALUE", help="For every record; repeatable.")
+@click.option("-p", "--partition", type=click.IntRange(min=0), help="Default: by key; without key, in turn.")
+@click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
+@click.option("--linger-ms", type=click.IntRange(min=0), default=0, show_default=True)
+@cluster_option
+def produce(
+    topic: str,
+    file_name: str | None,
+    key_separator: str | None,
+    headers: tuple[str, ...],
+    partition: int | None,
+    acks: str,
+    linger_ms: int,
+    name: str | None,
+) -> None:
+    """Send each line as a record to TOPIC, without its line end.
+
+    Every line is on its way as soon as it is read. At the end, every delivery is confirmed; the first that fails is
+    named by its line, and makes the exit code 1.
+    """
+    separator = unescape(key_separator) if key_separator is not None else None
+    if separator == b"":
+        raise click.UsageError("--key-separator must not be empty")
+    pairs = [_header(text) for text in headers]
+    settings: Any = {"acks": acks, "linger_ms": linger_ms}
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(connect(name))
+        lines = stack.enter_context(_open(file_name))
+        advance = stack.enter_context(_progress(lines))
+        producer = stack.enter_context(cluster.producer(**settings))
+        count = send_lines(producer, topic, lines, separator, pairs, partition, advance)
+    if sys.stderr.isatty():
+        click.echo(f"{count:,} record{'' if count == 1 else 's'} sent to {topic}", err=True)
+
+
+def send_lines(
+    producer: Producer,
+    topic: str,
+    lines: BinaryIO,
+    separator: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    partition: int | None,
+    advance: Advance,
+) -> int:
+    """Send every line and confirm every delivery; returns how many. Raises LineError."""
+    send = producer.send
+    unconfirmed: deque[tuple[int, Delivery]] = deque()
+    number = 0
+    unreported = 0
+    for number, raw in enumerate(lines, 1):
+        value = raw[:-1] if raw.endswith(b"\n") else raw
+        key = None
+        if separator is not None:
+            key, found, value = value.partition(separator)
+            if not found:
+                raise LineError(
+                    f"line {number} has no key separator {separator!r}: {number - 1} lines before it were sent;"
+                    " add it, or leave --key-separator out"
+                )
+        try:
+            delivery = send(topic, value, key, headers, partition)
+        except ShmlogError as error:
+            raise LineError(f"line {number}: {error} ({number - 1} lines before it were sent)") from error
+        unconfirmed.append((number, delivery))
+        if len(unconfirmed) > UNCONFIRMED_RECORDS_MAX:
+            _confirm(*unconfirmed.popleft())
+        unreported += len(raw)
+        if number % PROGRESS_EVERY_LINES == 0:
+            advance(unreported)
+            unreported = 0
+    advance(unreported)
+    producer.flush()
+    for sent in unconfirmed:
+        _confirm(*sent)
+    return number
+
+
+def _confirm(number: int, delivery: Delivery) -> None:
+    try:
+        delivery.result()
+    except ShmlogError as error:
+        raise LineError(f"line {number} was not delivered: {error}") from error
+
+
+@contextlib.contextmanager
+def _open(file_name: str | None) -> Iterator[BinaryIO]:
+    if file_name is None or file_name == "-":
+        if sys.stdin.isatty():
+            click.echo("one record per line; Ctrl-D ends", err=True)
+        yield sys.stdin.buffer
+        return
+    try:
+        with open(file_name, "rb") as lines:
+            yield lines
+    except FileNotFoundError:
+        raise LineError(f"{file_name}: no such file") from None
+
+
+@contextlib.contextmanager
+def _progress(lines: BinaryIO) -> Iterator[Advance]:
+    """A bar on a terminal, if the size is known; otherwise nothing."""
+    status = os.fstat(lines.fileno())
+    if not stat.S_ISREG(status.st_mode) or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=status.st_size)
+        yield lambda count: progress.advance(task, count)
+
+
+def _header(text: str) -> tuple[str, bytes | None]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--header takes NAME=VALUE, not {text!r}")
+    return name, os.fsencode(value)

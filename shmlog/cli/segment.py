@@ -1,0 +1,165 @@
+"""`shmlog segment`: what stands in a partition's files, and whether it is sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from shmlog.cli.output import output_option, print_json, text_table
+from shmlog.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from shmlog.log.dump import BatchRow, Damage
+
+SUFFIXES = (".log", ".index", ".timeindex", ".snapshot")
+Rows = Iterator[dict[str, object]]
+
+
+@click.group()
+def segment() -> None:
+    """Look into segment files and verify them. Nothing is changed."""
+
+
+@segment.command(
+    epilog="""\b
+Examples:
+  shmlog segment dump data/orders-0/00000000000000000000.log
+  shmlog segment dump --records data/orders-0/00000000000000000000.log | head
+  shmlog segment dump data/orders-0/00000000000000000000.index -o json
+"""
+)
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--records", is_flag=True, help="Of a .log: every record, as consume -o json prints it.")
+@output_option
+def dump(file: str, records: bool, output: str) -> None:
+    """Print the batches of a .log FILE, or the entries of an .index, .timeindex or .snapshot."""
+    _require(file)
+    if records:
+        _print_records(file)
+        return
+    rows = _rows(file)
+    if output == "json":
+        for row in rows:
+            click.echo(orjson.dumps(row).decode())
+        return
+    listed = list(rows)
+    if listed:
+        columns = max((list(row) for row in listed), key=len)
+        cells = [[_cell(row, column) for column in columns] for row in listed]
+        click.echo(text_table([column.replace("_", " ") for column in columns], cells))
+    else:
+        click.echo(f"{file}: empty", err=True)
+
+
+@segment.command(
+    epilog="""\b
+Examples:
+  shmlog segment verify data/orders-0/00000000000000000000.log
+  shmlog segment verify data/orders-0/*.log data/orders-0/*.index
+  shmlog segment verify data/orders-0              every file of the partition
+"""
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
+@output_option
+def verify(files: tuple[str, ...], output: str) -> None:
+    """Check every FILE, or every file of a partition's directory: checksums, offsets, indexes against the log.
+
+    What is wrong is said with file, offset and what can be recovered; then the exit code is 1.
+    """
+    from shmlog.log.dump import verify as verify_file
+
+    verdicts = []
+    for file in _expand(files):
+        _require(file)
+        verdicts.append(verify_file(file))
+    if output == "json":
+        print_json([{name: getattr(v, name) for name in v.__slots__} for v in verdicts])
+    else:
+        for verdict in verdicts:
+            click.echo(verdict.summary, err=not verdict.sound)
+    if not all(verdict.sound for verdict in verdicts):
+        raise click.exceptions.Exit(1)
+
+
+def _expand(files: tuple[str, ...]) -> Iterator[str]:
+    for file in files:
+        if os.path.isdir(file):
+            yield from sorted(os.path.join(file, name) for name in os.listdir(file) if name.endswith(SUFFIXES))
+        else:
+            yield file
+
+
+def _require(file: str) -> None:
+    if not os.path.isfile(file):
+        raise InvalidRequestError(f"{file}: no such file")
+    if not file.endswith(SUFFIXES):
+        raise InvalidRequestError(f"{file}: its name must end with one of {', '.join(SUFFIXES)}")
+
+
+def _rows(file: str) -> Rows:
+    from shmlog.log import dump as files
+
+    if file.endswith(".log"):
+        return (_batch_row(row) for row in files.dump_log(file))
+    if file.endswith(".timeindex"):
+        return ({"timestamp_ms": entry.timestamp_ms, "offset": entry.offset} for entry in files.dump_time_index(file))
+    if file.endswith(".index"):
+        return ({"offset": entry.offset, "position": entry.position} for entry in files.dump_offset_index(file))
+    return ({name: getattr(e, name) for name in e.__slots__} for e in files.dump_snapshot(file))
+
+
+def _batch_row(row: BatchRow | Damage) -> dict[str, object]:
+    from shmlog.log.dump import Damage
+
+    if isinstance(row, Damage):
+        after = f"sound again at byte {row.resumes_at}" if row.resumes_at is not None else "nothing sound after it"
+        return {"position": row.position, "offset": row.expected_offset, "damage": f"{row.problem}; {after}"}
+    header = row.header
+    return {
+        "position": row.position,
+        "offset": header.base_offset,
+        "last": header.last_offset,
+        "records": header.record_count,
+        "bytes": header.size_bytes,
+        "epoch": header.leader_epoch,
+        "producer": header.producer_id,
+        "producer_epoch": header.producer_epoch,
+        "sequence": header.base_sequence,
+        "max_timestamp_ms": header.max_timestamp_ms,
+        "codec": header.codec,
+        "crc": f"{header.crc:08x}",
+    }
+
+
+def _cell(row: dict[str, object], header: str) -> object:
+    if "damage" in row:
+        return f"DAMAGE: {row['damage']}" if header == "crc" else row.get(header)
+    value = row[header]
+    return str(value) if header in ("max_timestamp_ms", "timestamp_ms", "producer") else value
+
+
+def _print_records(file: str) -> None:
+    from shmlog.cli.record_format import json_line
+    from shmlog.log.dump import Damage, dump_log
+    from shmlog.native.records import decode_batches
+
+    if not file.endswith(".log"):
+        raise InvalidRequestError(f"{file}: only a .log holds records")
+    topic, _, number = os.path.basename(os.path.dirname(os.path.abspath(file))).rpartition("-")
+    partition = int(number) if number.isdecimal() else 0
+    out = click.get_binary_stream("stdout")
+    with open(file, "rb") as stream:
+        for row in dump_log(file):
+            if isinstance(row, Damage):
+                click.echo(f"damage at byte {row.position}, offset {row.expected_offset}: {row.problem}", err=True)
+                continue
+            stream.seek(row.position)
+            batch = stream.read(row.header.size_bytes)
+            found, _, _ = decode_batches(
+                batch, topic, partition, row.header.base_offset, row.header.next_offset, row.header.record_count
+            )
+            out.write(b"".join(map(json_line, found)))

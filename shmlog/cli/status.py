@@ -1,0 +1,196 @@
+"""`shmlog status`: the cluster, and each partition with its owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from shmlog.cli.attach import cluster_option, connect
+from shmlog.cli.counters import Observer, PartitionSample, Rates
+from shmlog.cli.output import human_bytes, human_rate, output_option, print_json, text_table
+
+if TYPE_CHECKING:
+    from shmlog import ClusterInfo, TopicInfo
+
+MEASURE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """Private memory in bytes (None where it cannot be read) and CPU in percent of one core."""
+
+    memory_bytes: int | None
+    cpu_percent: float | None
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  shmlog status
+  shmlog status -o json | jq '.partitions[] | select(.state != "running")'
+"""
+)
+@click.option("--topic", "topics", multiple=True, help="Only this topic; may be repeated.")
+@cluster_option
+@output_option
+def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
+    """Show the cluster and each partition: pid, state, epoch, offsets, bytes, rate, memory, CPU.
+
+    Rates and CPU are measured over a quarter of a second. The exit code is 1 if a partition does not run.
+    """
+    observer = Observer()
+    with connect(name) as cluster, contextlib.closing(observer):
+        described = cluster.admin.describe_topics(topics or cluster.admin.list_topics(internal=True))
+        info = cluster.describe()
+        observer.refresh(info, described)
+        rates = Rates()
+        rates.update(observer.samples())
+        uses = measure_processes({sample.pid for sample in observer.samples()} | {info.pid, info.zygote_pid})
+        samples = observer.samples()
+        rates.update(samples)
+    rows = partition_rows(described, samples, rates, uses)
+    if output == "json":
+        print_json({**_cluster_json(info, uses.get(info.pid)), "partitions": rows})
+    else:
+        click.echo("\n".join(_cluster_lines(info, uses.get(info.pid))))
+        _print_table(rows)
+    if any(row["state"] not in ("running", "closing") for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+def measure_processes(pids: set[int]) -> dict[int, ProcessUse]:
+    """Memory and CPU of these processes over MEASURE_S; those that end meanwhile are left out."""
+    import psutil
+
+    processes = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error, ValueError):
+            process = psutil.Process(pid)
+            process.cpu_percent()
+            processes.append(process)
+    time.sleep(MEASURE_S)
+    uses = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            try:
+                memory = process.memory_full_info().uss
+            except psutil.AccessDenied:
+                memory = None
+            uses[process.pid] = ProcessUse(memory, process.cpu_percent())
+    return uses
+
+
+def partition_rows(
+    topics: list[TopicInfo], samples: list[PartitionSample], rates: Rates, uses: dict[int, ProcessUse]
+) -> list[dict[str, object]]:
+    """One row per partition, with what its control page says where it has one."""
+    by_place = {(sample.topic, sample.partition): sample for sample in samples}
+    rows: list[dict[str, object]] = []
+    for topic in topics:
+        for partition in topic.partitions:
+            sample = by_place.get((topic.name, partition.partition))
+            use = uses.get(partition.pid)
+            rows.append(
+                {
+                    "partition": f"{topic.name}-{partition.partition}",
+                    "pid": partition.pid or None,
+                    "state": partition.state,
+                    "epoch": partition.leader_epoch,
+                    "start": sample.log_start_offset if sample else None,
+                    "end": sample.high_watermark if sample else None,
+                    "disk_bytes": disk_bytes(partition.log_dir),
+                    "ring_bytes": sample.ring_bytes if sample else None,
+                    "records_per_second": round(rates.records.get(sample.name, 0.0)) if sample else None,
+                    "memory_bytes": use.memory_bytes if use else None,
+                    "cpu_percent": use.cpu_percent if use else None,
+                    "error": sample.error if sample else "",
+                }
+            )
+    return rows
+
+
+def disk_bytes(directory: str) -> int:
+    """What a partition's files take; 0 if they are gone or may not be seen."""
+    total = 0
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                total += entry.stat().st_size
+    return total
+
+
+def _cluster_json(info: ClusterInfo, use: ProcessUse | None) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "cluster_id": info.cluster_id,
+        "version": info.version,
+        "pid": info.pid,
+        "uptime_seconds": round(time.time() - info.started_ms / 1000, 1),
+        "data_dir": info.data_dir,
+        "runtime_dir": info.runtime_dir,
+        "shm_budget_bytes": info.shm_budget_bytes,
+        "shm_used_bytes": info.shm_used_bytes,
+        "owner_restarts": info.owner_restarts,
+        "clients": len(info.clients),
+        "memory_bytes": use.memory_bytes if use else None,
+    }
+
+
+def _cluster_lines(info: ClusterInfo, use: ProcessUse | None) -> list[str]:
+    memory = f", {human_bytes(use.memory_bytes)} of memory" if use and use.memory_bytes is not None else ""
+    used, budget = human_bytes(info.shm_used_bytes), human_bytes(info.shm_budget_bytes)
+    uptime = _duration(time.time() - info.started_ms / 1000)
+    who = f"cluster {info.name!r} ({info.cluster_id}), shmlog {info.version}"
+    return [
+        f"{who}, supervisor pid {info.pid}, up {uptime}{memory}",
+        f"data {info.data_dir}, runtime {info.runtime_dir}",
+        f"shared memory {used} of {budget}, {len(info.clients)} clients, {info.owner_restarts} owner restarts",
+    ]
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    if not rows:
+        click.echo("no topics yet; make one with: shmlog topic create NAME")
+        return
+    headers = ["partition", "pid", "state", "epoch", "start", "end", "disk", "ring", "rate", "memory", "cpu %"]
+    plain = ("partition", "pid", "state", "epoch", "start", "end")
+    sizes = ("disk_bytes", "ring_bytes")
+    table = [
+        [
+            *(row[name] if name != "pid" or row[name] is None else str(row[name]) for name in plain),
+            *(_size(row[name]) for name in sizes),
+            _rate(row["records_per_second"]),
+            _size(row["memory_bytes"]),
+            row["cpu_percent"],
+        ]
+        for row in rows
+    ]
+    click.echo(text_table(headers, table))
+    for row in rows:
+        if row["error"]:
+            click.echo(f"{row['partition']}: {row['error']}", err=True)
+
+
+def _size(value: object) -> str | None:
+    return human_bytes(value) if isinstance(value, int) else None
+
+
+def _rate(value: object) -> str | None:
+    return human_rate(value) if isinstance(value, int) else None
+
+
+def _duration(seconds: float) -> str:
+    """3725 -> "1 h 2 min"."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

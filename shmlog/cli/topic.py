@@ -1,0 +1,186 @@
+"""`shmlog topic`: what `cluster.admin` can do, from the shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_argument
+from shmlog.cli.output import output_option, print_json, print_rows, text_table
+
+if TYPE_CHECKING:
+    from shmlog import TopicInfo
+
+
+@click.group()
+def topic() -> None:
+    """Create, list, describe, alter and delete topics."""
+
+
+@topic.command(
+    epilog="""\b
+Examples:
+  shmlog topic create orders --partitions 6
+  shmlog topic create clicks -p 2 -c retention.ms=86400000 -c max.message.bytes=262144
+"""
+)
+@topic_argument
+@click.option("-p", "--partitions", type=int, help="Default: the cluster's num.partitions.")
+@click.option("--replication-factor", type=int, default=1, show_default=True)
+@click.option("-c", "--config", multiple=True, metavar="KEY=VALUE", help="A topic setting; may be repeated.")
+@cluster_option
+@output_option
+def create(
+    topic: str, partitions: int | None, replication_factor: int, config: tuple[str, ...], name: str | None, output: str
+) -> None:
+    """Create TOPIC and wait until its partitions run."""
+    settings = parse_settings(config, "--config")
+    with connect(name) as cluster:
+        made = cluster.admin.create_topic(topic, partitions, replication_factor, settings)
+    if output == "json":
+        print_json(_as_json(made))
+    else:
+        click.echo(f"created {made.name}: {_count(len(made.partitions), 'partition')}")
+
+
+@topic.command("list")
+@click.option("--internal", is_flag=True, help="Also the cluster's own topics.")
+@cluster_option
+@output_option
+def list_topics(internal: bool, name: str | None, output: str) -> None:
+    """List the topics."""
+    with connect(name) as cluster:
+        topics = cluster.admin.describe_topics(cluster.admin.list_topics(internal=internal))
+        metrics = cluster.metrics()
+    rows: list[dict[str, object]] = [
+        {
+            "topic": found.name,
+            "partitions": len(found.partitions),
+            "records": sum(
+                counters["high_watermark"] - counters["log_start_offset"]
+                for place, counters in metrics.items()
+                if place.topic == found.name
+            ),
+            "config": ", ".join(f"{key}={value}" for key, value in sorted(found.config.items())),
+        }
+        for found in topics
+    ]
+    empty = "no topics yet; make one with: shmlog topic create NAME"
+    print_rows(output, rows, ["topic", "partitions", "records", "config"], empty=empty)
+
+
+@topic.command()
+@topic_argument
+@click.option("--all-settings", is_flag=True, help="Also the settings that are at their defaults.")
+@cluster_option
+@output_option
+def describe(topic: str, all_settings: bool, name: str | None, output: str) -> None:
+    """Show TOPIC's settings and partitions."""
+    with connect(name) as cluster:
+        found = cluster.admin.describe_topic(topic)
+        metrics = cluster.metrics()
+    partitions = []
+    for partition in found.partitions:
+        counters = next(
+            (c for place, c in metrics.items() if place == (found.name, partition.partition)), dict[str, int]()
+        )
+        partitions.append(
+            {
+                "partition": partition.partition,
+                "state": partition.state,
+                "pid": partition.pid or None,
+                "epoch": partition.leader_epoch,
+                "start": counters.get("log_start_offset"),
+                "end": counters.get("high_watermark"),
+                "directory": partition.log_dir,
+            }
+        )
+    if output == "json":
+        print_json({**_as_json(found), "partitions": partitions})
+        return
+    click.echo(f"topic {found.name}, id {found.topic_id}")
+    settings = found.effective_config if all_settings else found.config
+    for key, value in sorted(settings.items()):
+        click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
+    click.echo(text_table(list(partitions[0]), [list(row.values()) for row in partitions]))
+
+
+@topic.command(
+    epilog="""\b
+Examples:
+  shmlog topic alter orders --set retention.ms=3600000 --unset segment.bytes
+  shmlog topic alter orders --partitions 12
+"""
+)
+@topic_argument
+@click.option("--set", "to_set", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Back to the default; may be repeated.")
+@click.option("-p", "--partitions", type=int, help="Raise the number of partitions to this; keys may move.")
+@cluster_option
+@output_option
+def alter(
+    topic: str,
+    to_set: tuple[str, ...],
+    unset: tuple[str, ...],
+    partitions: int | None,
+    name: str | None,
+    output: str,
+) -> None:
+    """Change settings of TOPIC, or add partitions."""
+    if not to_set and not unset and partitions is None:
+        raise click.UsageError("nothing to change: give --set, --unset or --partitions")
+    settings = parse_settings(to_set, "--set")
+    with connect(name) as cluster:
+        changed = cluster.admin.describe_topic(topic)
+        if settings or unset:
+            changed = cluster.admin.alter_topic(topic, set=settings, unset=unset)
+        if partitions is not None:
+            changed = cluster.admin.create_partitions(topic, partitions)
+    if output == "json":
+        print_json(_as_json(changed))
+    else:
+        overrides = ", ".join(f"{key}={value}" for key, value in sorted(changed.config.items())) or "all defaults"
+        click.echo(f"altered {changed.name}: {_count(len(changed.partitions), 'partition')}, {overrides}")
+
+
+@topic.command()
+@topic_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@cluster_option
+def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
+    """Delete TOPIC with all its records. Asks first, if there is a terminal to ask on."""
+    with connect(name) as cluster:
+        found = cluster.admin.describe_topic(topic)
+        records = sum(
+            counters["high_watermark"] - counters["log_start_offset"]
+            for place, counters in cluster.metrics().items()
+            if place.topic == topic
+        )
+        what = f"{found.name}: {_count(len(found.partitions), 'partition')}, {_count(records, 'record')}"
+        if dry_run:
+            click.echo(f"would delete {what}")
+            return
+        if not yes and click.get_text_stream("stdin").isatty():
+            click.confirm(f"delete {what}?", abort=True)
+        cluster.admin.delete_topic(topic)
+    click.echo(f"deleted {what}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _as_json(info: TopicInfo) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "topic_id": info.topic_id,
+        "internal": info.internal,
+        "config": info.config,
+        "effective_config": info.effective_config,
+        "partitions": [
+            {"partition": p.partition, "state": p.state, "pid": p.pid or None, "epoch": p.leader_epoch}
+            for p in info.partitions
+        ],
+    }

@@ -1,0 +1,129 @@
+"""`shmlog up`: start a cluster, in the foreground or detached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import click
+
+from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
+from shmlog.cli.readiness import ReadinessSocket
+from shmlog.errors import ClusterAlreadyRunningError, StartError
+
+READY_TIMEOUT_S = 60.0
+LOG_BYTES_MAX = 10 * 1024 * 1024
+"""A larger log is put aside as supervisor.log.1 when the cluster is started."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  shmlog up                                  in this terminal, until Ctrl-C
+  shmlog up --detach                         in the background; see shmlog logs, shmlog down
+  shmlog up --name test --data-dir ./data --config shmlog.toml
+  shmlog up --print-systemd-unit > ~/.config/systemd/user/shmlog-default.service
+
+\b
+Defaults, the same in a shell and under cron, sudo and systemd:
+  name       --name, $SHMLOG_CLUSTER, "default"
+  data       --data-dir, $SHMLOG_DATA_DIR, the configuration file,
+             /var/lib/shmlog/NAME (root), ~/.local/share/shmlog/NAME (others)
+  socket     $SHMLOG_RUNTIME_DIR/NAME, /dev/shm/shmlog-UID/NAME
+"""
+)
+@click.option("-n", "--name", metavar="NAME", help="The cluster. Default: $SHMLOG_CLUSTER, else 'default'.")
+@click.option("-d", "--data-dir", type=click.Path(file_okay=False), help="Where topics are stored.")
+@click.option("-c", "--config", type=click.Path(dir_okay=False), help="A TOML file: [cluster] and [topic-defaults].")
+@click.option("--detach", is_flag=True, help="Return as soon as the cluster is ready; it goes on in the background.")
+@click.option("--print-systemd-unit", is_flag=True, help="Print a unit (notify, watchdog) for this cluster, and stop.")
+def up(name: str | None, data_dir: str | None, config: str | None, detach: bool, print_systemd_unit: bool) -> None:
+    """Start a cluster.
+
+    SIGTERM, Ctrl-C and `shmlog down` drain and close it cleanly. After a crash or a power loss the next start recovers
+    what is on the disk.
+    """
+    config = os.path.abspath(config) if config is not None else None
+    place = find_cluster(name, data_dir=data_dir, configured=_configured_data_dir(config))
+    if print_systemd_unit:
+        from shmlog.cli.systemd_unit import systemd_unit
+
+        click.echo(systemd_unit(place.name, place.data_dir, config, system=os.getuid() == 0), nl=False)
+        return
+    if place.pid is not None:
+        raise ClusterAlreadyRunningError(
+            f"cluster {place.name!r} is already running (pid {place.pid}, data in {place.data_dir});"
+            f" stop it with `shmlog down --name {place.name}`, or give this one another --name"
+        )
+    command = supervisor_command(place, data_dir=place.data_dir, config=config)
+    if detach:
+        start_detached(place, command)
+    else:
+        os.execv(command[0], command)  # noqa: S606  (this process becomes the supervisor; systemd watches its pid)
+
+
+def supervisor_command(place: ClusterPlace, *, data_dir: str, config: str | None) -> list[str]:
+    """How the supervisor is run."""
+    command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", place.name, "--data-dir", data_dir]
+    return command + (["--config", config] if config is not None else [])
+
+
+def start_detached(place: ClusterPlace, command: list[str]) -> None:
+    """Start in a session of its own, wait until it is ready, and say where it is. Raises StartError with its words."""
+    began = time.monotonic()
+    os.makedirs(place.data_dir, mode=0o700, exist_ok=True)
+    log_start = _rotate(place.log_file)
+    ready = ReadinessSocket()
+    try:
+        with open(place.log_file, "ab") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env={**os.environ, **ready.environment},
+                start_new_session=True,
+            )
+        came_up = ready.wait(child, READY_TIMEOUT_S)
+    finally:
+        ready.close()
+    if not came_up:
+        raise StartError(
+            _last_words(place.log_file, log_start) or f"the supervisor did not start; see {place.log_file}"
+        )
+    child.returncode = 0  # it lives on; nobody waits for it here
+    click.echo(
+        f"cluster {place.name!r} is up after {1000 * (time.monotonic() - began):.0f} ms:"
+        f" pid {child.pid}, data in {place.data_dir}"
+    )
+
+
+def _configured_data_dir(config: str | None) -> str | None:
+    if config is None:
+        return None
+    from shmlog.control.config_file import load_config
+
+    return load_config(config).data_dir
+
+
+def _rotate(log_file: str) -> int:
+    """Put a large log aside; returns where the next lines will begin."""
+    try:
+        size = os.stat(log_file).st_size
+    except FileNotFoundError:
+        return 0
+    if size <= LOG_BYTES_MAX:
+        return size
+    os.replace(log_file, log_file + ".1")
+    return 0
+
+
+def _last_words(log_file: str, start: int) -> str:
+    """What the supervisor said last before it ended."""
+    with open(log_file, "rb") as log:
+        log.seek(start)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else ""
