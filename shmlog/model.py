@@ -36,6 +36,15 @@ class OffsetAndTimestamp(NamedTuple):
     timestamp_ms: int
 
 
+class RecordMetadata(NamedTuple):
+    """Where a record went. `offset` is -1 with acks=0; `timestamp_ms` is the record's own."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
 class Watermarks(NamedTuple):
     """The readable range of a partition: first offset, and the one after the last."""
 

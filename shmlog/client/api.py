@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
-from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, RecordMetadata, TopicInfo
+from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, TopicInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.errors import ShmlogError
-from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.model import RecordMetadata, OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.records import Record
 
 __all__ = [

@@ -8,19 +8,6 @@ from shmlog.control.messages import ClusterDescribed, PartitionDescription, Topi
 
 
 @dataclass(frozen=True, slots=True)
-class RecordMetadata:
-    """Where a record was written. `timestamp_ms` is the record's own, or the log's under LogAppendTime.
-
-    With acks=0 nobody waits for the log: `offset` is then -1.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class PartitionInfo:
     """One partition as the supervisor sees it.
 

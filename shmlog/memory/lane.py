@@ -10,7 +10,7 @@ from shmlog.memory import layout, region
 from shmlog.native.mapping import Mapping
 
 _TERMS_AT = layout.HEADER_BYTES + (-layout.HEADER_BYTES % 8)
-_TERMS = struct.Struct("<QQqQQ")
+_TERMS = struct.Struct("<QQqqQ")
 
 OPEN_CLOSED = 1 << 38
 """The `closed` bit of the hand-off word. Alone: nothing is open, the next frame begins at position 0."""

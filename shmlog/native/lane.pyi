@@ -1,27 +1,15 @@
 """The producer's side of a lane: records go in, results come out."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 from shmlog.errors import ShmlogError
+from shmlog.model import RecordMetadata
 from shmlog.native.mapping import Mapping
 
 PENDING: int
 ACKNOWLEDGED: int
 FAILED: int
-
-class RecordMetadata(tuple[str, int, int, int]):
-    """Where a record went: topic, partition, offset (-1 with acks=0) and timestamp in ms."""
-
-    def __new__(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> RecordMetadata: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp_ms(self) -> int: ...
 
 @final
 class BatchResult:
@@ -35,7 +23,7 @@ class BatchResult:
     status: int
     opened_ns: int
     error: ShmlogError | None
-    callbacks: list[tuple[Delivery, Callable[[Any, Any], None]]] | None
+    callbacks: list[tuple[Delivery, Callable[[Delivery], None]]] | None
 
     def fail(self, error: ShmlogError) -> None: ...
 
@@ -50,8 +38,9 @@ class Delivery:
     def result(self, timeout: float | None = None) -> RecordMetadata:
         """Wait for the acknowledgement; raises what went wrong, or PollTimeoutError after `timeout` seconds."""
 
-    def exception(self, timeout: float | None = None) -> ShmlogError | None:
-        """Wait likewise; the error instead of raising it, None when all is well."""
+    @property
+    def error(self) -> ShmlogError | None:
+        """Why it failed; None if it succeeded or is not done."""
 
 class LaneWriter:
     """Encodes records into a lane and settles batches whose acknowledgement has come. One thread at a time (the GIL)."""

@@ -7,6 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from shmlog.errors import LaneQuarantinedError, RecordTooLargeError, by_code
+from shmlog.model import RecordMetadata
 from shmlog.native.mapping cimport (
     Mapping, shm_cas_release, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
     shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
@@ -81,30 +82,9 @@ cdef class Delivery:
         return RecordMetadata(batch.topic, batch.partition,
                               batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
 
-    def exception(self, timeout=None):
-        if self.batch.status == _PENDING and self.batch.acks != 0:
-            self.batch.waiter(self.batch, timeout)
+    @property
+    def error(self):
         return self.batch.error
-
-
-class RecordMetadata(tuple):
-    """See lane.pyi."""
-
-    __slots__ = ()
-
-    def __new__(cls, topic, partition, offset, timestamp_ms):
-        return tuple.__new__(cls, (topic, partition, offset, timestamp_ms))
-
-    def __getnewargs__(self):
-        return tuple(self)
-
-    def __repr__(self):
-        return f"RecordMetadata(topic={self[0]!r}, partition={self[1]}, offset={self[2]}, timestamp_ms={self[3]})"
-
-    topic = property(lambda self: self[0])
-    partition = property(lambda self: self[1])
-    offset = property(lambda self: self[2])
-    timestamp_ms = property(lambda self: self[3])
 
 
 cdef class LaneWriter:

@@ -16,8 +16,9 @@ cdef class SendPath:
     cdef Mapping handle
     cdef readonly dict topics
     cdef readonly list completed
-    cdef object key_serializer, value_serializer, partitioner
-    cdef public bint closed
+    cdef object key_to_bytes, value_to_bytes, partitioner
+    cdef bint serializes_keys, serializes_values
+    cdef public bint shut
     cdef int64_t batch_size
     cdef uint64_t random
 

@@ -34,14 +34,17 @@ class SendPath:
 
     topics: dict[str, TopicLanes]
     completed: list[BatchResult]
-    closed: bool
+    shut: bool
+    """Set by close(): from then on send() raises HandleClosedError."""
 
     def __init__(
         self,
         handle: Mapping,
         *,
-        key_serializer: Callable[[Any], bytes | None] | None = None,
-        value_serializer: Callable[[Any], bytes | None] | None = None,
+        key_to_bytes: Callable[[Any], bytes | None],
+        value_to_bytes: Callable[[Any], bytes | None],
+        serializes_keys: bool,
+        serializes_values: bool,
         partitioner: Callable[[str, bytes | None, int], int] | None = None,
         batch_size: int = 16384,
         seed: int = 1,
@@ -54,13 +57,13 @@ class SendPath:
         headers: Headers | None = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
-        on_delivery: Callable[[Any, Any], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
     ) -> Delivery:
         """Accept one record: once this returns, neither this process's death nor its silence can lose it.
 
         Blocks while the partition's lane is full, at most `max_block_ms`. `headers` are (str, bytes or None) pairs;
-        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now. `on_delivery(metadata,
-        error)` runs in this thread during a later send(), poll(), flush() or close().
+        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now. `on_delivery(delivery)`
+        runs in the calling thread of a later send(), flush(), result() or close().
         """
 
     def send_many(

@@ -36,20 +36,6 @@ cdef class TopicLanes:
         self.partition_count = partition_count
 
 
-cdef bytes as_bytes(what, data, serializer, str topic):
-    if serializer is not None:
-        try:
-            data = serializer(data)
-        except Exception as error:  # a user's function: whatever it raises is about this record
-            raise SerializationError(f"the {what} serializer failed for a record to {topic}: {error}") from error
-    if data is None or PyBytes_CheckExact(data):
-        return <bytes>data
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise SerializationError(f"the {what} of a record to {topic} is {type(data).__name__}, not bytes: encode it, or give"
-                             f" the producer a {what}_serializer ('str', 'json' or a callable)")
-
-
 def encode_headers(headers):
     """(count, encoded headers): what follows the count in a v2 record. Names are str, values bytes or None."""
     cdef bytearray out = bytearray()
@@ -112,20 +98,22 @@ cdef class Deliveries:
 cdef class SendPath:
     """See send.pyi."""
 
-    def __init__(self, Mapping handle not None, *, key_serializer=None, value_serializer=None, partitioner=None,
-                 int64_t batch_size=16384, uint64_t seed=1):
+    def __init__(self, Mapping handle not None, *, key_to_bytes, value_to_bytes, bint serializes_keys, bint serializes_values,
+                 partitioner=None, int64_t batch_size=16384, uint64_t seed=1):
         self.handle = handle
         self.topics = {}
         self.completed = []
-        self.key_serializer = key_serializer
-        self.value_serializer = value_serializer
+        self.key_to_bytes = key_to_bytes
+        self.value_to_bytes = value_to_bytes
+        self.serializes_keys = serializes_keys
+        self.serializes_values = serializes_values
         self.partitioner = partitioner
         self.batch_size = batch_size
         self.random = seed | 1
-        self.closed = False
+        self.shut = False
 
     cdef int check(self) except -1:
-        if self.closed:
+        if self.shut:
             raise HandleClosedError("this producer is closed; make a new one with cluster.producer()")
         self.handle.check()
         return 0
@@ -164,10 +152,10 @@ cdef class SendPath:
         cdef int32_t number
         cdef bytes header_bytes
         cdef int64_t deadline_ns = 0
-        if self.value_serializer is not None or not PyBytes_CheckExact(value):
-            value = as_bytes("value", value, self.value_serializer, lanes.topic)
-        if self.key_serializer is not None or (key is not None and not PyBytes_CheckExact(key)):
-            key = as_bytes("key", key, self.key_serializer, lanes.topic)
+        if self.serializes_values or not PyBytes_CheckExact(value):
+            value = <bytes>self.value_to_bytes(value)
+        if self.serializes_keys or (key is not None and not PyBytes_CheckExact(key)):
+            key = <bytes>self.key_to_bytes(key)
         record.key_length = -1
         record.key = NULL
         if key is not None:

@@ -1,0 +1,132 @@
+"""Opening and closing a producer's lanes: producer id, sequence numbers, grants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from shmlog.client.connection import Connection
+from shmlog.control.messages import (
+    CloseLane,
+    DescribeTopics,
+    Done,
+    InitProducerId,
+    LaneGranted,
+    OpenLane,
+    ProducerIdGranted,
+    TopicsDescribed,
+)
+from shmlog.errors import BrokerNotAvailableError, NoClusterError, ShmlogError
+from shmlog.memory import bell, names, region
+from shmlog.memory.control_page import ControlPage
+from shmlog.memory.lane import open_lane
+from shmlog.memory.layout import OwnerState
+from shmlog.native.doorbell import Doorbell
+from shmlog.native.lane import BatchResult, LaneWriter
+
+
+class LaneOpener:
+    """One producer's side of the grants: its id, its epoch, its lanes' places in the sequence."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        config: dict[str, Any],
+        waiter: Callable[[BatchResult, float | None], None],
+        completed: list[BatchResult],
+    ) -> None:
+        self._connection = connection
+        self._acks: int = config["acks"]
+        self._batch_size: int = config["batch.size"]
+        self._linger_us: int = config["linger.ms"] * 1000
+        self._lane_bytes: int | None = config["lane.bytes"] or None
+        self._max_block_s: float = config["max.block.ms"] / 1000.0
+        self._idempotent: bool = config["enable.idempotence"]
+        self._waiter = waiter
+        self._completed = completed
+        self._producer_id = -1
+        self._epoch = -1
+        self._lane_epochs: dict[int, int] = {}  # lane id -> the epoch that it was opened with
+        self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
+
+    def partition_count(self, topic: str) -> int:
+        """Raises UnknownTopicOrPartitionError, with a suggestion, if there is no such topic."""
+        described = self._connection.request(DescribeTopics(0, [topic]), TopicsDescribed, self._max_block_s)
+        return len(described.topics[0].partitions)
+
+    def open(self, topic: str, partition: int, after: LaneWriter | None = None) -> LaneWriter:
+        """A lane to a partition, going on in the sequence of the lane `after` if that had the same epoch."""
+        if self._idempotent and self._producer_id < 0:
+            granted_id = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
+            self._producer_id, self._epoch = granted_id.producer_id, granted_id.epoch
+        granted = self._connection.request(
+            OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes),
+            LaneGranted,
+            self._max_block_s,
+        )
+        sequence = 0
+        if after is not None and self._lane_epochs.pop(after.lane_id, None) == self._epoch:
+            sequence = after.next_sequence
+        page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
+        mapping, terms = open_lane(granted.region)
+        self._lane_epochs[granted.lane_id] = self._epoch
+        return LaneWriter(
+            mapping,
+            page.mapping,
+            doorbell.mapping,
+            topic=topic,
+            partition=partition,
+            lane_id=granted.lane_id,
+            max_batch_bytes=terms.max_batch_bytes,
+            batch_size=self._batch_size,
+            acks=self._acks,
+            next_sequence=sequence if self._idempotent else -1,
+            waiter=self._waiter,
+            completed=self._completed,
+        )
+
+    def _attach(self, topic: str, partition: int, partition_id: int) -> tuple[ControlPage, Doorbell]:
+        """The partition's control page and bell, mapped; anew where the cluster came back with new ones."""
+        tag = self._connection.tag
+        identity = region.identity(names.control_page(tag, partition_id))
+        known = self._pages.get((topic, partition))
+        if known is not None and known[0] == identity:
+            return known[1], known[2]
+        page, doorbell = ControlPage.open(tag, partition_id), bell.open_bell(tag, partition_id)
+        self._pages[topic, partition] = (identity, page, doorbell)
+        return page, doorbell
+
+    def raise_epoch(self) -> None:
+        """After a refused batch: the same id under a higher epoch, so that nothing of the old one can come after."""
+        if not self._idempotent:
+            return
+        granted = self._connection.request(
+            InitProducerId(0, self._producer_id, self._epoch), ProducerIdGranted, self._max_block_s
+        )
+        self._producer_id, self._epoch = granted.producer_id, granted.epoch
+
+    def close(self, lane: LaneWriter) -> None:
+        """Have the owner detach a lane and the supervisor remove it; waits."""
+        with suppress(BrokerNotAvailableError, NoClusterError):  # then it goes when this process does
+            self._connection.request(CloseLane(0, lane.lane_id), Done, self._max_block_s)
+
+    def release(self, lane: LaneWriter) -> None:
+        """The same for a lane that is not needed any more, without making a fuss."""
+        with suppress(ShmlogError):
+            self._connection.request(CloseLane(0, lane.lane_id), Done, self._max_block_s)
+
+    def is_deleted(self, lane: LaneWriter) -> bool:
+        known = self._pages.get((lane.topic, lane.partition))
+        return known is not None and known[1].state == OwnerState.DELETED
+
+    def reason(self, lane: LaneWriter) -> str:
+        """What the partition's control page says about why nothing moves, to end a message with."""
+        known = self._pages.get((lane.topic, lane.partition))
+        if known is None:
+            return ""
+        page = known[1]
+        said = f"; the owner says: {page.error_text}" if page.error_text else ""
+        age_s = max(0.0, time.monotonic() - page.heartbeat_ns / 1e9)
+        return f" (partition {page.state.name}, owner {page.pid}, last seen {age_s:.1f} s ago{said})"

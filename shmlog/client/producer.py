@@ -1,0 +1,279 @@
+"""The native producer: what happens around the compiled send path (native/send), rarely.
+
+Opening lanes, waiting for room and for acknowledgements, and what to do when a lane was closed or a batch refused.
+A lane may be closed by its owner at any time (30 s of silence, a stop, a new ring): what it did not take goes into
+another lane, in order. Several threads may use one producer: the compiled path runs under the GIL, the rest here under
+a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import getrandbits
+from types import TracebackType
+from typing import Final, Self
+
+from shmlog import settings
+from shmlog.client.connection import Connection
+from shmlog.client.handle import Handle
+from shmlog.client.lanes import LaneOpener
+from shmlog.client.serialization import serializer, to_bytes
+from shmlog.errors import (
+    DeliveryTimeoutError,
+    LaneQuarantinedError,
+    PollTimeoutError,
+    ShmlogError,
+    UnknownTopicOrPartitionError,
+)
+from shmlog.limits import CLIENT_SLEEP_S
+from shmlog.memory.layout import LaneState
+from shmlog.native.lane import PENDING, BatchResult, LaneWriter
+from shmlog.native.send import SendPath, TopicLanes
+
+NEVER: Final = float("inf")
+
+
+class NativeProducer(SendPath, Handle):
+    """Implements api.Producer over shared memory. Made by cluster.producer()."""
+
+    def __init__(self, connection: Connection, given: Mapping[str, object]) -> None:
+        config = settings.parse("producer", given)
+        partitioner = config["partitioner"]
+        key, value = serializer(config["key.serializer"]), serializer(config["value.serializer"])
+        Handle.__init__(self, "producer")
+        SendPath.__init__(
+            self,
+            connection.region.mapping,
+            key_to_bytes=partial(to_bytes, function=key, what="key"),
+            value_to_bytes=partial(to_bytes, function=value, what="value"),
+            serializes_keys=key is not None,
+            serializes_values=value is not None,
+            partitioner=partitioner if callable(partitioner) else None,
+            batch_size=config["batch.size"],
+            seed=getrandbits(63),
+        )
+        self._connection = connection
+        self._opener = LaneOpener(connection, config, self._await_batch, self.completed)
+        self._delivery_timeout_s = config["delivery.timeout.ms"] / 1000.0
+        self._lock = threading.RLock()
+        self._retired: list[LaneWriter] = []  # closed lanes with batches that are published but not acknowledged
+        self._sent = {"records": 0, "bytes": 0, "batches": 0}  # by lanes that are gone
+        self._failed_batches = 0
+
+    # --- hooks of the compiled path -----------------------------------------------------------------------------------
+
+    def _open_topic(self, topic: str) -> TopicLanes:
+        return TopicLanes(topic, self._opener.partition_count(topic))
+
+    def _open_lane(self, lanes: TopicLanes, partition: int) -> LaneWriter:
+        with self._lock:
+            lane = lanes.lanes[partition]
+            if lane is None:
+                lane = lanes.lanes[partition] = self._opener.open(lanes.topic, partition)
+            return lane
+
+    def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
+        """Wait until the lane has room again; returns the deadline to pass in the next time."""
+        deadline_ns = deadline_ns or time.monotonic_ns() + int(self._delivery_timeout_s * 1e9)
+        if not self._sleep_until(lambda: lane.reclaim() > 0 or lane.attention, deadline_ns / 1e9):
+            raise DeliveryTimeoutError(
+                f"no room for a record to {lane.topic}-{lane.partition} for {self._delivery_timeout_s:g} s"
+                f" (delivery.timeout.ms): it was not sent. {lane.pending} batches before it wait for their"
+                f" acknowledgement{self._opener.reason(lane)}"
+            )
+        return deadline_ns
+
+    def _attend(self, lane: LaneWriter) -> LaneWriter:
+        """A lane wants attention: bring what it holds into another one, or fail it. Returns the lane to go on with."""
+        with self._lock:
+            lanes = self.topics[lane.topic]
+            current = lanes.lanes[lane.partition]
+            if current is not lane and current is not None:
+                return current  # another thread was faster
+            deadline = time.monotonic() + self._delivery_timeout_s
+            settled = partial(self._is_settled, lane)
+            if not self._sleep_until(settled, deadline):
+                raise DeliveryTimeoutError(
+                    f"{lane.topic}-{lane.partition} did not finish closing a lane for {self._delivery_timeout_s:g} s"
+                    f" (delivery.timeout.ms): the outcome of its last records is unknown{self._opener.reason(lane)}"
+                )
+            return self._succeed(lanes, lane)
+
+    def _is_settled(self, lane: LaneWriter) -> bool:
+        return lane.state in (LaneState.CLOSED, LaneState.STOPPED, LaneState.QUARANTINED)
+
+    def _succeed(self, lanes: TopicLanes, lane: LaneWriter) -> LaneWriter:
+        """Open the successor of a lane that is closed, stopped or quarantined, and hand over what was not published."""
+        state = lane.state
+        lanes.lanes[lane.partition] = None
+        lane.reclaim()
+        orphans = lane.unpublished()
+        if self._opener.is_deleted(lane):
+            self._forget(lanes, lane, UnknownTopicOrPartitionError(f"topic {lane.topic!r} was deleted"))
+            raise UnknownTopicOrPartitionError(f"topic {lane.topic!r} was deleted: its last records were not delivered")
+        if state == LaneState.QUARANTINED:
+            error = LaneQuarantinedError(
+                f"the owner of {lane.topic}-{lane.partition} found bytes in this producer's lane that make no sense:"
+                f" {len(orphans)} batches were not delivered; something in this process wrote into the lane's memory"
+            )
+            self._failed_batches += lane.abandon(error)
+            orphans = []
+        if state != LaneState.CLOSED:
+            self._opener.raise_epoch()
+            self._opener.close(lane)
+        successor = lanes.lanes[lane.partition] = self._opener.open(lane.topic, lane.partition, after=lane)
+        for batch in orphans:
+            while not successor.adopt(lane, batch):
+                self._wait_for_room(successor, 0)
+        if lane.pending:
+            self._retired.append(lane)
+        else:
+            self._retire(lane)
+        return successor
+
+    def _forget(self, lanes: TopicLanes, lane: LaneWriter, error: ShmlogError) -> None:
+        self._failed_batches += lane.abandon(error)
+        self._retire(lane)
+        self.topics.pop(lanes.topic, None)
+
+    def _retire(self, lane: LaneWriter) -> None:
+        for name in self._sent:
+            self._sent[name] += getattr(lane, name)
+        lane.close()
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _sleep_until(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Sleep on this process's doorbell until `condition()`; False when `deadline` (monotonic seconds) passes."""
+        while not condition():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            doorbell = self._connection.doorbell
+            ticket = doorbell.prepare()
+            try:
+                met = condition()
+            except BaseException:
+                doorbell.cancel()
+                raise
+            if met:
+                doorbell.cancel()
+                return True
+            doorbell.wait(ticket, min(left_s, CLIENT_SLEEP_S))
+            self._connection.look()
+        return True
+
+    def _await_batch(self, batch: BatchResult, timeout: float | None) -> None:
+        """Delivery.result() waits here until the batch is settled."""
+        self.check_usable()
+        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        done = partial(self._settle_until, lambda: batch.status != PENDING)
+        expiry = batch.opened_ns / 1e9 + self._delivery_timeout_s
+        if not self._sleep_until(done, min(deadline, expiry)):
+            if time.monotonic() >= expiry:
+                self._expire(batch)
+            else:
+                raise PollTimeoutError(
+                    f"a record to {batch.topic}-{batch.partition} has no acknowledgement after {timeout:g} s; it was"
+                    " accepted and is on its way: ask again"
+                )
+        if self.completed:
+            self._run_callbacks()
+
+    def _settle_until(self, condition: Callable[[], bool]) -> bool:
+        self._settle()
+        return condition()
+
+    def _settle(self) -> None:
+        """Collect acknowledgements of all lanes, and attend to those that need it."""
+        with self._lock:
+            for lanes in list(self.topics.values()):
+                for lane in lanes.lanes:
+                    if lane is not None:
+                        lane.reclaim()
+                        if lane.attention or lane.state != LaneState.OPEN:
+                            self._attend(lane)
+            for lane in list(self._retired):
+                lane.reclaim()
+                if not lane.pending:
+                    self._retired.remove(lane)
+                    self._retire(lane)
+
+    def _expire(self, batch: BatchResult) -> None:
+        batch.fail(
+            DeliveryTimeoutError(
+                f"{batch.count} records to {batch.topic}-{batch.partition} were accepted but had no acknowledgement for"
+                f" {self._delivery_timeout_s:g} s (delivery.timeout.ms): their outcome is unknown, they may still be"
+                " delivered"
+            )
+        )
+        self._failed_batches += 1
+
+    def _pending(self) -> list[LaneWriter]:
+        open_lanes = [lane for lanes in self.topics.values() for lane in lanes.lanes if lane is not None]
+        return [lane for lane in [*open_lanes, *self._retired] if lane.pending]
+
+    def _run_callbacks(self) -> None:
+        while self.completed:
+            batch = self.completed.pop(0)
+            for delivery, callback in batch.callbacks or ():
+                callback(delivery)
+
+    # --- what users call ----------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until every record sent so far is settled. Raises PollTimeoutError if some are not after `timeout`."""
+        self.check_usable()
+        with self._lock:
+            for lane in self._pending():
+                lane.seal()
+        deadline = time.monotonic() + (self._delivery_timeout_s if timeout is None else timeout)
+        settled = self._sleep_until(partial(self._settle_until, lambda: not self._pending()), deadline)
+        self._run_callbacks()
+        if settled:
+            return
+        batches = sum(lane.pending for lane in self._pending())
+        if timeout is not None:
+            raise PollTimeoutError(f"{batches} batches have no acknowledgement after {timeout:g} s; they were accepted")
+        raise DeliveryTimeoutError(
+            f"{batches} batches have no acknowledgement after {self._delivery_timeout_s:g} s (delivery.timeout.ms): they"
+            " were accepted, their outcome is unknown"
+        )
+
+    def metrics(self) -> dict[str, int | float]:
+        """Counts since the producer was made: records, bytes (encoded) and batches sent; what is pending; lanes."""
+        self.check_usable()
+        lanes = [lane for topic in self.topics.values() for lane in topic.lanes if lane is not None] + self._retired
+        return {
+            **{name: self._sent[name] + sum(int(getattr(lane, name)) for lane in lanes) for name in self._sent},
+            "pending_batches": sum(lane.pending for lane in lanes),
+            "failed_batches": self._failed_batches,
+            "lanes": len(lanes),
+        }
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush and let go. What was accepted is delivered in any case, also when the flush does not finish in time."""
+        if self._closed or self.inherited:
+            return
+        try:
+            self.flush(timeout)
+        finally:
+            self._closed = self.shut = True
+            for lane in [lane for topic in self.topics.values() for lane in topic.lanes if lane is not None]:
+                self._opener.release(lane)
+                lane.close()
+            for lane in self._retired:
+                lane.close()
+            self.topics.clear()
+
+    def __enter__(self) -> Self:
+        self.check_usable()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
