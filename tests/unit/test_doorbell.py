@@ -1,4 +1,4 @@
-"""Nobody sleeps past news: who announces sleep and looks once more is woken, and only then does waking cost anything."""
+"""Nobody sleeps past news: who announces sleep and looks once more is woken; ringing is free while nobody sleeps."""
 
 from __future__ import annotations
 
