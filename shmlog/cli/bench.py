@@ -46,4 +46,4 @@ def bench(context: click.Context, wants_help: bool, kind: str | None, options: t
     arguments = [kind, *options, "--output", output] + (["--help"] if wants_help else [])
     command = [sys.executable, "-P", "-m", "shmlog.tools.bench", *arguments]
     sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606  (the benchmark takes this process's place)
+    os.execv(command[0], command)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; nothing but our own bugs is raised."""
+def run(arguments: Sequence[str], load_command: Callable[[], click.Command] | None = None, name: str = "shmlog") -> int:
+    """Run one command line and return its exit code; nothing but our own bugs is raised.
+
+    `load_command` imports the command and returns it; without it, `shmlog` itself is run.
+    """
     try:
-        return _run(list(arguments))
+        return _run(list(arguments), load_command or _load_root, name)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -37,17 +40,23 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_BROKEN_PIPE
 
 
-def _run(arguments: list[str]) -> int:
+def _load_root() -> click.Command:
+    from shmlog.cli.root import root
+
+    return root
+
+
+def _run(arguments: list[str], load_command: Callable[[], click.Command], name: str) -> int:
     import click
 
-    from shmlog.cli.root import root
     from shmlog.errors import ShmlogError
 
+    command = load_command()
     if COMPLETION_VARIABLE in os.environ:
-        root.main(prog_name="shmlog", complete_var=COMPLETION_VARIABLE)
+        command.main(prog_name=name, complete_var=COMPLETION_VARIABLE)
     try:
-        with root.make_context("shmlog", arguments) as context:
-            root.invoke(context)
+        with command.make_context(name, arguments) as context:
+            command.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         sys.stdout.flush()

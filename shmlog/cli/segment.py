@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -151,7 +152,7 @@ def _print_records(file: str) -> None:
         raise InvalidRequestError(f"{file}: only a .log holds records")
     topic, _, number = os.path.basename(os.path.dirname(os.path.abspath(file))).rpartition("-")
     partition = int(number) if number.isdecimal() else 0
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with open(file, "rb") as stream:
         for row in dump_log(file):
             if isinstance(row, Damage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -162,7 +163,7 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
         if dry_run:
             click.echo(f"would delete {what}")
             return
-        if not yes and click.get_text_stream("stdin").isatty():
+        if not yes and sys.stdin.isatty():
             click.confirm(f"delete {what}?", abort=True)
         cluster.admin.delete_topic(topic)
     click.echo(f"deleted {what}")

@@ -61,7 +61,7 @@ def up(name: str | None, data_dir: str | None, config: str | None, detach: bool,
     if detach:
         start_detached(place, command)
     else:
-        os.execv(command[0], command)  # noqa: S606  (this process becomes the supervisor; systemd watches its pid)
+        os.execv(command[0], command)
 
 
 def supervisor_command(place: ClusterPlace, *, data_dir: str, config: str | None) -> list[str]:

@@ -1,0 +1,124 @@
+"""`python -P -m shmlog.tools.bench throughput|latency|failover`: what `shmlog bench` starts."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from shmlog.cli.main import run
+from shmlog.cli.output import output_option
+from shmlog.testing.latency_probe import LatencyPlan, measure
+from shmlog.testing.pacing import STAMP
+
+from . import failover as failover_bench
+from . import throughput as throughput_bench
+from .arena import calibrate, cluster_in, say, scratch_directory
+from .figures import Figures
+
+KILLS_MIN = 50
+LATENCY_TOPIC = "latency"
+
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(file_okay=False, exists=True), help="A directory on the disk to measure."
+)
+acks_option = click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
+size_option = click.option(
+    "--size",
+    type=click.IntRange(min=STAMP.size, max=1_000_000),
+    default=100,
+    show_default=True,
+    help="Bytes per record.",
+)
+
+
+@click.group()
+def bench() -> None:
+    """Figures of an embedded cluster on this host, with a calibration of the machine."""
+
+
+@bench.command()
+@click.option("--records", type=click.IntRange(min=1000), default=1_000_000, show_default=True, help="Per round.")
+@size_option
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is reported.")
+@acks_option
+@click.option("--bulk", is_flag=True, help="send_many instead of send.")
+@data_dir_option
+@output_option
+def throughput(records: int, size: int, rounds: int, acks: str, bulk: bool, data_dir: str | None, output: str) -> None:
+    """One producer, one partition, one consumer, each a process; the log is written, handles and idempotence are on."""
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        plan = throughput_bench.ThroughputPlan(records, size, rounds, acks, bulk)
+        verdict = throughput_bench.measure(plan, directory, figures)
+    figures.print(output)
+    _judge(verdict.ok, str(verdict))
+
+
+@bench.command()
+@click.option("--rate", type=click.FloatRange(min=1), default=1000, show_default=True, help="Records per second.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=10, show_default=True)
+@size_option
+@acks_option
+@data_dir_option
+@output_option
+def latency(rate: float, seconds: float, size: int, acks: str, data_dir: str | None, output: str) -> None:
+    """One-way latency at a steady rate, from the intended start of each send, between two processes that sleep."""
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        say(f"{rate:g} records/s for {seconds:g} s")
+        with cluster_in(directory, LATENCY_TOPIC, 1, **{"max.message.bytes": max(262_144, 2 * size)}) as cluster:
+            found = measure(cluster.name, LatencyPlan(LATENCY_TOPIC, rate, seconds, size, acks))
+    figures.p50_us, figures.p99_us, figures.p999_us = (found.microseconds(share) for share in (0.5, 0.99, 0.999))
+    distinct = len(set(found.sequences))
+    figures.attempts, figures.acks = found.sent, None if acks == "0" else found.sent
+    figures.lost, figures.duplicated = found.sent - distinct, len(found.sequences) - distinct
+    figures.print(output)
+    _judge(figures.lost == 0 and figures.duplicated == 0, f"{figures.lost} lost, {figures.duplicated} duplicated")
+
+
+@bench.command()
+@click.option("--kills", type=click.IntRange(min=0), default=KILLS_MIN, show_default=True, help="At least 50 to count.")
+@click.option("--rate", type=click.IntRange(min=1000), default=50_000, show_default=True, help="Records per second.")
+@size_option
+@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--interval", type=click.FloatRange(min=0.05), default=0.3, show_default=True, help="Seconds between kills."
+)
+@acks_option
+@click.option("--seed", type=int, default=1, show_default=True, help="Which owners are killed, and when.")
+@data_dir_option
+@output_option
+def failover(
+    kills: int,
+    rate: int,
+    size: int,
+    partitions: int,
+    interval: float,
+    acks: str,
+    seed: int,
+    data_dir: str | None,
+    output: str,
+) -> None:
+    """SIGKILL owners under a steady load; judged by the checker and by kafka-python on the segment files."""
+    failover_bench.require_decoder()
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        say(f"{rate} records/s, {kills} kills")
+        plan = failover_bench.FailoverPlan(kills, rate, size, partitions, interval, acks, seed)
+        verdict = failover_bench.measure(plan, directory, figures)
+    figures.print(output)
+    _judge(verdict.ok, str(verdict))
+
+
+def _judge(exact: bool, verdict: str) -> None:
+    if not exact:
+        click.echo(f"not exact: {verdict}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], lambda: bench, "shmlog bench"))
