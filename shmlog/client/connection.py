@@ -53,6 +53,9 @@ from shmlog.version import VERSION
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
 
+REPEATS_MAX: Final = 3
+"""So often a request that is harmless to repeat is sent again when a supervisor died over it."""
+
 GREETING_S_MIN: Final = 0.2
 """A supervisor gets at least this long to answer Hello."""
 
@@ -140,6 +143,7 @@ class Connection(Handle):
         """
         self.check_usable()
         deadline = time.monotonic() + timeout_s
+        deaths = 0
         while True:
             session = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
             try:
@@ -151,10 +155,17 @@ class Connection(Handle):
                 return session.reply(request_id, expected, deadline)
             except ChannelClosedError as error:
                 self.check_usable()
+                deaths += 1
+                name = type(message).__name__
                 if not isinstance(message, _REPEATABLE) and not _asks_for_new_id(message):
                     raise BrokerNotAvailableError(
-                        f"the supervisor of cluster {self.cluster_name!r} went away over a {type(message).__name__}"
-                        " request: it may have been carried out or not; look before you repeat it"
+                        f"the supervisor of cluster {self.cluster_name!r} went away over a {name} request: it may have"
+                        " been carried out or not; look before you repeat it"
+                    ) from error
+                if deaths > REPEATS_MAX:
+                    raise BrokerNotAvailableError(
+                        f"the supervisor of cluster {self.cluster_name!r} went away over a {name} request,"
+                        f" {deaths} times"
                     ) from error
 
     def ask(self, message: Request) -> Question | None:

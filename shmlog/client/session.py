@@ -11,13 +11,16 @@ import dataclasses
 import socket
 import threading
 import time
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Failed, Reply, Request
 from shmlog.errors import ForeignVersionError, PollTimeoutError, ShmlogError, by_class_name
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
+
+READER_LEAVES_S_MAX: Final = 1.0
+"""close() waits at most this long for a thread that reads the socket to notice."""
 
 
 class Session:
@@ -93,17 +96,21 @@ class Session:
 
     def look(self) -> None:
         """Notice, without waiting, whether the other side is gone; `lost` tells."""
-        with self._news:
-            if self._reading or self._lost is not None:
-                return
-            self._reading = True
-        self._read(0.0)
+        read_something = True
+        while read_something:
+            with self._news:
+                if self._reading or self._lost is not None:
+                    return
+                self._reading = True
+            read_something = self._read(0.0)
 
     def close(self) -> None:
         """Close the socket; who waits for a reply gets ChannelClosedError."""
         self._lose("this connection was closed")
         with contextlib.suppress(OSError):
             self._channel.endpoint.shutdown(socket.SHUT_RDWR)  # wakes a thread that polls it
+        with self._news:
+            self._news.wait_for(lambda: not self._reading, READER_LEAVES_S_MAX)  # the descriptor is still in its hands
         self._channel.close()
 
     def abandon(self) -> None:
@@ -131,8 +138,8 @@ class Session:
                 self._reading = True
             self._read(left_s)
 
-    def _read(self, timeout_s: float) -> None:
-        """Read one message for whoever waits for it; the caller has taken the reader's role."""
+    def _read(self, timeout_s: float) -> bool:
+        """Read one message for whoever waits for it; False if none came. The caller has taken the reader's role."""
         request_id = 0
         found: Any = None  # a Reply; what else comes is refused where it is expected
         try:
@@ -151,6 +158,7 @@ class Session:
                 if request_id in self._replies:  # else its requester has given up
                     self._replies[request_id] = found
                 self._news.notify_all()
+        return found is not None
 
     def _check_connected(self) -> None:
         if self._lost is not None:

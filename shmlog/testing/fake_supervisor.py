@@ -1,0 +1,189 @@
+"""A supervisor in a thread: answers clients over a real control socket, grants real client regions, owns no partition.
+
+For tests of what clients do when a supervisor refuses, is silent, dies in the middle of a request, or comes back
+knowing or not knowing them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import (
+    DescribeTopics,
+    Done,
+    Failed,
+    Hello,
+    Message,
+    PartitionDescription,
+    Reply,
+    Request,
+    Subscribe,
+    TopicDescription,
+    TopicsDescribed,
+    Unsubscribe,
+    Welcome,
+)
+from shmlog.control.paths import RuntimePaths, make_runtime_directory
+from shmlog.memory import names, region
+from shmlog.memory.client_region import create_client_region
+from shmlog.settings import did_you_mean
+from shmlog.version import VERSION
+
+CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+
+
+class FakeSupervisor:
+    """Serves from construction to stop().
+
+    `silent_on` are request types that get no answer; each entry of `dies_on` closes the connection over one request.
+    `topics` maps names to partition counts. `subscribed`, `received` and `hellos` say what clients asked for. Region
+    names are made unique by `paths` alone, so a second FakeSupervisor at the same paths is a restarted one.
+    """
+
+    def __init__(self, paths: RuntimePaths, *, first_client_id: int = 1) -> None:
+        self.paths = paths
+        self.tag = names.cluster_tag(CLUSTER_ID, paths.directory)
+        self.topics: dict[str, int] = {}
+        self.silent_on: tuple[type[Request], ...] = ()
+        self.dies_on: list[type[Request]] = []
+        self.knows_old_clients = True
+        self.subscribed: set[int] = set()
+        self.received: list[Request] = []
+        self._next_client_id = first_client_id
+        self._channels: list[Channel] = []
+        make_runtime_directory(paths)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(paths.control_socket)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(paths.control_socket)
+        self._listener.listen()
+        self._wake_read, self._wake_write = os.pipe()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def hellos(self) -> list[int | None]:
+        """The client ids with which clients introduced themselves."""
+        return [message.client_id for message in self.received if isinstance(message, Hello)]
+
+    def stop(self, *, forget: bool = False) -> None:
+        """Die: every connection closes. With `forget` the regions go too, as after the end of the whole cluster."""
+        os.close(self._wake_write)
+        self._thread.join()
+        os.close(self._wake_read)
+        self._listener.close()
+        for channel in self._channels:
+            channel.close()
+        os.unlink(self.paths.control_socket)
+        if forget:
+            region.sweep(self.tag)
+
+    def lives(self, client_id: int) -> bool:
+        """Whether that client holds its life lock, as the kernel says it."""
+        try:
+            inode = os.stat(self.paths.life(client_id)).st_ino
+        except FileNotFoundError:
+            return False
+        with open("/proc/locks", encoding="ascii") as locks:
+            return any(f":{inode} " in line and "POSIX" in line for line in locks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(forget=True)
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ, None)
+            selector.register(self._wake_read, selectors.EVENT_READ, None)
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == self._wake_read:
+                        return
+                    if key.data is None:
+                        channel = Channel(self._listener.accept()[0])
+                        self._channels.append(channel)
+                        selector.register(channel, selectors.EVENT_READ, channel)
+                    elif not self._talk(key.data):
+                        selector.unregister(key.data)
+                        key.data.close()
+
+    def _talk(self, channel: Channel) -> bool:
+        try:
+            while (message := channel.receive()) is not None:
+                assert isinstance(message, Request)
+                self.received.append(message)
+                if type(message) in self.dies_on:
+                    self.dies_on.remove(type(message))
+                    return False
+                if not isinstance(message, self.silent_on):
+                    channel.send(self._answer(message))
+        except ChannelClosedError:
+            return False
+        return True
+
+    def _answer(self, message: Message) -> Reply:
+        assert isinstance(message, Request)
+        rid = message.request_id
+        match message:
+            case Hello(client_id=client_id):
+                return self._welcome(rid, client_id)
+            case DescribeTopics(topics=wanted):
+                return self._described(rid, wanted)
+            case Subscribe(partition_ids=ids):
+                self.subscribed.update(ids)
+                return Done(rid)
+            case Unsubscribe(partition_ids=ids):
+                self.subscribed.difference_update(ids)
+                return Done(rid)
+            case _:
+                return Failed(rid, "InvalidRequestError", f"the fake supervisor does not do {type(message).__name__}")
+
+    def _welcome(self, rid: int, client_id: int | None) -> Reply:
+        if client_id is not None and not self.knows_old_clients:
+            return Failed(rid, "InvalidRequestError", f"no client {client_id}")
+        if client_id is None:
+            client_id = self._next_client_id
+            self._next_client_id += 1
+            create_client_region(names.client(self.tag, client_id), client_id=client_id, mode=0o600)
+        return Welcome(
+            request_id=rid,
+            cluster_id=CLUSTER_ID,
+            cluster_name=os.path.basename(self.paths.directory),
+            cid8=self.tag,
+            version=VERSION,
+            client_id=client_id,
+            client_region=names.client(self.tag, client_id),
+            runtime_dir=self.paths.directory,
+            data_dir="/nowhere",
+        )
+
+    def _described(self, rid: int, wanted: Iterable[str] | None) -> Reply:
+        found: list[TopicDescription] = []
+        for name in self.topics if wanted is None else wanted:
+            if name not in self.topics:
+                suggestion = did_you_mean(name, self.topics)
+                return Failed(rid, "UnknownTopicOrPartitionError", f"no topic {name!r}{suggestion}")
+            found.append(self._topic(name))
+        return TopicsDescribed(rid, found)
+
+    def _topic(self, name: str) -> TopicDescription:
+        first_id = 1000 * (1 + sorted(self.topics).index(name))
+        partitions = [
+            PartitionDescription(number, first_id + number, 0, "running", 1, "", "", "/nowhere")
+            for number in range(self.topics[name])
+        ]
+        return TopicDescription(name, name[:22].ljust(22, "A"), False, {}, {}, partitions)
