@@ -7,15 +7,15 @@ One group at a time, in this order (the crash proofs rest on it):
     publish   intent -> payload -> index entries -> tail -> frame results -> lane heads
     write     pwrite of the ring's own bytes -> written -> high watermark -> wakes
 
-Whatever prefix of these stores a killed owner leaves behind, partition/recovery.py completes.
+Whatever prefix of these stores a killed owner leaves behind, partition/opening.py completes.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc
 
 from shmlog.native.mapping cimport (
-    Mapping, shm_copy_in, shm_fence_release, shm_fence_seq_cst, shm_fetch_or_acquire, shm_load32_relaxed, shm_load_acquire,
+    Mapping, shm_copy_in, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_acquire,
     shm_load_relaxed, shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
 )
 from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
@@ -24,14 +24,11 @@ from shmlog.native.segment cimport SegmentWriter
 cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
     int64_t wall_ms()
-    int bell_ring_if_sleeping(unsigned char *bell)
 
 cdef extern from "batch.h" nogil:
-    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_LENGTH_FROM, BATCH_LEADER_EPOCH, BATCH_MAGIC, BATCH_CRC, BATCH_CRC_FROM
-    enum: BATCH_ATTRIBUTES, BATCH_LAST_DELTA, BATCH_BASE_TIMESTAMP, BATCH_MAX_TIMESTAMP, BATCH_PRODUCER_ID
-    enum: BATCH_PRODUCER_EPOCH, BATCH_BASE_SEQUENCE, BATCH_COUNT
-    uint16_t be16(const unsigned char *p)
-    uint32_t be32(const unsigned char *p)
+    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_LENGTH_FROM, BATCH_LEADER_EPOCH, BATCH_MAGIC, BATCH_CRC
+    enum: BATCH_CRC_FROM, BATCH_ATTRIBUTES, BATCH_LAST_DELTA, BATCH_BASE_TIMESTAMP, BATCH_MAX_TIMESTAMP
+    enum: BATCH_PRODUCER_ID, BATCH_PRODUCER_EPOCH, BATCH_BASE_SEQUENCE, BATCH_COUNT
     uint64_t be64(const unsigned char *p)
     void put_be16(unsigned char *p, uint16_t v)
     void put_be32(unsigned char *p, uint32_t v)
@@ -43,18 +40,14 @@ cdef extern from "crc32c.h" nogil:
 
 cdef extern from "layout.h" nogil:
     enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET
-    enum: CTL_SYNCED_POS, CTL_HW_OFFSET, CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, CTL_COUNTERS, CTL_HEARTBEAT_NS
-    enum: CTL_IMAGES, CTL_LANES, CTL_LANE_SLOTS, CTL_LANE_SLOT_BYTES
-    enum: COUNTER_BATCHES, COUNTER_RECORDS, COUNTER_BYTES, COUNTER_GROUPS, COUNTER_WRITES, COUNTER_SYNCS, COUNTER_WAKES
-    enum: COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, COUNTER_ROLLS, COUNTER_WRITE_ERRORS
-    enum: IDX_ENTRY_BYTES, IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
-    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP
-    enum: LANE_OPEN, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_LINGER_US, LANE_DATA
-    enum: LANE_STATE_CLOSING, LANE_STATE_CLOSED, LANE_STATE_STOPPED, LANE_STATE_QUARANTINED
-    enum: FRAME_BYTES, FRAME_LENGTH, FRAME_COUNT, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
+    enum: CTL_SYNCED_POS, CTL_HW_OFFSET, CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, CTL_HEARTBEAT_NS, CTL_IMAGES
+    enum: COUNTER_BATCHES, COUNTER_RECORDS, COUNTER_BYTES, COUNTER_GROUPS, COUNTER_WRITES, COUNTER_SYNCS
+    enum: COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, COUNTER_ROLLS, COUNTER_WRITE_ERRORS, IDX_ENTRY_BYTES
+    enum: IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
+    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_STATE_STOPPED
+    enum: LANE_STATE_QUARANTINED, FRAME_BYTES, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
     enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS
     enum: FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE, FRAME_STATUS_REJECTED
-    enum: BELL_SLEEPING
 
 IDLE = 0       # nothing to take
 ROLL = 1       # the active segment is full
@@ -81,7 +74,7 @@ cdef enum:
 cdef int64_t NEVER_NS = 0x7FFFFFFFFFFFFFFF
 
 
-cdef class Publisher:
+cdef class Publisher(LaneTable):
     """See publish.pyi."""
 
     def __cinit__(self):
@@ -94,12 +87,11 @@ cdef class Publisher:
         control.check()
         ring.check()
         index.check()
-        self.control = control
+        LaneTable.__init__(self, control)
         self.ring = ring
         self.index = index
         self.writer = writer
         self.producers = producers
-        self.ctl = control.base
         self.ring_base = ring.base
         self.idx = index.base
         self.capacity = ring.size_bytes
@@ -115,119 +107,12 @@ cdef class Publisher:
         self.next_seq = next_seq
         self.image_pos = self.tail_pos
         self.next_deadline_ns = NEVER_NS
-        self.lane_mappings = {}
-        self.client_mappings = {}
         self.hold_for_sync = False
         self.sync_after_records = 0
         self.unsynced_records = self.written_offset - self.synced_offset
 
     def __dealloc__(self):
-        for k in range(self.lane_count):
-            free(self.lanes[k])
-        free(self.lanes)
-        free(self.bells)
         free(self.pending)
-
-    # --- lanes and clients ------------------------------------------------------------------------------------------
-
-    def attach_lane(self, Mapping mapping not None, *, uint64_t lane_id, uint32_t slot, int64_t producer_id,
-                    int16_t producer_epoch, int64_t max_batch_bytes):
-        cdef lane_reader *lane
-        mapping.check()
-        if self.lane_count == self.lane_capacity:
-            self.lane_capacity = 2 * self.lane_capacity or 8
-            self.lanes = <lane_reader **>realloc(self.lanes, self.lane_capacity * sizeof(lane_reader *))
-            if self.lanes == NULL:
-                raise MemoryError
-        lane = <lane_reader *>calloc(1, sizeof(lane_reader))
-        if lane == NULL:
-            raise MemoryError
-        lane.base = mapping.base
-        lane.data_bytes = mapping.size_bytes - LANE_DATA
-        lane.cursor = shm_load_acquire(lane.base + LANE_HEAD)
-        lane.lane_id = lane_id
-        lane.slot = slot
-        lane.producer_id = producer_id
-        lane.producer_epoch = producer_epoch
-        lane.max_frame = <uint32_t>(max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES)
-        lane.linger_ns = <int64_t>min(shm_load_relaxed(lane.base + LANE_LINGER_US), <uint64_t>3600000000) * 1000
-        lane.stopped = shm_load_relaxed(lane.base + LANE_STATE) >= LANE_STATE_STOPPED
-        lane.last_ns = monotonic_ns()
-        self.lanes[self.lane_count] = lane
-        self.lane_count += 1
-        self.lane_mappings[lane_id] = mapping
-        shm_store_relaxed(self.ctl + CTL_LANES + slot * CTL_LANE_SLOT_BYTES, lane_id)
-
-    cdef lane_reader *_lane(self, uint64_t lane_id) except NULL:
-        for k in range(self.lane_count):
-            if self.lanes[k].lane_id == lane_id:
-                return self.lanes[k]
-        raise KeyError(lane_id)
-
-    def begin_close(self, uint64_t lane_id):
-        cdef lane_reader *lane = self._lane(lane_id)
-        lane.closing = 1
-        if not lane.stopped:
-            shm_store_relaxed(lane.base + LANE_STATE, LANE_STATE_CLOSING)
-        # SYNC POINT: pairs with LaneWriter._announce. Either the producer sees that the lane closes, or the owner
-        # sees its last word.
-        shm_fence_seq_cst()
-
-    def is_drained(self, uint64_t lane_id):
-        """Nothing is left to take (asked after begin_close, between runs)."""
-        return not lane_has_work(self._lane(lane_id))
-
-    def detach_lane(self, uint64_t lane_id):
-        """Forget a drained lane, tell its producer, free its slot; returns how many records it brought."""
-        cdef lane_reader *lane = self._lane(lane_id)
-        cdef uint64_t records = lane.records
-        cdef size_t k
-        if not lane.stopped:
-            shm_store_release(lane.base + LANE_STATE, LANE_STATE_CLOSED)
-        self._wake()
-        shm_store_relaxed(self.ctl + CTL_LANES + lane.slot * CTL_LANE_SLOT_BYTES, 0)
-        for k in range(self.lane_count):
-            if self.lanes[k] == lane:
-                self.lane_count -= 1
-                self.lanes[k] = self.lanes[self.lane_count]
-                break
-        free(lane)
-        self.lane_mappings.pop(lane_id)
-        return records
-
-    def lane_ids(self):
-        return list(self.lane_mappings)
-
-    def lane_state(self, uint64_t lane_id):
-        """(stopped, state cell, error cell) of a lane."""
-        cdef lane_reader *lane = self._lane(lane_id)
-        return bool(lane.stopped), shm_load_relaxed(lane.base + LANE_STATE), shm_load_relaxed(lane.base + LANE_ERROR)
-
-    def idle_lanes(self, int64_t now_ns, int64_t idle_ns):
-        """Lanes that brought nothing for `idle_ns`."""
-        return [self.lanes[k].lane_id for k in range(self.lane_count)
-                if not self.lanes[k].closing and now_ns - self.lanes[k].last_ns > idle_ns]
-
-    def attach_client(self, client_id, Mapping mapping not None):
-        mapping._check_writable(BELL_SLEEPING, 4)
-        self.client_mappings[client_id] = mapping
-        self._list_bells()
-
-    def detach_client(self, client_id):
-        self.client_mappings.pop(client_id, None)
-        self._list_bells()
-
-    def _list_bells(self):
-        cdef Mapping mapping
-        if <size_t>len(self.client_mappings) > self.bell_capacity:
-            self.bell_capacity = 2 * len(self.client_mappings)
-            self.bells = <unsigned char **>realloc(self.bells, self.bell_capacity * sizeof(unsigned char *))
-            if self.bells == NULL:
-                raise MemoryError
-        self.bell_count = 0
-        for mapping in self.client_mappings.values():
-            self.bells[self.bell_count] = mapping.base
-            self.bell_count += 1
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -268,13 +153,7 @@ cdef class Publisher:
 
     def has_work(self):
         """Would run() take something now, or is there something to write? The last look before sleeping."""
-        cdef size_t k
-        if self.written_pos != self.tail_pos:
-            return True
-        for k in range(self.lane_count):
-            if lane_has_work(self.lanes[k]):
-                return True
-        return False
+        return self.written_pos != self.tail_pos or self._lanes_have_work()
 
     cdef int _gather(self, int64_t now) noexcept nogil:
         """Take one group from the lanes, round-robin with a quantum, and publish it."""
@@ -503,23 +382,11 @@ cdef class Publisher:
         self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
 
-    cdef void _wake(self) noexcept nogil:
-        cdef size_t k
-        # SYNC POINT: pairs with the fence in Doorbell.prepare.
-        shm_fence_seq_cst()
-        for k in range(self.bell_count):
-            if bell_ring_if_sleeping(self.bells[k]):
-                self._count(COUNTER_WAKES, 1)
-
     def settle(self):
         """After taking over: let consumers see what is written, unless that waits for a sync, and ring everybody."""
         if not self.hold_for_sync:
             self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
-
-    cdef void _count(self, int counter, uint64_t amount) noexcept nogil:
-        cdef unsigned char *cell = self.ctl + CTL_COUNTERS + 8 * counter
-        shm_store_relaxed(cell, shm_load_relaxed(cell) + amount)
 
     def count_sleep(self):
         self._count(COUNTER_SLEEPS, 1)

@@ -45,7 +45,7 @@ class LaneDesk:
             if end is not None:
                 _complete_results(mapping, end, slot, lane_id)
             self._attach(mapping, terms, slot, lane_id, client_id)
-            if mapping.load(layout.LANE_STATE) == LaneState.CLOSING:
+            if mapping.load(layout.LANE_STATE) in (LaneState.CLOSING, LaneState.CLOSED):
                 self.begin_close(lane_id, "idle")
 
     def attach(self, lane_id: int, client_id: int) -> None:
