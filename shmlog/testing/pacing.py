@@ -6,6 +6,7 @@ schedule, so the wait of the records behind a stall is counted and not left out 
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -62,4 +63,4 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     """The value below or at which `share` (0 to 1) of the sorted values lie (nearest rank); nan if there are none."""
     if not ordered:
         return float("nan")
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import shmlog
+
 from . import calibration
 from .figures import Figures
 

@@ -138,7 +138,7 @@ def _run(plan: FailoverPlan, cluster: shmlog.Cluster, directory: Path) -> tuple[
 
 
 def _kill_owners(plan: FailoverPlan, cluster: shmlog.Cluster, *workers: WorkerProcess) -> list[Kill]:
-    chance = random.Random(plan.seed)  # noqa: S311  (moments of kills, not secrets)
+    chance = random.Random(plan.seed)
     observer = Observer()
     observer.refresh(cluster.describe(), cluster.admin.describe_topics([TOPIC]))
     kills: list[Kill] = []

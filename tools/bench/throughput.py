@@ -11,6 +11,7 @@ import orjson
 from shmlog import TopicPartition
 from shmlog.testing import History, Verdict, check_history
 from shmlog.testing.worker_process import Message, WorkerProcess
+
 from .arena import cluster_in, cpu_ns_of, say
 from .figures import Figures
 from .history_files import read_back

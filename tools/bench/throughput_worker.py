@@ -13,6 +13,7 @@ import orjson
 import shmlog
 from shmlog import TopicPartition
 from shmlog.testing.worker_process import Message, hear, say, serve
+
 from .history_files import write_pairs
 
 SEQUENCE_BYTES = 8

@@ -6,11 +6,15 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from shmlog import Cluster, TopicPartition
 from shmlog.cli.counters import Observer, PartitionSample
 from shmlog.errors import ShmlogError
+from shmlog.model import TopicPartition
 from shmlog.testing.waiting import wait_until
+
+if TYPE_CHECKING:
+    from shmlog import Cluster
 
 TAKEOVER_TIMEOUT_S = 30.0
 LOOK_EVERY_S = 0.0002

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
-from shmlog import Cluster
 from shmlog.cli.counters import Observer
 from shmlog.cli.demo import delays
 from shmlog.cli.demo.owner_kill import OwnerKill, kill_owner
 from shmlog.cli.demo.source import Source
 from shmlog.cli.demo.tally import Tally
 from shmlog.testing.worker_process import Message, WorkerProcess
+
+if TYPE_CHECKING:
+    from shmlog import Cluster
 
 PREPARE_TIMEOUT_S = 3600.0  # a large file of the user's takes as long as it takes
 READY_TIMEOUT_S = 60.0
