@@ -395,6 +395,14 @@ class Spawned:
 
 
 @dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The kernel refused another process; `message` says why (pids.max, memory)."""
+
+    partition_id: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """A child was reaped. `status` as os.waitstatus_to_exitcode: negative is the signal that killed it."""
 
@@ -419,5 +427,5 @@ Request = (
 Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
 OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
 OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | OwnerFailed | Closed
-ZygoteMessage = SpawnOwner | Spawned | Exited
+ZygoteMessage = SpawnOwner | Spawned | SpawnFailed | Exited
 Message = Request | Reply | OwnerOrder | OwnerReport | ZygoteMessage

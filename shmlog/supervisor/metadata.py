@@ -1,0 +1,76 @@
+"""The metadata log: what the catalog machine decides becomes durable here, and is replayed here."""
+
+from __future__ import annotations
+
+import os
+
+from shmlog.clock import wall_ms
+from shmlog.control.catalog import decode_record, encode_record
+from shmlog.errors import StorageError
+from shmlog.log.partition_log import PartitionLog
+from shmlog.machines.metadata import METADATA_TOPIC, MetadataMachine
+from shmlog.machines.metadata_records import IdKind, MetadataRecord
+from shmlog.record.batch import NewRecord, decode_records, encode_batch
+from shmlog.record.header import BatchHeader
+from shmlog.settings import ClusterConfig, TopicConfig
+
+METADATA_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAQ"  # Kafka's
+
+
+class Catalog:
+    """The machine and its log. commit() returns when the records are on the disk."""
+
+    def __init__(self, data_dir: str, config: ClusterConfig) -> None:
+        self.machine = MetadataMachine(partitions_default=config.num_partitions, topic_defaults=config.topic_defaults)
+        self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
+        directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")
+        self._log = PartitionLog.open(directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID)
+        self.recovered = self._log.recovered
+        try:
+            self._replay()
+        except BaseException:
+            self._log.close(clean=False)
+            raise
+
+    def commit(self, records: tuple[MetadataRecord, ...]) -> None:
+        """Append, sync and replay. A disk that refuses ends the supervisor: StorageError."""
+        if not records:
+            return
+        now_ms = wall_ms()
+        batch = encode_batch(
+            [NewRecord(encode_record(record), timestamp_ms=now_ms) for record in records],
+            base_offset=self._log.log_end_offset,
+        )
+        try:
+            if self._log.should_roll(now_ms, len(batch)):
+                self._log.roll(self._log.log_end_offset)
+            self._log.append(batch)
+            self._log.sync(self._log.log_end_offset)
+        except OSError as error:
+            raise StorageError(
+                f"the metadata log {self._log.directory} cannot be written: {error.strerror}; the supervisor stops,"
+                " partitions go on until it is started again"
+            ) from error
+        for record in records:
+            self.machine.replay(record)
+
+    def next_id(self, kind: IdKind) -> int:
+        """An id that this cluster never handed out before."""
+        if not self._ids[kind]:
+            block, step = self.machine.reserve_ids(kind)
+            self.commit(step.records)
+            self._ids[kind] = block
+        first, self._ids[kind] = self._ids[kind][0], self._ids[kind][1:]
+        return first
+
+    def close(self, *, clean: bool) -> None:
+        self._log.close(clean)
+
+    def _replay(self) -> None:
+        for chunk in self._log.batches():
+            at = 0
+            while at < len(chunk):
+                size_bytes = BatchHeader.parse(chunk, at).size_bytes
+                for record in decode_records(chunk[at : at + size_bytes]):
+                    self.machine.replay(decode_record(record.value, record.offset))
+                at += size_bytes

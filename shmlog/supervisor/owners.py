@@ -1,0 +1,305 @@
+"""The owners of all partitions: what they say goes to the supervision machine, what it decides is done here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import (
+    ClientAttached,
+    Close,
+    Closed,
+    LaneAttached,
+    LaneDetached,
+    Message,
+    OwnerFailed,
+    OwnerOrder,
+    OwnerReady,
+    OwnerSpec,
+)
+from shmlog.errors import ShmlogError
+from shmlog.machines.metadata import Partition
+from shmlog.machines.supervision import (
+    ClosedCleanly,
+    CloseOwner,
+    Exited,
+    Failing,
+    Gone,
+    KillOwner,
+    Observation,
+    OwnerPhase,
+    Ready,
+    StartOwner,
+    SupervisionMachine,
+    Tick,
+    Unwanted,
+    Wanted,
+)
+from shmlog.native.doorbell import Doorbell
+from shmlog.settings import TopicConfig
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.loop import Loop, Timer, Watch
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.zygote import ZygoteLink
+
+log = logging.getLogger(__name__)
+
+
+class OwnerWatcher(Protocol):
+    """Who wants to know what owners say."""
+
+    def owner_ready(self, ready: OwnerReady) -> None: ...
+    def owner_failed(self, partition_id: int, error: str, message: str) -> None: ...
+    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None: ...
+    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Owner:
+    """One owner process, from the order to start it until its exit was seen. `pidfd` -1: not forked yet."""
+
+    partition_id: int
+    channel: Channel
+    watch: Watch
+    bell: Doorbell
+    pid: int = 0
+    pidfd: int = -1
+    pid_watch: Watch | None = None
+    ready: OwnerReady | None = None
+    clients: set[int] = field(default_factory=set)
+    """Clients that it was told to ring."""
+    said_goodbye: bool = False
+    broken: bool = False
+
+
+def log_directory(identity: ClusterIdentity, partition: Partition) -> str:
+    """Where a partition's log is, absolute."""
+    return os.path.join(identity.data_dir, f"{partition.topic.name}-{partition.partition}")
+
+
+class Owners:
+    """All processes that own partitions. Watchers are told in the order in which they were added."""
+
+    def __init__(
+        self, loop: Loop, identity: ClusterIdentity, catalog: Catalog, regions: Regions, zygote: ZygoteLink
+    ) -> None:
+        self._loop = loop
+        self._identity = identity
+        self._catalog = catalog
+        self._regions = regions
+        self.machine = SupervisionMachine(
+            backoff_max_ms=identity.config.owner_restart_backoff_max_ms,
+            unresponsive_ms=identity.config.owner_unresponsive_ms,
+        )
+        self.zygote = zygote
+        zygote.connect(self._spawned, self._refused, self.pids)
+        self.watchers: list[OwnerWatcher] = []
+        self._owners: dict[int, Owner] = {}
+        self._timer: Timer | None = None
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def pids(self) -> Set[int]:
+        return {owner.pid for owner in self._owners.values() if owner.pid}
+
+    def pid(self, partition_id: int) -> int:
+        """0 while no owner runs."""
+        owner = self._owners.get(partition_id)
+        return 0 if owner is None else owner.pid
+
+    def running(self, partition_id: int) -> Owner | None:
+        """The owner, if it takes orders now."""
+        owner = self._owners.get(partition_id)
+        is_running = self.machine.phase(partition_id) is OwnerPhase.RUNNING
+        return owner if owner is not None and owner.ready is not None and is_running else None
+
+    def all_running(self) -> list[Owner]:
+        return [owner for partition_id in self._owners if (owner := self.running(partition_id)) is not None]
+
+    # --- orders -------------------------------------------------------------------------------------------------------
+
+    def want(self, partition: Partition) -> None:
+        """Start an owner and keep one running from now on."""
+        self.observe(Wanted(partition.partition_id, partition.leader_epoch))
+
+    def unwant(self, partition_id: int, *, delete: bool) -> None:
+        """Close the owner; watchers hear owner_gone. Without an owner that happens at once."""
+        self.observe(Unwanted(partition_id, delete))
+
+    def send(self, owner: Owner, order: OwnerOrder) -> None:
+        """Give an order and wake the owner."""
+        with contextlib.suppress(ChannelClosedError):  # it is dying: its pidfd says so in a moment
+            owner.channel.send(order)
+            if owner.channel.has_unsent:
+                self._loop.when_writable(owner.watch, lambda: self._flush(owner))
+        owner.bell.ring()
+
+    def observe(self, seen: Observation) -> None:
+        """Tell the machine, make its records durable, then do what it says."""
+        step = self.machine.observe(seen, self._loop.now_ns())
+        self._catalog.commit(step.records)
+        for action in step.actions:
+            match action:
+                case StartOwner():
+                    self._start(action)
+                case CloseOwner():
+                    self._order_close(action)
+                case KillOwner():
+                    log.warning("the owner of %s does not react: killing it", self._title(action.partition_id))
+                    self._kill(self._owners[action.partition_id])
+                case Gone():
+                    for watcher in self.watchers:
+                        watcher.owner_gone(action.partition_id, action.delete, action.clean)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due_ns = self.machine.next_deadline_ns()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if due_ns is None else self._loop.call_at(due_ns, lambda: self.observe(Tick()))
+
+    def _start(self, action: StartOwner) -> None:
+        partition = self._catalog.machine.partition_by_id(action.partition_id)
+        assert partition is not None
+        config = self._catalog.machine.effective_config(partition.topic)
+        self._regions.reserve_partition(action.partition_id, TopicConfig.from_mapping(config))
+        try:
+            bell = self._regions.bell(action.partition_id)
+        except (ShmlogError, OSError) as error:
+            self._failing(action.partition_id, type(error).__name__, str(error))
+            self._loop.call_in(0.0, lambda: self.observe(Exited(action.partition_id)))
+            return
+        channel, end = Channel.pair()
+        watch = self._loop.watch(channel.fileno(), lambda: self._on_readable(owner))
+        owner = self._owners[action.partition_id] = Owner(action.partition_id, channel, watch, bell)
+        self.zygote.spawn(self._spec(partition, action.leader_epoch, config), end)
+
+    def _spec(self, partition: Partition, leader_epoch: int, config: dict[str, str]) -> OwnerSpec:
+        identity = self._identity
+        return OwnerSpec(
+            cluster_id=identity.cluster_id,
+            cluster_name=identity.name,
+            cid8=identity.cid8,
+            runtime_dir=identity.runtime.directory,
+            topic=partition.topic.name,
+            topic_id=partition.topic.topic_id,
+            partition=partition.partition,
+            partition_id=partition.partition_id,
+            leader_epoch=leader_epoch,
+            log_dir=log_directory(identity, partition),
+            config=config,
+            shm_mode=identity.config.shm_mode,
+            shm_group=identity.shm_group,
+        )
+
+    def _order_close(self, action: CloseOwner) -> None:
+        owner = self._owners.get(action.partition_id)
+        if owner is not None:
+            self.send(owner, Close(action.delete))
+
+    def _kill(self, owner: Owner) -> None:
+        if owner.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(owner.pidfd, signal.SIGKILL)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _spawned(self, partition_id: int, pid: int, pidfd: int) -> None:
+        owner = self._owners[partition_id]
+        owner.pid, owner.pidfd = pid, pidfd
+        owner.pid_watch = self._loop.watch(pidfd, lambda: self._exited(owner))
+        if owner.broken:
+            self._kill(owner)
+
+    def _refused(self, partition_id: int, reason: str) -> None:
+        self._failing(partition_id, "StartError", reason)
+        owner = self._owners.get(partition_id)
+        if owner is not None:
+            self._exited(owner)
+
+    def _on_readable(self, owner: Owner) -> None:
+        try:
+            while (message := owner.channel.receive()) is not None:
+                self._handle(owner, message)
+        except ShmlogError as error:
+            self._loop.forget(owner.watch)
+            owner.broken = True
+            if not owner.said_goodbye:
+                if not isinstance(error, ChannelClosedError):
+                    log.error("the owner of %s talks nonsense: %s", self._title(owner.partition_id), error)
+                self._kill(owner)
+
+    def _flush(self, owner: Owner) -> None:
+        with contextlib.suppress(ChannelClosedError):
+            if owner.channel.flush():
+                self._loop.when_writable(owner.watch, None)
+            return
+        self._loop.when_writable(owner.watch, None)
+
+    def _handle(self, owner: Owner, message: Message) -> None:
+        partition_id = owner.partition_id
+        match message:
+            case OwnerReady():
+                self._ready(owner, message)
+            case LaneAttached() | LaneDetached() | ClientAttached():
+                for watcher in self.watchers:
+                    watcher.owner_reported(partition_id, message)
+            case OwnerFailed():
+                owner.said_goodbye = True
+                self._failing(partition_id, message.error, message.message)
+            case Closed():
+                owner.said_goodbye = True
+                self.observe(ClosedCleanly(partition_id))
+            case _:
+                raise AssertionError(f"an owner does not send {type(message).__name__}")
+
+    def _ready(self, owner: Owner, ready: OwnerReady) -> None:
+        owner.ready = ready
+        self._regions.count_partition(ready)
+        log.info(
+            "%s: owner %d runs under epoch %d, offsets %d to %d%s",
+            self._title(ready.partition_id),
+            owner.pid,
+            ready.leader_epoch,
+            ready.log_start_offset,
+            ready.log_end_offset,
+            f"; {ready.recovered}" if ready.recovered else "",
+        )
+        self.observe(Ready(ready.partition_id))
+        if self.machine.phase(ready.partition_id) is OwnerPhase.RUNNING:
+            for watcher in self.watchers:
+                watcher.owner_ready(ready)
+
+    def _failing(self, partition_id: int, error: str, message: str) -> None:
+        log.error("%s: %s: %s", self._title(partition_id), error, message)
+        self.observe(Failing(partition_id, error, message))
+        for watcher in self.watchers:
+            watcher.owner_failed(partition_id, error, message)
+
+    def _exited(self, owner: Owner) -> None:
+        """The kernel says that it is gone: hear its last words, then act in its place."""
+        if not owner.broken:
+            self._on_readable(owner)
+        self._loop.forget(owner.watch)
+        owner.channel.close()
+        owner.bell.close()
+        if owner.pid_watch is not None:
+            self._loop.forget(owner.pid_watch)
+            with contextlib.suppress(ChildProcessError):  # the zygote's child, unless the zygote died before it
+                os.waitid(os.P_PIDFD, owner.pidfd, os.WEXITED | os.WNOHANG)
+            os.close(owner.pidfd)
+        del self._owners[owner.partition_id]
+        if not owner.said_goodbye:
+            log.warning("%s: owner %d died", self._title(owner.partition_id), owner.pid)
+        self.observe(Exited(owner.partition_id))
+
+    def _title(self, partition_id: int) -> str:
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        return f"partition {partition_id}" if partition is None else f"{partition.topic.name}-{partition.partition}"

@@ -1,0 +1,128 @@
+"""Shared-memory regions that the supervisor makes, and the budget for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+
+from shmlog.control.messages import OwnerReady
+from shmlog.limits import SHM_BUDGET_SHARE
+from shmlog.machines.budget import BudgetMachine
+from shmlog.memory import layout, names, region
+from shmlog.memory.bell import create_bell, open_bell
+from shmlog.memory.client_region import create_client_region
+from shmlog.memory.lane import LaneTerms, create_lane
+from shmlog.native.doorbell import Doorbell
+from shmlog.settings import TopicConfig
+from shmlog.supervisor.identity import ClusterIdentity
+
+
+class Regions:
+    """Makes, unlinks and counts. Everything that is made is checked against the budget first."""
+
+    def __init__(self, identity: ClusterIdentity) -> None:
+        self._identity = identity
+        self._tag = identity.cid8
+        self._mode = identity.config.shm_mode
+        self._group = identity.shm_group
+        left_over = sum(size for _, size in region.list_regions(self._tag))
+        free = int((region.free_bytes() + left_over) * SHM_BUDGET_SHARE)
+        self.budget = BudgetMachine(identity.config.shm_budget_bytes or free)
+
+    def used_bytes(self) -> int:
+        """What the cluster's regions take right now, as the file system says."""
+        return sum(size for _, size in region.list_regions(self._tag))
+
+    # --- partitions ---------------------------------------------------------------------------------------------------
+
+    def check_partitions(self, config: TopicConfig, count: int) -> None:
+        """Raise ShmBudgetExceededError if `count` more partitions would be too much."""
+        self.budget.check(f"{count} partition(s) with rings of {config.ring_bytes} bytes", count * _at_first(config))
+
+    def reserve_partition(self, partition_id: int, config: TopicConfig) -> None:
+        """Count a partition before its owner has made anything."""
+        self.budget.take(f"p{partition_id}", _at_first(config))
+
+    def count_partition(self, ready: OwnerReady) -> None:
+        """Count what its owner says it has."""
+        size = ready.ring_bytes + ready.index_entries * layout.IDX_ENTRY_BYTES + _FIXED_BYTES
+        self.budget.take(f"p{ready.partition_id}", size)
+
+    def bell(self, partition_id: int) -> Doorbell:
+        """The bell of a partition, made if it is not there."""
+        with contextlib.suppress(FileExistsError):
+            create_bell(self._tag, partition_id, mode=self._mode, group=self._group)
+        return open_bell(self._tag, partition_id)
+
+    def drop_partition(self, partition_id: int) -> None:
+        """Unlink everything of a partition."""
+        prefix = names.control_page(self._tag, partition_id).removesuffix("ctl")
+        for name, _ in region.list_regions(self._tag):
+            if name.startswith(prefix):
+                region.unlink(name)
+        self.budget.release(f"p{partition_id}")
+
+    # --- clients and lanes --------------------------------------------------------------------------------------------
+
+    def make_client(self, client_id: int) -> str:
+        name = names.client(self._tag, client_id)
+        self.budget.check("a client", layout.CLIENT_SIZE)
+        create_client_region(name, client_id=client_id, mode=self._mode, group=self._group)
+        self.budget.take(name, layout.CLIENT_SIZE)
+        return name
+
+    def make_lane(self, lane_id: int, terms: LaneTerms, *, data_bytes: int, linger_us: int) -> str:
+        name = names.lane(self._tag, lane_id)
+        self.budget.check(f"a lane to partition id {terms.partition_id}", layout.LANE_DATA + data_bytes)
+        create_lane(
+            name,
+            terms,
+            lane_id=lane_id,
+            data_bytes=data_bytes,
+            linger_us=linger_us,
+            mode=self._mode,
+            group=self._group,
+        )
+        self.budget.take(name, layout.LANE_DATA + data_bytes)
+        return name
+
+    def adopt(self, name: str) -> bool:
+        """Count a client region or lane that an earlier supervisor made; False if it is not there."""
+        found = dict(region.list_regions(self._tag)).get(name)
+        if found is not None:
+            self.budget.take(name, found)
+        return found is not None
+
+    def unlink(self, name: str) -> None:
+        """Remove a client region or lane; who has it mapped keeps it."""
+        region.unlink(name)
+        self.budget.release(name)
+
+    def leftover_numbers(self, kind: str) -> list[int]:
+        """Numbers of the lanes ("l") or client regions ("c") that exist."""
+        prefix = f"{names.PREFIX}{self._tag}.{kind}"
+        found = [name.removeprefix(prefix) for name, _ in region.list_regions(self._tag) if name.startswith(prefix)]
+        return [int(number) for number in found if number.isdigit()]
+
+    def leftover_partitions(self) -> set[int]:
+        """Ids of the partitions that have any region."""
+        prefix = f"{names.PREFIX}{self._tag}.p"
+        found = [name.removeprefix(prefix) for name, _ in region.list_regions(self._tag) if name.startswith(prefix)]
+        return {int(rest.partition(".")[0]) for rest in found if rest.partition(".")[0].isdigit()}
+
+    def sweep(self, *, keep_partitions: set[int]) -> None:
+        """Unlink everything of the cluster but the rings of these partitions, and the lanes that may feed them."""
+        if not keep_partitions:
+            region.sweep(self._tag)
+            return
+        for partition_id in self.leftover_partitions() - keep_partitions:
+            self.drop_partition(partition_id)
+        for client_id in self.leftover_numbers("c"):
+            region.unlink(names.client(self._tag, client_id))
+
+
+_FIXED_BYTES = layout.CTL_SIZE + layout.BELL_SIZE
+
+
+def _at_first(config: TopicConfig) -> int:
+    """Ring, index (an eighth of it at most, but not less than 64 KiB), control page and bell of a partition."""
+    return config.ring_bytes + max(config.ring_bytes // 8, 65536) + _FIXED_BYTES

@@ -1,0 +1,129 @@
+"""Every request of a client and who carries it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from shmlog.control.messages import (
+    AlterTopic,
+    ClientDescription,
+    CloseLane,
+    ClusterDescribed,
+    CreateTopic,
+    DeleteTopic,
+    DescribeCluster,
+    DescribeTopics,
+    Hello,
+    InitProducerId,
+    OpenLane,
+    ProducerIdGranted,
+    Request,
+    Shutdown,
+    Subscribe,
+    Unsubscribe,
+)
+from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
+from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.clients import Client, Clients
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.lanes import Lanes
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.topics import Topics
+from shmlog.version import VERSION
+
+PRODUCER_EPOCH_MAX = 32_766
+"""Kafka never hands out 32767: a producer that has used up its epochs gets a new id."""
+
+
+class Requests:
+    """take() answers, sees to a later answer, or raises the refusal."""
+
+    def __init__(
+        self,
+        identity: ClusterIdentity,
+        catalog: Catalog,
+        regions: Regions,
+        owners: Owners,
+        clients: Clients,
+        lanes: Lanes,
+        topics: Topics,
+        shut_down: Callable[[], None],
+    ) -> None:
+        self._identity = identity
+        self._catalog = catalog
+        self._regions = regions
+        self._owners = owners
+        self._clients = clients
+        self._lanes = lanes
+        self._topics = topics
+        self._shut_down = shut_down
+        self.is_closing = False
+
+    def take(self, client: Client, request: Request, answer: Answer) -> None:
+        if self.is_closing and not isinstance(request, (DescribeCluster, DescribeTopics, CloseLane, Unsubscribe)):
+            raise BrokerNotAvailableError("the cluster is shutting down")
+        match request:
+            case DescribeTopics():
+                self._topics.describe(request, answer)
+            case CreateTopic():
+                self._topics.create(request, answer)
+            case DeleteTopic():
+                self._topics.delete(request, answer)
+            case AlterTopic():
+                self._topics.alter(request, answer)
+            case InitProducerId():
+                self._init_producer_id(request, answer)
+            case OpenLane():
+                self._lanes.open(client, request, answer)
+            case CloseLane():
+                self._lanes.close(client, request.lane_id, answer)
+            case Subscribe():
+                self._lanes.subscribe(client, request.partition_ids)
+                answer.done()
+            case Unsubscribe():
+                self._lanes.unsubscribe(client, request.partition_ids)
+                answer.done()
+            case DescribeCluster():
+                answer.give(self._describe_cluster(answer.request_id))
+            case Shutdown():
+                answer.done()
+                self._shut_down()
+            case Hello():
+                raise AssertionError("the session answers Hello")
+
+    def _init_producer_id(self, request: InitProducerId, answer: Answer) -> None:
+        if request.producer_id is None or request.epoch is None:
+            answer.give(ProducerIdGranted(answer.request_id, self._catalog.next_id("producer"), 0))
+            return
+        if not self._catalog.machine.was_reserved("producer", request.producer_id) or request.epoch < 0:
+            raise InvalidRequestError(
+                f"producer id {request.producer_id} with epoch {request.epoch} was never granted by this cluster"
+            )
+        if request.epoch >= PRODUCER_EPOCH_MAX:
+            answer.give(ProducerIdGranted(answer.request_id, self._catalog.next_id("producer"), 0))
+        else:
+            answer.give(ProducerIdGranted(answer.request_id, request.producer_id, request.epoch + 1))
+
+    def _describe_cluster(self, request_id: int) -> ClusterDescribed:
+        identity = self._identity
+        return ClusterDescribed(
+            request_id=request_id,
+            version=VERSION,
+            cluster_id=identity.cluster_id,
+            cluster_name=identity.name,
+            pid=os.getpid(),
+            zygote_pid=self._owners.zygote.pid,
+            started_ms=identity.started_ms,
+            data_dir=identity.data_dir,
+            runtime_dir=identity.runtime.directory,
+            shm_budget_bytes=self._regions.budget.limit_bytes,
+            shm_used_bytes=self._regions.used_bytes(),
+            clients=[
+                ClientDescription(client.client_id, client.pid, len(client.lanes), client.region)
+                for client in self._clients.all()
+            ],
+            restarts=self._owners.machine.restarts(),
+        )

@@ -1,0 +1,291 @@
+"""One cluster's supervisor, put together: start, run until told to stop, close everything."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import grp
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shmlog.clock import monotonic_ns, wall_ms
+from shmlog.control.messages import ApplyRetention, ClientAttached, LaneAttached, LaneDetached, OwnerReady
+from shmlog.control.paths import RuntimePaths
+from shmlog.errors import InvalidConfigError, ShmlogError
+from shmlog.machines.supervision import OwnerPhase
+from shmlog.memory import names
+from shmlog.memory.control_page import ControlPage
+from shmlog.settings import ClusterConfig
+from shmlog.supervisor import home
+from shmlog.supervisor.clients import Clients
+from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.lanes import Lanes
+from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.orphans import end_orphans
+from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
+from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.requests import Requests
+from shmlog.supervisor.sessions import Listener
+from shmlog.supervisor.topics import Topics
+from shmlog.supervisor.trash import Trash
+from shmlog.supervisor.zygote import ZygoteLink
+
+log = logging.getLogger(__name__)
+
+LOOK_AT_OWNERS_S = 5.0
+OWNER_MODULE = "shmlog.workers.owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a supervisor is started with.
+
+    `lifetime_fd`: the reading end of a pipe; its end of file means that who started us is gone, and we go too.
+    `owner_module`: the module whose main() owns a partition, for tests of supervision itself.
+    """
+
+    name: str
+    runtime: RuntimePaths
+    data_dir: str
+    config: ClusterConfig
+    lifetime_fd: int | None = None
+    owner_module: str = OWNER_MODULE
+
+
+class Supervisor:
+    """Everything of one cluster. The constructor starts it, run() serves, and returns when all is closed.
+
+    Raises from the constructor what keeps the cluster from starting; nothing is left then.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._began_ns = monotonic_ns()
+        self._notifier = ServiceNotifier()
+        become_subreaper()
+        raise_file_limit()
+        self._loop = Loop()
+        self._zygote = ZygoteLink(self._loop, options.owner_module)
+        self._zygote.start()  # it imports while we take locks and read the metadata log
+        self._stopping = False
+        self._left_in_memory: set[int] = set()
+        self._undo = contextlib.ExitStack()
+        self._undo.callback(self._zygote.close)
+        try:
+            self._open(options)
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _open(self, options: Options) -> None:
+        config = options.config
+        group = _gid(config.shm_group)
+        self._home = home.enter(
+            options.name,
+            options.runtime,
+            options.data_dir,
+            directory_mode=0o700 if group is None else 0o770,
+            group=group,
+        )
+        self._undo.callback(lambda: self._home.release(empty=False))
+        identity = self._identity = ClusterIdentity(
+            name=options.name,
+            cluster_id=self._home.cluster_id,
+            cid8=names.cluster_tag(self._home.cluster_id, options.runtime.directory),
+            runtime=options.runtime,
+            data_dir=options.data_dir,
+            config=config,
+            shm_group=group,
+            started_ms=wall_ms(),
+        )
+        loop = self._loop
+        self._catalog = Catalog(options.data_dir, config)
+        self._undo.callback(lambda: self._catalog.close(clean=False))
+        end_orphans(options.runtime)
+        self._regions = Regions(identity)
+        self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
+        describe = Descriptions(identity, self._catalog, self._owners)
+        self._clients = Clients(loop, identity, self._catalog, self._regions)
+        self._lanes = Lanes(loop, identity, self._catalog, self._regions, self._owners, self._clients, describe)
+        trash = Trash(loop, options.data_dir)
+        self._topics = Topics(loop, identity, self._catalog, self._regions, self._owners, describe, trash)
+        self._owners.watchers.append(self)
+        self._requests = Requests(
+            identity,
+            self._catalog,
+            self._regions,
+            self._owners,
+            self._clients,
+            self._lanes,
+            self._topics,
+            lambda: self.stop("a client asked for it"),
+        )
+        self._listener = Listener(loop, identity, self._clients, self._requests)
+        self._undo.callback(self._listener.close)
+        self._watch_signals()
+        if options.lifetime_fd is not None:
+            self._watch_lifetime(options.lifetime_fd)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until stop(), then close everything. Raises StorageError when the metadata log cannot be written;
+        owners then live on for a while, for the next supervisor."""
+        try:
+            self._take_over()
+            self._loop.run()
+        except BaseException:
+            self._undo.pop_all()
+            raise
+        self._close()
+
+    def stop(self, reason: str) -> None:
+        """Begin to drain and close; run() returns when that is done. A second call does nothing."""
+        if self._stopping:
+            return
+        self._stopping = self._requests.is_closing = True
+        log.info("stopping: %s", reason)
+        self._notifier.tell("STOPPING=1")
+        self._topics.close_all()
+        self._stop_when_closed()
+
+    def _take_over(self) -> None:
+        """Bring what is left in shared memory and what the metadata log says together, and start the owners."""
+        for client_id in self._regions.leftover_numbers("c"):
+            self._clients.adopt(client_id)
+        known = {partition.partition_id for partition in self._catalog.machine.partitions()}
+        for partition_id in self._regions.leftover_partitions() - known:
+            self._regions.drop_partition(partition_id)
+        if self._catalog.recovered:
+            log.info("metadata log: %s", self._catalog.recovered)
+        self._topics.resume(self._settled)
+        self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
+        self._every(LOOK_AT_OWNERS_S, self._look_at_owners)
+        if self._notifier.watchdog_s is not None:
+            self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
+
+    def _settled(self) -> None:
+        """All owners run, or will not for a while."""
+        phases = [
+            self._owners.machine.phase(partition.partition_id) for partition in self._catalog.machine.partitions()
+        ]
+        running = phases.count(OwnerPhase.RUNNING)
+        if running == len(phases):  # so every lane that an owner has was reported
+            for lane_id in self._regions.leftover_numbers("l"):
+                if not self._lanes.is_known(lane_id):
+                    self._regions.unlink(names.lane(self._identity.cid8, lane_id))
+        took_ms = (monotonic_ns() - self._began_ns) / 1e6
+        log.info(
+            "cluster %r is ready after %.0f ms: %d of %d partitions run, data in %s",
+            self._identity.name,
+            took_ms,
+            running,
+            len(phases),
+            self._identity.data_dir,
+        )
+        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run")
+
+    def _close(self) -> None:
+        self._listener.close()
+        self._regions.sweep(keep_partitions=self._left_in_memory)
+        self._zygote.close()
+        self._catalog.close(clean=True)
+        self._home.release(empty=True)
+        self._loop.close()
+        self._undo.pop_all()
+        if self._left_in_memory:
+            log.error("%d partitions could not be closed; the next start recovers them", len(self._left_in_memory))
+        log.info("cluster %r is down", self._identity.name)
+
+    def _stop_when_closed(self) -> None:
+        if self._stopping and self._owners.machine.all_gone():
+            self._loop.stop()
+
+    # --- owners -------------------------------------------------------------------------------------------------------
+
+    def owner_ready(self, ready: OwnerReady) -> None:
+        """Nothing: lanes and topics see to it."""
+
+    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
+        """Nothing: the supervision machine decides."""
+
+    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
+        """Nothing: that is about lanes."""
+
+    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
+        if not (clean or delete):
+            self._left_in_memory.add(partition_id)
+        self._stop_when_closed()
+
+    # --- what happens by itself ---------------------------------------------------------------------------------------
+
+    def _every(self, pause_s: float, callback: Callable[[], None]) -> None:
+        def again() -> None:
+            callback()
+            self._loop.call_in(pause_s, again)
+
+        self._loop.call_in(pause_s, again)
+
+    def _apply_retention(self) -> None:
+        now_ms = wall_ms()
+        for owner in self._owners.all_running():
+            self._owners.send(owner, ApplyRetention(now_ms))
+
+    def _look_at_owners(self) -> None:
+        """An owner that owes an answer and whose heart does not beat either is stuck."""
+        for waiting in self._lanes.unanswered():
+            since_ns = max(waiting.since_ns, self._heartbeat_ns(waiting.partition_id))
+            self._owners.observe(dataclasses.replace(waiting, since_ns=since_ns))
+
+    def _heartbeat_ns(self, partition_id: int) -> int:
+        try:
+            page = ControlPage.open(self._identity.cid8, partition_id)
+        except (OSError, ShmlogError):
+            return 0
+        try:
+            return page.heartbeat_ns
+        finally:
+            page.close()
+
+    def _watch_signals(self) -> None:
+        reading, writing = socket.socketpair()
+        for end in (reading, writing):
+            end.setblocking(False)
+            self._undo.callback(end.close)
+
+        def caught() -> None:
+            number = reading.recv(1)[0]
+            self.stop(signal.Signals(number).name)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        self._undo.callback(lambda: signal.set_wakeup_fd(-1))
+        self._loop.watch(reading.fileno(), caught)
+
+    def _watch_lifetime(self, fd: int) -> None:
+        os.set_inheritable(fd, False)
+
+        def ended() -> None:
+            if not os.read(fd, 64):
+                self._loop.forget(watch)
+                self.stop("the process that started this cluster is gone")
+
+        watch = self._loop.watch(fd, ended)
+
+
+def _gid(name: str) -> int | None:
+    if not name:
+        return None
+    if name.isdigit():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise InvalidConfigError(f"shm.group: there is no group {name!r} on this machine") from None

@@ -1,0 +1,234 @@
+"""Topics: created when all their owners run, deleted when nothing of them is left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shmlog.control.messages import (
+    AlterConfig,
+    AlterTopic,
+    ClientAttached,
+    CreateTopic,
+    DeleteTopic,
+    DescribeTopics,
+    LaneAttached,
+    LaneDetached,
+    OwnerReady,
+    TopicCreated,
+    TopicsDescribed,
+)
+from shmlog.errors import LeaderNotAvailableError
+from shmlog.limits import CONTROL_TIMEOUT_S
+from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
+from shmlog.settings import TopicConfig, effective
+from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.home import random_uuid
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.loop import Loop, Timer
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.trash import Trash
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A request that is answered when all of `remaining` (partition ids) have got where they should."""
+
+    remaining: set[int]
+    done: Callable[[], None]
+    failed: Callable[[str, str], None]
+    timer: Timer
+
+
+class Topics:
+    """Carries out what the catalog machine decides; watches owners."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        identity: ClusterIdentity,
+        catalog: Catalog,
+        regions: Regions,
+        owners: Owners,
+        describe: Descriptions,
+        trash: Trash,
+    ) -> None:
+        self._loop = loop
+        self._identity = identity
+        self._catalog = catalog
+        self._regions = regions
+        self._owners = owners
+        self._describe = describe
+        self._trash = trash
+        self._starting: list[_Wait] = []
+        self._erasing: dict[str, set[int]] = {}  # topic id -> partitions whose owners are still there
+        self._on_deleted: dict[str, list[Callable[[], None]]] = {}
+        owners.watchers.append(self)
+
+    # --- requests: each raises what is wrong with it, or sees to its answer -------------------------------------------
+
+    def describe(self, wanted: DescribeTopics, answer: Answer) -> None:
+        machine = self._catalog.machine
+        topics = machine.topics() if wanted.topics is None else [machine.topic(name) for name in wanted.topics]
+        answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic) for topic in topics]))
+
+    def create(self, wanted: CreateTopic, answer: Answer) -> None:
+        """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
+        topic_id = random_uuid()
+        step = self._catalog.machine.create_topic(
+            wanted.name,
+            topic_id=topic_id,
+            partitions=wanted.partitions,
+            replication_factor=wanted.replication_factor,
+            config=wanted.config,
+        )
+        self._check_budget(wanted.config, len(step.actions))
+        self._catalog.commit(step.records)
+        topic = self._catalog.machine.topic(wanted.name)
+
+        def created() -> None:
+            answer.give(TopicCreated(answer.request_id, self._describe.topic(topic)))
+
+        def failed(error: str, message: str) -> None:
+            answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
+            if not topic.deleting:
+                self._delete(topic)
+
+        self._wait(set(topic.partition_ids), created, failed)
+        self._act(step)
+
+    def alter(self, wanted: AlterTopic, answer: Answer) -> None:
+        topic = self._catalog.machine.topic(wanted.name)
+        step = self._catalog.machine.alter_topic(
+            wanted.name, set_config=wanted.set, unset=wanted.unset, partitions=wanted.partitions
+        )
+        added = {action.partition_id for action in step.actions if isinstance(action, StartPartition)}
+        self._check_budget({**topic.config, **wanted.set}, len(added))
+        self._catalog.commit(step.records)
+
+        def altered() -> None:
+            answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic)]))
+
+        def failed(error: str, message: str) -> None:
+            answer.fail_as(error, f"topic {topic.name!r} was altered, but a new partition does not start: {message}")
+
+        self._wait(added, altered, failed)
+        self._act(step)
+
+    def delete(self, wanted: DeleteTopic, answer: Answer) -> None:
+        topic = self._catalog.machine.topic(wanted.name)
+        self._on_deleted.setdefault(topic.topic_id, []).append(answer.done)
+        self._delete(topic)
+
+    # --- starting and stopping with the cluster -----------------------------------------------------------------------
+
+    def resume(self, settled: Callable[[], None]) -> None:
+        """At the start of the cluster: finish deletions, start an owner for every partition.
+
+        `settled` is called when all owners run, or one has failed, or CONTROL_TIMEOUT_S has passed.
+        """
+        for topic in self._catalog.machine.deletions():
+            self._erasing[topic.topic_id] = set()
+            self._finish_deletion(topic.topic_id)
+        partitions = self._catalog.machine.partitions()
+        self._wait({partition.partition_id for partition in partitions}, settled, lambda error, message: settled())
+        for partition in partitions:
+            self._owners.want(partition)
+
+    def close_all(self) -> None:
+        """At the end of the cluster."""
+        for partition in self._catalog.machine.partitions():
+            self._owners.unwant(partition.partition_id, delete=False)
+
+    # --- owners -------------------------------------------------------------------------------------------------------
+
+    def owner_ready(self, ready: OwnerReady) -> None:
+        for wait in [wait for wait in self._starting if ready.partition_id in wait.remaining]:
+            wait.remaining.discard(ready.partition_id)
+            if not wait.remaining:
+                self._end(wait)
+                wait.done()
+
+    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
+        for wait in [wait for wait in self._starting if partition_id in wait.remaining]:
+            self._end(wait)
+            wait.failed(error, message)
+
+    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
+        """Lanes are not topics' business."""
+
+    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        topic_id = partition.topic.topic_id if partition is not None else ""
+        if topic_id in self._erasing:
+            self._erasing[topic_id].discard(partition_id)
+            if not self._erasing[topic_id]:
+                self._finish_deletion(topic_id)
+
+    # --- details ------------------------------------------------------------------------------------------------------
+
+    def _act(self, step: CatalogStep) -> None:
+        for action in step.actions:
+            partition = self._catalog.machine.partition_by_id(action.partition_id)
+            assert partition is not None
+            match action:
+                case StartPartition():
+                    self._owners.want(partition)
+                case ErasePartition():
+                    self._owners.unwant(action.partition_id, delete=True)
+                case ConfigurePartition():
+                    owner = self._owners.running(action.partition_id)
+                    if owner is not None:  # a later one starts with the new settings
+                        config = self._catalog.machine.effective_config(partition.topic)
+                        self._owners.send(owner, AlterConfig(config))
+
+    def _check_budget(self, config: dict[str, str], count: int) -> None:
+        defaults = self._identity.config.topic_defaults
+        self._regions.check_partitions(TopicConfig.from_mapping(effective(defaults, config)), count)
+
+    def _delete(self, topic: Topic) -> None:
+        step = self._catalog.machine.delete_topic(topic.name)
+        self._catalog.commit(step.records)
+        self._erasing[topic.topic_id] = set(topic.partition_ids)
+        for partition_id in topic.partition_ids:
+            self.owner_failed(partition_id, "UnknownTopicOrPartitionError", "the topic was deleted meanwhile")
+        self._act(step)
+
+    def _finish_deletion(self, topic_id: str) -> None:
+        del self._erasing[topic_id]
+        (topic,) = [topic for topic in self._catalog.machine.deletions() if topic.topic_id == topic_id]
+        for partition_id in topic.partition_ids:
+            partition = self._catalog.machine.partition_by_id(partition_id)
+            assert partition is not None
+            self._regions.drop_partition(partition_id)
+            self._trash.throw_away(log_directory(self._identity, partition), topic_id)
+        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id).records)
+        log.info("topic %r is deleted", topic.name)
+        for told in self._on_deleted.pop(topic_id, []):
+            told()
+
+    def _wait(self, partition_ids: set[int], done: Callable[[], None], failed: Callable[[str, str], None]) -> None:
+        if not partition_ids:
+            done()
+            return
+
+        def too_late() -> None:
+            self._end(wait)
+            wait.failed(
+                LeaderNotAvailableError.__name__,
+                f"{len(wait.remaining)} of its partitions have no running owner after {CONTROL_TIMEOUT_S:g} s",
+            )
+
+        wait = _Wait(set(partition_ids), done, failed, self._loop.call_in(CONTROL_TIMEOUT_S * 0.9, too_late))
+        self._starting.append(wait)
+
+    def _end(self, wait: _Wait) -> None:
+        wait.timer.cancel()
+        if wait in self._starting:
+            self._starting.remove(wait)

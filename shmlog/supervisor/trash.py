@@ -1,0 +1,63 @@
+"""Directories of deleted partitions: out of the way at once, removed file by file so that the loop never stalls."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+
+from shmlog.supervisor.loop import Loop
+
+log = logging.getLogger(__name__)
+
+SUFFIX = "-delete"
+DIRECTORY_NAME_BYTES_MAX = 255
+
+
+class Trash:
+    """Empties itself whenever something is in it; what a crash left there goes at the next start."""
+
+    def __init__(self, loop: Loop, data_dir: str) -> None:
+        self._loop = loop
+        self._data_dir = data_dir
+        self._directories: list[str] = []
+        for entry in os.listdir(data_dir):
+            if entry.endswith(SUFFIX) and entry.count(".") and os.path.isdir(os.path.join(data_dir, entry)):
+                self._add(os.path.join(data_dir, entry))
+
+    def throw_away(self, log_dir: str, topic_id: str) -> None:
+        """Rename a partition's directory as Kafka does, and begin to remove it. One that is not there is fine.
+
+        Readers that have its files open read on.
+        """
+        ending = f".{topic_id}{SUFFIX}"
+        name = os.path.basename(log_dir)[: DIRECTORY_NAME_BYTES_MAX - len(ending)] + ending
+        target = os.path.join(self._data_dir, name)
+        try:
+            os.rename(log_dir, target)
+        except FileNotFoundError:
+            return
+        except OSError:  # an earlier deletion that did not get far left one of the same name
+            shutil.rmtree(target, ignore_errors=True)
+            os.rename(log_dir, target)
+        self._add(target)
+
+    def _add(self, directory: str) -> None:
+        self._directories.append(directory)
+        if len(self._directories) == 1:
+            self._loop.call_in(0.0, self._remove_some)
+
+    def _remove_some(self) -> None:
+        directory = self._directories[0]
+        try:
+            entries = os.listdir(directory)
+            if entries:
+                os.unlink(os.path.join(directory, entries[0]))
+            if len(entries) <= 1:
+                os.rmdir(directory)
+                self._directories.pop(0)
+        except OSError as error:
+            log.warning("cannot remove %s: %s; it stays until the next start", directory, error.strerror)
+            self._directories.pop(0)
+        if self._directories:
+            self._loop.call_in(0.0, self._remove_some)

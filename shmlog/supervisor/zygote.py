@@ -1,0 +1,138 @@
+"""The supervisor's end of the zygote: spawn orders go out, processes with their pidfds come in."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Set
+
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import Exited, OwnerSpec, Spawned, SpawnFailed, SpawnOwner
+from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS
+from shmlog.supervisor.loop import Loop, Watch
+from shmlog.supervisor.process import children
+
+log = logging.getLogger(__name__)
+
+SPAWNS_AT_ONCE = 16
+"""Orders that the zygote has not answered yet: bounds descriptors in flight, of which the kernel allows a user few."""
+
+OwnerSpawned = Callable[[int, int, int], None]  # partition id, pid, pidfd
+SpawnRefused = Callable[[int, str], None]  # partition id, reason
+
+
+class ZygoteLink:
+    """Starts the zygote, and starts it again when it dies; owners that it forked live on as our children.
+
+    It is started before there is anybody to listen: connect() comes later, and orders only after that.
+    """
+
+    def __init__(self, loop: Loop, owner_module: str) -> None:
+        self._loop = loop
+        self._owner_module = owner_module
+        self._on_spawned: OwnerSpawned
+        self._on_refused: SpawnRefused
+        self._known_pids: Callable[[], Set[int]] = frozenset
+        self._waiting: deque[tuple[OwnerSpec, socket.socket]] = deque()
+        self._ordered: set[int] = set()
+        self._channel: Channel | None = None
+        self._watch: Watch | None = None
+        self._deaths = 0
+        self.pid = 0
+
+    def start(self) -> None:
+        """Exec a fresh interpreter; it imports what owners need while we go on."""
+        self._channel, end = Channel.pair(passes_fds=True)
+        os.set_inheritable(end.fileno(), True)
+        command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(end.fileno()), self._owner_module]
+        self.pid = os.posix_spawn(sys.executable, command, os.environ, setsid=True)
+        end.close()
+        self._watch = self._loop.watch(self._channel.fileno(), self._on_readable)
+        self._send_orders()
+
+    def connect(self, on_spawned: OwnerSpawned, on_refused: SpawnRefused, known_pids: Callable[[], Set[int]]) -> None:
+        """Who hears: each order ends in one call, `on_spawned` (which takes over the pidfd) or `on_refused`.
+
+        `known_pids` says which owners the listener has a pidfd of.
+        """
+        self._on_spawned = on_spawned
+        self._on_refused = on_refused
+        self._known_pids = known_pids
+
+    def spawn(self, spec: OwnerSpec, end: socket.socket) -> None:
+        """Order an owner that talks to us over `end`, which is ours to close."""
+        self._waiting.append((spec, end))
+        self._send_orders()
+
+    def close(self) -> None:
+        """End the zygote; its owners are not touched. Waits for it: it has nothing to do but exit."""
+        if self._channel is not None:
+            self._drop_channel()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+    def _send_orders(self) -> None:
+        if self._channel is None or self._watch is None:
+            return
+        with contextlib.suppress(ChannelClosedError):  # _on_readable sees it, too
+            while self._waiting and len(self._ordered) < SPAWNS_AT_ONCE:
+                spec, end = self._waiting.popleft()
+                self._ordered.add(spec.partition_id)
+                try:
+                    self._channel.send(SpawnOwner(spec), [end.fileno()])
+                    if self._channel.has_unsent:
+                        self._channel.flush(1.0)  # the order's descriptor must be gone before it is closed
+                finally:
+                    end.close()
+
+    def _on_readable(self) -> None:
+        assert self._channel is not None
+        try:
+            while (received := self._channel.receive_with_fds()) is not None:
+                message, fds = received
+                match message:
+                    case Spawned(partition_id=partition_id, pid=pid):
+                        self._ordered.discard(partition_id)
+                        self._deaths = 0
+                        self._on_spawned(partition_id, pid, fds[0])
+                    case SpawnFailed(partition_id=partition_id, message=reason):
+                        self._ordered.discard(partition_id)
+                        self._on_refused(partition_id, reason)
+                    case Exited(pid=pid, status=status):
+                        log.debug("owner process %d ended with %d", pid, status)
+                    case _:
+                        raise AssertionError(f"the zygote does not send {type(message).__name__}")
+            self._send_orders()
+        except ChannelClosedError:
+            self._on_death()
+
+    def _on_death(self) -> None:
+        """Owners that it forked without telling us are ended: nobody has their pidfd."""
+        log.warning("the zygote (process %d) died; starting another", self.pid)
+        self._drop_channel()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.pid = 0
+        for pid in set(children()) - self._known_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        lost, self._ordered = self._ordered, set()
+        pause_ms = min(RESTART_BACKOFF_SECOND_MS << min(self._deaths, 10), RESTART_BACKOFF_MAX_MS) * bool(self._deaths)
+        self._deaths += 1
+        self._loop.call_in(pause_ms / 1000.0, self.start)
+        for partition_id in lost:
+            self._on_refused(partition_id, "the zygote died while it forked")
+
+    def _drop_channel(self) -> None:
+        assert self._channel is not None
+        assert self._watch is not None
+        self._loop.forget(self._watch)
+        self._channel.close()
+        self._channel = self._watch = None

@@ -1,0 +1,118 @@
+"""The zygote: one thread, everything an owner needs imported, and a fork for every owner that the supervisor orders.
+
+Started as `python -P -m shmlog.workers.zygote FD OWNER_MODULE` before the supervisor takes any lock. It ends when its
+supervisor does; owners notice that themselves and close.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import Exited, OwnerSpec, Spawned, SpawnFailed, SpawnOwner
+from shmlog.limits import CONTROL_TIMEOUT_S
+
+EXIT_CRASHED = 70
+OwnerMain = Callable[[OwnerSpec, int], int]
+
+
+class Zygote:
+    """Forks and reaps. Each child's pidfd is opened before it can be reaped, and a copy goes to the supervisor."""
+
+    def __init__(self, channel: Channel, owner_main: OwnerMain) -> None:
+        self._channel = channel
+        self._owner_main = owner_main
+        self._children: dict[int, int] = {}  # pidfd -> pid
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+
+    def run(self) -> None:
+        """Until the supervisor closes the channel."""
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd in self._children:
+                    self._reap(fd)
+                elif not self._take_orders():
+                    return
+
+    def _take_orders(self) -> bool:
+        try:
+            while (received := self._channel.receive_with_fds()) is not None:
+                order, fds = received
+                assert isinstance(order, SpawnOwner), order
+                self._spawn(order.spec, fds[0])
+            self._channel.flush(CONTROL_TIMEOUT_S)
+        except ChannelClosedError:
+            return False
+        return True
+
+    def _spawn(self, spec: OwnerSpec, channel_fd: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(channel_fd)
+            self._channel.send(SpawnFailed(spec.partition_id, f"fork: {error.strerror}"))
+            return
+        if pid == 0:
+            self._become_owner(spec, channel_fd)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = pid
+        self._poll.register(pidfd, select.POLLIN)
+        self._channel.send(Spawned(spec.partition_id, pid, _start_time(pid)), [pidfd])
+        self._channel.flush(CONTROL_TIMEOUT_S)
+        os.close(channel_fd)
+
+    def _become_owner(self, spec: OwnerSpec, channel_fd: int) -> None:
+        """In the child; never returns."""
+        status = EXIT_CRASHED
+        try:
+            os.setsid()
+            self._channel.endpoint.detach()  # so that no destructor closes its number when that is another's
+            os.closerange(3, channel_fd)
+            os.closerange(channel_fd + 1, os.sysconf("SC_OPEN_MAX"))
+            with open("/proc/self/comm", "w", encoding="utf-8") as name:
+                name.write(f"shmlog-p{spec.partition_id}")
+            status = self._owner_main(spec, channel_fd)
+        except BaseException:  # noqa: BLE001  whatever it was, this copy of the zygote must not go on
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self, pidfd: int) -> None:
+        self._poll.unregister(pidfd)
+        pid = self._children.pop(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        self._channel.send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+def _start_time(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
+
+
+def main(arguments: list[str]) -> int:
+    """Arguments: number of the inherited channel descriptor, name of the module with the owner's main()."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides when workers end
+    channel = Channel(socket.socket(fileno=int(arguments[0])), passes_fds=True)
+    os.set_inheritable(channel.fileno(), False)
+    owner_main: OwnerMain = importlib.import_module(arguments[1]).main
+    gc.collect()
+    gc.freeze()
+    Zygote(channel, owner_main).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
