@@ -60,3 +60,12 @@ def test_every_exception_from_a_check_gives_its_reason(comment: str) -> None:
     program_for_mypy = ROOT / "tests" / "docs" / "test_user_program.py"  # each of its ignores is what is tested
     found = {name(path): without_reason.findall(path.read_text()) for path in SOURCES if path != program_for_mypy}
     assert sorted(path for path, comments in found.items() if comments) == []
+
+
+def test_every_allowed_skip_names_a_test_file_and_its_reason() -> None:
+    lines = (ROOT / "tests" / "allowed_skips.txt").read_text().splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            test, _, reason = line.partition(": ")
+            assert reason.strip(), f"no reason: {line}"
+            assert (ROOT / test.partition("::")[0]).is_file(), f"no such test: {line}"
