@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, Unpack
 from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, TopicInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.errors import ShmlogError
-from shmlog.model import RecordMetadata, OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.model import OffsetAndTimestamp, RecordMetadata, TopicPartition, Watermarks
 from shmlog.native.records import Record
 
 __all__ = [
