@@ -3,7 +3,8 @@
 partition.metadata        version: 0\\ntopic_id: <22 characters>           Kafka's, no newline at the end
 leader-epoch-checkpoint   0\\n<count>\\n<epoch> <start offset>\\n...        Kafka's
 recovery-point            0\\n<offset>\\n                                  everything before it was synced
-clean-shutdown            0\\n<end offset> <active base> <active bytes>\\n  only between a clean close and the next open
+clean-shutdown            0\\n<end offset> <active base> <bytes of its log, index and time index>\\n
+                              there only between a clean close and the next open
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class CleanShutdown:
     end_offset: int
     active_base_offset: int
     active_size_bytes: int
+    index_bytes: int
+    time_index_bytes: int
 
 
 def read_topic_id(storage: Storage, directory: str) -> str | None:
@@ -93,11 +96,12 @@ def write_recovery_point(storage: Storage, directory: str, offset: int) -> None:
 
 def read_clean_shutdown(storage: Storage, directory: str) -> CleanShutdown | None:
     numbers = _read_numbers(storage, os.path.join(directory, CLEAN_SHUTDOWN))
-    return CleanShutdown(*numbers) if len(numbers) == 3 else None
+    return CleanShutdown(*numbers) if len(numbers) == 5 else None
 
 
 def write_clean_shutdown(storage: Storage, directory: str, marker: CleanShutdown) -> None:
-    text = f"{VERSION}\n{marker.end_offset} {marker.active_base_offset} {marker.active_size_bytes}\n"
+    sizes = f"{marker.active_size_bytes} {marker.index_bytes} {marker.time_index_bytes}"
+    text = f"{VERSION}\n{marker.end_offset} {marker.active_base_offset} {sizes}\n"
     replace_file(storage, os.path.join(directory, CLEAN_SHUTDOWN), text.encode())
 
 

@@ -64,7 +64,7 @@ def dump_log(path: str) -> Iterator[BatchRow | Damage]:
         size_bytes = os.fstat(fd).st_size
         position, expected = 0, base_offset
         while position < size_bytes:
-            header, problem = _batch_at(fd, position, expected)
+            header, problem = _batch_at(fd, position, expected, dense=True)
             if header is None:
                 resumes_at = _next_sound(fd, position + 1, size_bytes, expected)
                 yield Damage(position, expected, problem, resumes_at)
@@ -204,15 +204,18 @@ def _batch_ends(path: str, suffix: str) -> dict[int, BatchRow]:
     return {row.header.last_offset: row for row in rows if isinstance(row, BatchRow)}
 
 
-def _batch_at(fd: int, position: int, expected_offset: int) -> tuple[BatchHeader | None, str]:
-    """The batch that begins at a byte, or None and why there is none."""
+def _batch_at(fd: int, position: int, expected_offset: int, *, dense: bool) -> tuple[BatchHeader | None, str]:
+    """The batch that begins at a byte, or None and why there is none.
+
+    `dense`: its base offset is the expected one, as recovery demands too; otherwise a later one will do.
+    """
     try:
         header = BatchHeader.parse(os.pread(fd, HEADER_BYTES, position))
     except CorruptRecordError as error:
         return None, str(error)
     if header.size_bytes > BATCH_BYTES_MAX:
         return None, f"the batch claims {header.size_bytes} bytes"
-    if header.base_offset < expected_offset:
+    if header.base_offset < expected_offset or (dense and header.base_offset > expected_offset):
         return None, f"the batch claims offset {header.base_offset}"
     batch = os.pread(fd, header.size_bytes, position)
     if len(batch) < header.size_bytes:
@@ -229,7 +232,7 @@ def _next_sound(fd: int, position: int, size_bytes: int, expected_offset: int) -
         found = window.find(MAGIC, MAGIC_AT)
         while found >= 0:
             candidate = position + found - MAGIC_AT
-            if _batch_at(fd, candidate, expected_offset)[0] is not None:
+            if _batch_at(fd, candidate, expected_offset, dense=False)[0] is not None:
                 return candidate
             found = window.find(MAGIC, found + 1)
         position += SEARCH_BYTES

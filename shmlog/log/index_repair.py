@@ -24,6 +24,9 @@ CHUNK_BYTES = 1 << 20
 NO_CHECKSUMS = 2**63 - 1
 """As "checksums from this offset on": structure and offsets are looked at only."""
 
+FIND_BYTES_MAX = 1 << 20
+"""A batch is looked for this far behind the index entry before it; entries are closer together than that."""
+
 _INDEX_ENTRY: Final = struct.Struct(">ii")
 _TIME_ENTRY: Final = struct.Struct(">qi")
 
@@ -72,7 +75,7 @@ def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interva
     count = storage.size_bytes(files.index_fd) // _INDEX_ENTRY.size
     while count and _index_entry(storage, files, count - 1)[1] >= size_bytes:
         count -= 1
-    position, last_indexed, next_offset = 0, files.base_offset - 1, files.base_offset
+    position, last_indexed, next_offset, has_time = 0, files.base_offset - 1, files.base_offset, False
     if count:
         relative, position = _index_entry(storage, files, count - 1)
         header = _header_at(storage, files, position)
@@ -80,14 +83,17 @@ def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interva
         if position <= 0 or header is None or header.last_offset != last_indexed:
             return None
         next_offset = header.base_offset
+        has_time = header.max_timestamp_ms >= 0
     time_count = storage.size_bytes(files.time_index_fd) // _TIME_ENTRY.size
     while time_count and files.base_offset + _time_entry(storage, files, time_count - 1)[1] > last_indexed:
         time_count -= 1
+    if has_time and not time_count:
+        return None
     timestamp_ms, timestamp_offset = -1, -1
     if time_count:
         timestamp_ms, relative = _time_entry(storage, files, time_count - 1)
         timestamp_offset = files.base_offset + relative
-        found = _find_batch(storage, files, count, timestamp_offset, index_interval_bytes)
+        found = _find_batch(storage, files, count, timestamp_offset)
         if found is None or found.max_timestamp_ms != timestamp_ms:
             return None
     writer = SegmentWriter(
@@ -106,6 +112,23 @@ def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interva
     )
     walk = adopt_batches(storage, files, writer, size_bytes, NO_CHECKSUMS)
     return None if walk.problem else OpenSegment(files, writer, walk)
+
+
+def resume_sealed(storage: Storage, files: SegmentFiles, index_interval_bytes: int) -> OpenSegment | None:
+    """Like resume at the end of a segment that is not active any more, whose indexes must therefore be complete."""
+    index_bytes = storage.size_bytes(files.index_fd)
+    time_index_bytes = storage.size_bytes(files.time_index_fd)
+    time_count = time_index_bytes // _TIME_ENTRY.size
+    last = _time_entry(storage, files, time_count - 1) if time_count else None
+    segment = resume(storage, files, storage.size_bytes(files.log_fd), index_interval_bytes)
+    if segment is None:
+        return None
+    writer = segment.writer
+    writer.append_final_time_index()
+    fits = (index_bytes, time_index_bytes) == (writer.index_bytes, writer.time_index_bytes) and (
+        last is None or last == (writer.max_timestamp_ms, writer.max_timestamp_offset - files.base_offset)
+    )
+    return segment if fits else None
 
 
 def rebuild(
@@ -151,15 +174,6 @@ def rebuild(
     return OpenSegment(files, writer, walk)
 
 
-def indexes_are_exact(storage: Storage, segment: OpenSegment) -> bool:
-    """Whether both index files end where the writer would go on, so that nothing foreign follows."""
-    files, writer = segment.files, segment.writer
-    return (
-        storage.size_bytes(files.index_fd) == writer.index_bytes
-        and storage.size_bytes(files.time_index_fd) == writer.time_index_bytes
-    )
-
-
 def _index_entry(storage: Storage, files: SegmentFiles, number: int) -> tuple[int, int]:
     data = storage.pread(files.index_fd, _INDEX_ENTRY.size, number * _INDEX_ENTRY.size)
     relative, position = _INDEX_ENTRY.unpack(data)
@@ -182,15 +196,13 @@ def _header_at(storage: Storage, files: SegmentFiles, position: int) -> BatchHea
         return None
 
 
-def _find_batch(
-    storage: Storage, files: SegmentFiles, index_count: int, last_offset: int, index_interval_bytes: int
-) -> BatchHeader | None:
+def _find_batch(storage: Storage, files: SegmentFiles, index_count: int, last_offset: int) -> BatchHeader | None:
     """The batch that ends at `last_offset`, looked for where the offset index says; None when it is not there."""
     relative = last_offset - files.base_offset
     number = bisect_right(range(index_count), relative, key=lambda k: _index_entry(storage, files, k)[0])
     position = _index_entry(storage, files, number - 1)[1] if number else 0
     searched_from = position
-    while position - searched_from <= index_interval_bytes:  # further on there would be another entry
+    while position - searched_from <= FIND_BYTES_MAX:
         header = _header_at(storage, files, position)
         if header is None or header.last_offset > last_offset:
             return None

@@ -74,7 +74,7 @@ def _recover(
         _file_bytes(storage, directory, base_offsets[-1]),
     ):
         try:
-            found = recover_clean(storage, directory, base_offsets, marker.active_size_bytes, index_interval_bytes)
+            found = recover_clean(storage, directory, base_offsets, marker, index_interval_bytes)
         except CorruptRecordError:
             pass  # cleanly closed, damaged since: the checking below finds it again and says what it does about it
         else:

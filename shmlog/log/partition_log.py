@@ -297,7 +297,13 @@ class PartitionLog:
                 for fd in (self._files.index_fd, self._files.time_index_fd):
                     self._storage.fdatasync(fd)
                 self._write_recovery_point()
-                marker = CleanShutdown(self.log_end_offset, self.active.base_offset, self.active.size_bytes)
+                marker = CleanShutdown(
+                    self.log_end_offset,
+                    self.active.base_offset,
+                    self.active.size_bytes,
+                    self.active.index_bytes,
+                    self.active.time_index_bytes,
+                )
                 write_clean_shutdown(self._storage, self.directory, marker)
         finally:
             self._closed = True

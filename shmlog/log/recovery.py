@@ -11,10 +11,12 @@ bytes at the front that are outside the checksum, except the leader epoch.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
-from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, indexes_are_exact, rebuild, resume
+from shmlog.log.checkpoint import CleanShutdown
+from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume, resume_sealed
 from shmlog.log.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
@@ -73,23 +75,31 @@ def recover_warm(
     for base_offset in [base for base in base_offsets if base > warm.segment_base_offset]:
         _drop_empty(storage, directory, base_offset)
     kept = [base for base in base_offsets if base <= warm.segment_base_offset]
-    active, rebuilt = _resume_or_rebuild(storage, directory, kept[-1], warm.written_file_bytes, index_interval_bytes)
+    active, rebuilt = _resume_or_rebuild(
+        storage, directory, kept[-1], warm.written_file_bytes, index_interval_bytes, trusted=True
+    )
     return Recovered(active, kept, [rebuilt] if rebuilt else [])
 
 
 def recover_clean(
-    storage: Storage, directory: str, base_offsets: list[int], size_bytes: int, index_interval_bytes: int
+    storage: Storage, directory: str, base_offsets: list[int], marker: CleanShutdown, index_interval_bytes: int
 ) -> Recovered:
     """Open a log that was closed properly: only missing or damaged indexes need work."""
     notes: list[str] = []
     for base_offset in base_offsets[:-1]:
         notes += _repair_sealed(storage, directory, base_offset, index_interval_bytes)
-    active, rebuilt = _resume_or_rebuild(storage, directory, base_offsets[-1], size_bytes, index_interval_bytes)
-    if not rebuilt and not indexes_are_exact(storage, active):
+    base_offset = base_offsets[-1]
+    before = _index_sizes(storage, directory, base_offset)
+    expected = (marker.index_bytes, marker.time_index_bytes)
+    active, note = _resume_or_rebuild(
+        storage, directory, base_offset, marker.active_size_bytes, index_interval_bytes, trusted=before == expected
+    )
+    writer = active.writer
+    if not note and (writer.index_bytes, writer.time_index_bytes) != expected:
         active.files.close()
-        active = rebuild(storage, directory, base_offsets[-1], index_interval_bytes, NO_CHECKSUMS)
-        rebuilt = f"rebuilt the damaged indexes of {segment_path(directory, base_offsets[-1], LOG_SUFFIX)}"
-    return Recovered(active, base_offsets, [*notes, *([rebuilt] if rebuilt else [])])
+        active = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
+        note = _rebuilt_note(directory, base_offset)
+    return Recovered(active, base_offsets, [*notes, *([note] if note else [])])
 
 
 def recover_cold(
@@ -144,15 +154,7 @@ def _repair_sealed(storage: Storage, directory: str, base_offset: int, index_int
     """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds."""
     missing = _missing_indexes(storage, directory, base_offset)
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
-    size_bytes = storage.size_bytes(files.log_fd)
-    segment = None
-    if not missing:
-        before = (storage.size_bytes(files.index_fd), storage.size_bytes(files.time_index_fd))
-        segment = resume(storage, files, size_bytes, index_interval_bytes)
-        if segment is not None:
-            segment.writer.append_final_time_index()
-            exact = before == (segment.writer.index_bytes, segment.writer.time_index_bytes)
-            segment = segment if exact else None
+    segment = resume_sealed(storage, files, index_interval_bytes) if not missing else None
     files.close()
     if segment is not None:
         return []
@@ -165,13 +167,16 @@ def _repair_sealed(storage: Storage, directory: str, base_offset: int, index_int
             f"{segment_path(directory, base_offset, LOG_SUFFIX)}: the batch at offset {rebuilt.walk.next_offset} "
             f"(byte {rebuilt.walk.valid_bytes}) is not sound: {rebuilt.walk.problem}; left as it is, it was synced"
         )
-    return missing or [f"rebuilt the damaged indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]
+    return missing or [_rebuilt_note(directory, base_offset)]
 
 
 def _resume_or_rebuild(
-    storage: Storage, directory: str, base_offset: int, size_bytes: int, index_interval_bytes: int
+    storage: Storage, directory: str, base_offset: int, size_bytes: int, index_interval_bytes: int, *, trusted: bool
 ) -> tuple[OpenSegment, str]:
-    """The segment with its writer at `size_bytes`, and a note if its indexes had to be made anew."""
+    """The segment with its writer at `size_bytes`, and a note if its indexes had to be made anew.
+
+    Indexes that are not `trusted` are made anew without a look at them.
+    """
     path = segment_path(directory, base_offset, LOG_SUFFIX)
     note = "; ".join(_missing_indexes(storage, directory, base_offset))
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
@@ -179,11 +184,11 @@ def _resume_or_rebuild(
     if there < size_bytes:
         files.close()
         raise CorruptRecordError(f"{path} has {there} bytes, but {size_bytes} were written to it")
-    segment = resume(storage, files, size_bytes, index_interval_bytes)
+    segment = resume(storage, files, size_bytes, index_interval_bytes) if trusted and not note else None
     if segment is None:
         files.close()
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS, size_bytes)
-        note = f"rebuilt the damaged indexes of {path}"
+        note = note or _rebuilt_note(directory, base_offset)
     if segment.walk.problem:
         segment.files.close()
         raise CorruptRecordError(
@@ -198,6 +203,24 @@ def _missing_indexes(storage: Storage, directory: str, base_offset: int) -> list
     if all(f"{base_offset:020d}{suffix}" in names for suffix in SUFFIXES):
         return []
     return [f"rebuilt the missing indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]
+
+
+def _rebuilt_note(directory: str, base_offset: int) -> str:
+    return f"rebuilt the indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}, which did not fit it"
+
+
+def _index_sizes(storage: Storage, directory: str, base_offset: int) -> tuple[int, int]:
+    """Bytes of both index files; -1 for one that is missing."""
+    sizes = []
+    for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX):
+        try:
+            fd = storage.open(segment_path(directory, base_offset, suffix), os.O_RDONLY)
+        except FileNotFoundError:
+            sizes.append(-1)
+            continue
+        sizes.append(storage.size_bytes(fd))
+        storage.close(fd)
+    return sizes[0], sizes[1]
 
 
 def _drop(storage: Storage, directory: str, base_offset: int) -> int:
