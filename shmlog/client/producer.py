@@ -239,8 +239,8 @@ class NativeProducer(SendPath, Handle):
         if timeout is not None:
             raise PollTimeoutError(f"{batches} batches have no acknowledgement after {timeout:g} s; they were accepted")
         raise DeliveryTimeoutError(
-            f"{batches} batches have no acknowledgement after {self._delivery_timeout_s:g} s (delivery.timeout.ms): they"
-            " were accepted, their outcome is unknown"
+            f"{batches} batches have no acknowledgement after {self._delivery_timeout_s:g} s (delivery.timeout.ms):"
+            " they were accepted, their outcome is unknown"
         )
 
     def metrics(self) -> dict[str, int | float]:

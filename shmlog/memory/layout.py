@@ -1,6 +1,6 @@
 """Where everything lies in shared memory. `native/layout.h` holds the same numbers for the core; a test compares them.
 
-All cells are little-endian and naturally aligned, u64 unless noted; each group with one writer has 128 bytes of its own.
+All cells are little-endian and naturally aligned, u64 unless noted; each group with one writer has its own 128 bytes.
 
     ctl (one per partition; the owner writes)          lane (one per producer and partition)
     0x0000 header: magic .. crc                        0x0000 header

@@ -1,4 +1,4 @@
-"""Names of shared-memory regions: flat and short, built from ids, because topic names may be longer than a name may be."""
+"""Names of shared-memory regions: flat, short and built from ids, because topic names may be too long for them."""
 
 from __future__ import annotations
 

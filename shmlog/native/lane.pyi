@@ -43,7 +43,7 @@ class Delivery:
         """Why it failed; None if it succeeded or is not done."""
 
 class LaneWriter:
-    """Encodes records into a lane and settles batches whose acknowledgement has come. One thread at a time (the GIL)."""
+    """Encodes records into a lane and settles batches that were acknowledged. One thread at a time (the GIL)."""
 
     topic: str
     partition: int

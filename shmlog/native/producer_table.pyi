@@ -24,7 +24,7 @@ class ProducerTable:
         """Load the newest whole image of a ctl region; returns the ring position up to which it counts, or None."""
 
     def replay(self, batches: bytes | bytearray | memoryview) -> int:
-        """Learn from the headers of whole batches; returns how many bytes they were. CorruptRecordError if not whole."""
+        """Learn from the headers of whole batches; returns their bytes. CorruptRecordError if they are not whole."""
 
     def entries(self) -> list[bytes]: ...
     def restore(self, entries: Iterable[bytes]) -> None: ...

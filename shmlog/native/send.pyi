@@ -62,8 +62,8 @@ class SendPath:
         """Accept one record: once this returns, neither this process's death nor its silence can lose it.
 
         Blocks while the partition's lane is full, at most `max_block_ms`. `headers` are (str, bytes or None) pairs;
-        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now. `on_delivery(delivery)`
-        runs in the calling thread of a later send(), flush(), result() or close().
+        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now.
+        `on_delivery(delivery)` runs in the calling thread of a later send(), flush(), result() or close().
         """
 
     def send_many(

@@ -74,7 +74,7 @@ class LogKeeper:
         return entries
 
     def sync(self) -> None:
-        """Bring everything that is written to the disk. A failure is final for this log (PartitionLog poisons itself)."""
+        """Bring everything that is written to the disk. A failure is final for the log, which poisons itself."""
         self._log.sync(self._publisher.written_offset)
         self._publisher.mark_synced()
         self._unsynced_since_ns = None

@@ -33,7 +33,7 @@ INDEX_ENTRIES_MIN = 1024
 
 @dataclass(slots=True)
 class OpenPartition:
-    """A partition in its owner's hands, ready to run. `end` is what the dead predecessor left; None after a cold start."""
+    """A partition in its owner's hands, ready to run. `end`: what a dead predecessor left; None after a cold start."""
 
     control: ControlPage
     bell: Doorbell
@@ -162,10 +162,9 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     log.assign_epoch(spec.leader_epoch)
     log.sync(log.log_end_offset)
     region.unlink(names.control_page(spec.cid8, spec.partition_id))
+    prefixes = tuple(name(spec.cid8, spec.partition_id, 0)[:-1] for name in (names.ring, names.index))
     for name, _ in region.list_regions(spec.cid8):
-        if name.startswith(names.ring(spec.cid8, spec.partition_id, 0)[:-1]) or name.startswith(
-            names.index(spec.cid8, spec.partition_id, 0)[:-1]
-        ):
+        if name.startswith(prefixes):
             region.unlink(name)
     control = ControlPage.create(spec.cid8, spec.partition_id, _uuid_of(spec), mode=spec.shm_mode, group=spec.shm_group)
     with contextlib.suppress(FileExistsError):  # the predecessor's: whoever has it mapped still rings us

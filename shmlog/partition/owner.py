@@ -10,7 +10,6 @@ import errno
 import os
 from time import monotonic_ns
 
-from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
     AlterConfig,
@@ -167,7 +166,7 @@ class OwnerAgent:
         )
         return max(0, deadline_ns - now_ns) / 1e9
 
-    # --- the supervisor's orders ----------------------------------------------------------------------------------------
+    # --- the supervisor's orders --------------------------------------------------------------------------------------
 
     def _handle_messages(self) -> int:
         if self._orphan_since_ns is not None:
@@ -252,7 +251,7 @@ class OwnerAgent:
             )
         self._disk_refuses = True
 
-    # --- the end --------------------------------------------------------------------------------------------------------
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def _finished(self) -> bool:
         if self._orphan_since_ns is not None and monotonic_ns() - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9:

@@ -1,0 +1,172 @@
+"""A partition in one process: its owner's core, a producer's lanes and a reader, without supervisor or threads.
+
+Killing the owner is dropping it where it stands: `take_over` then opens the partition again, over whatever ring, lanes
+and files are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shmlog.control.messages import OwnerSpec
+from shmlog.log.cold import ColdReader
+from shmlog.memory import names, region
+from shmlog.memory.bell import open_bell
+from shmlog.memory.control_page import ControlPage
+from shmlog.memory.lane import LaneTerms, create_lane, lane_data_bytes, open_lane
+from shmlog.model import TopicPartition
+from shmlog.native import publish
+from shmlog.native.lane import BatchResult, LaneWriter
+from shmlog.native.records import Record
+from shmlog.native.send import SendPath, TopicLanes
+from shmlog.partition.attachment import MappedPartition
+from shmlog.partition.lane_desk import LaneDesk
+from shmlog.partition.log_keeper import LogKeeper
+from shmlog.partition.opening import open_partition
+from shmlog.partition.reader import PartitionReader
+from shmlog.settings import TOPIC, as_text
+
+TOPIC_NAME = "flights"
+RUN_NS = 1_000_000_000
+
+
+class Rig:
+    """One partition with partition id 1 under a tag of its own."""
+
+    def __init__(self, tag: str, directory: Path, config: dict[str, str]) -> None:
+        self.tag = tag
+        self.directory = directory
+        self.config = {name: as_text(setting.default) for name, setting in TOPIC.items()} | config
+        self.lanes_made = 0
+        self.take_over(0)
+
+    def take_over(self, epoch: int) -> None:
+        """Open the partition as its next owner would; the one before is gone without a word."""
+        spec = OwnerSpec(
+            "cluster",
+            "test",
+            self.tag,
+            "",
+            TOPIC_NAME,
+            "A" * 22,
+            0,
+            1,
+            epoch,
+            str(self.directory),
+            self.config,
+            0o600,
+            None,
+        )
+        self.spec = spec
+        self.opened = open_partition(spec)
+        self.control, self.publisher = self.opened.control, self.opened.publisher
+        self.keeper = LogKeeper(self.control, self.publisher, self.opened.log)
+        self.keeper.configure(self.opened.config)
+        self.desk = LaneDesk(self.control, self.publisher, self.tag)
+        self.desk.recover(self.opened.end)
+        self.keeper.settle()
+
+    def run(self) -> None:
+        """Publish and write until there is nothing to take."""
+        while (outcome := self.publisher.run(RUN_NS)) != publish.IDLE:
+            if outcome == publish.ROLL:
+                self.keeper.roll()
+            elif outcome == publish.SYNC:
+                self.keeper.sync()
+            elif outcome == publish.STOPPED:
+                continue
+
+    def lane(self, *, acks: int = -1, linger_us: int = 0, producer_id: int = 7, epoch: int = 0, sequence: int = 0,
+             lane_bytes: int | None = None, batch_size: int = 16384) -> Lane:  # fmt: skip
+        """Open a lane and attach it."""
+        self.lanes_made += 1
+        max_batch = self.opened.config.max_message_bytes
+        name = names.lane(self.tag, self.lanes_made)
+        terms = LaneTerms(1, 1, producer_id, epoch, max_batch)
+        create_lane(
+            name,
+            terms,
+            lane_id=self.lanes_made,
+            data_bytes=lane_bytes or lane_data_bytes(max_batch),
+            linger_us=linger_us,
+            mode=0o600,
+        )
+        self.desk.attach(self.lanes_made, 1)
+        return Lane(self, self.lanes_made, acks, sequence, batch_size)
+
+    def reader(self, position: int = 0) -> PartitionReader:
+        return PartitionReader(
+            TopicPartition(TOPIC_NAME, 0),
+            lambda: MappedPartition(self.tag, 1),
+            lambda: ColdReader(str(self.directory)),
+            position,
+        )
+
+    def read_all(self, position: int = 0) -> list[Record]:
+        """Everything that a consumer sees from `position` on."""
+        reader, found = self.reader(position), []
+        while records := reader.fetch(1 << 20):
+            found += records
+        reader.close()
+        return found
+
+
+class Lane(SendPath):
+    """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
+
+    def __init__(self, rig: Rig, lane_id: int, acks: int, sequence: int, batch_size: int) -> None:
+        self.mapping, terms = open_lane(names.lane(rig.tag, lane_id))
+        self.writer = LaneWriter(
+            self.mapping,
+            ControlPage.open(rig.tag, 1).mapping,
+            open_bell(rig.tag, 1).mapping,
+            topic=TOPIC_NAME,
+            partition=0,
+            lane_id=lane_id,
+            max_batch_bytes=terms.max_batch_bytes,
+            batch_size=batch_size,
+            acks=acks,
+            next_sequence=sequence,
+            waiter=self._waiter,
+            completed=[],
+        )
+        super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
+                         serializes_values=False, batch_size=batch_size)  # fmt: skip
+        lanes = TopicLanes(TOPIC_NAME, 1)
+        lanes.lanes[0] = self.writer
+        self.topics[TOPIC_NAME] = lanes
+
+    def _waiter(self, batch: BatchResult, timeout: float | None) -> None:
+        self.writer.reclaim()
+
+    def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
+        raise LaneFullError
+
+    def _attend(self, lane: LaneWriter) -> LaneWriter:
+        raise LaneNeedsAttentionError
+
+    def _run_callbacks(self) -> None:
+        self.completed.clear()
+
+
+class LaneFullError(Exception):
+    pass
+
+
+class LaneNeedsAttentionError(Exception):
+    pass
+
+
+def _as_it_is(value: bytes | None) -> bytes | None:
+    return value
+
+
+@contextmanager
+def open_rig(directory: Path, config: dict[str, str] | None = None) -> Iterator[Rig]:
+    tag = names.cluster_tag("rig", str(directory))
+    try:
+        yield Rig(tag, directory, config or {})
+    finally:
+        region.sweep(tag)

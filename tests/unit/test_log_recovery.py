@@ -1,0 +1,412 @@
+"""Opening a log after a stop: torn tails, damage, missing and foreign indexes, successors over a surviving ring."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shmlog.errors import CorruptRecordError
+from shmlog.log.checkpoint import EpochStart, write_leader_epochs
+from shmlog.log.dump import verify
+from shmlog.log.partition_log import PartitionLog
+from shmlog.log.recovery import WarmStart
+from shmlog.log.segment import segment_path
+from shmlog.record.batch import NewRecord, encode_batch
+from shmlog.settings import TopicConfig
+from shmlog.testing.storage import FaultyStorage
+
+TOPIC_ID = "A" * 22
+CONFIG = dataclasses.replace(TopicConfig.from_mapping({}), index_interval_bytes=300)
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "flights-0"
+
+
+def open_log(
+    directory: Path, *, warm_from: WarmStart | None = None, storage: FaultyStorage | None = None
+) -> PartitionLog:
+    return PartitionLog.open(
+        str(directory), CONFIG, topic_id=TOPIC_ID, storage=storage or FaultyStorage(), warm_from=warm_from
+    )
+
+
+def batch_at(offset: int) -> bytes:
+    """The batch that these tests always write at an offset: two records, timestamps that go up and down."""
+    records = [NewRecord(b"value %06d" % number, b"key", 1000 + number * 7 % 11) for number in (offset, offset + 1)]
+    return encode_batch(records, base_offset=offset)
+
+
+def append(log: PartitionLog, batches: int) -> None:
+    for _ in range(batches):
+        log.append(batch_at(log.log_end_offset))
+
+
+def write_log(directory: Path, segments: list[int], *, clean: bool) -> list[bytes]:
+    """A log whose segments have so many batches; returns the bytes of each segment's log."""
+    log = open_log(directory)
+    for number, batches in enumerate(segments):
+        if number:
+            log.roll(log.log_end_offset)
+        append(log, batches)
+    paths = [Path(info.path) for info in log.segments()]
+    log.close(clean)
+    return [path.read_bytes() for path in paths]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The files of all segments by name."""
+    return {path.name: path.read_bytes() for path in sorted(directory.glob("0*")) if path.suffix != ".snapshot"}
+
+
+def log_file(directory: Path, base_offset: int) -> Path:
+    return Path(segment_path(str(directory), base_offset, ".log"))
+
+
+def expected_log(batches: int) -> bytes:
+    return b"".join(batch_at(2 * number) for number in range(batches))
+
+
+def assert_it_goes_on(log: PartitionLog, directory: Path, batches: int) -> None:
+    """After `batches` batches were kept: one more can be written, and everything is what an undisturbed log holds."""
+    assert log.log_end_offset == 2 * batches
+    append(log, 1)
+    assert b"".join(log.batches()) == expected_log(batches + 1)
+    log.close(clean=True)
+    for name in contents(directory):
+        assert verify(str(directory / name)).sound, name
+
+
+def test_a_cleanly_closed_log_opens_without_being_read(directory: Path) -> None:
+    write_log(directory, [20, 20], clean=True)
+    storage = FaultyStorage()
+    before = contents(directory)
+    log = open_log(directory, storage=storage)
+    assert (log.recovered, log.log_end_offset, log.recovery_point) == ("", 80, 80)
+    assert contents(directory) == before
+    assert storage.calls["create"] == 0  # nothing was rebuilt
+    assert not (directory / "clean-shutdown").exists()
+    assert_it_goes_on(log, directory, 40)
+
+
+def test_an_unclean_log_opens_with_everything_that_is_sound(directory: Path) -> None:
+    write_log(directory, [20, 20], clean=False)
+    before = contents(directory)
+    log = open_log(directory)
+    assert (log.recovered, log.log_end_offset, log.recovery_point) == ("", 80, 40)
+    assert contents(directory) == before
+    assert_it_goes_on(log, directory, 40)
+
+
+def test_a_tail_torn_at_any_byte_is_cut_to_the_last_whole_batch(directory: Path) -> None:
+    (whole,) = write_log(directory, [4], clean=False)
+    batch_bytes = len(batch_at(0))
+    assert len(whole) == 4 * batch_bytes
+    for length in range(len(whole)):
+        log_file(directory, 0).write_bytes(whole[:length])
+        kept, dropped = length // batch_bytes, length % batch_bytes
+        log = open_log(directory)
+        assert log.log_end_offset == 2 * kept
+        assert log_file(directory, 0).stat().st_size == kept * batch_bytes
+        if dropped:
+            path = segment_path(str(directory), 0, ".log")
+            assert log.recovered == (
+                f"{path}: the batch at offset {2 * kept} (byte {kept * batch_bytes}) is not sound: "
+                f"the file ends inside it; dropped {dropped} bytes; the log now ends at offset {2 * kept}"
+            )
+        else:
+            assert log.recovered == ""
+        append(log, 4 - kept)
+        assert log_file(directory, 0).read_bytes() == whole
+        log.close(clean=False)
+
+
+def test_a_tail_of_zeros_or_garbage_is_cut(directory: Path) -> None:
+    (whole,) = write_log(directory, [4], clean=False)
+    for tail in (b"\0" * 5000, b"garbage" * 50, batch_at(0), batch_at(10)):
+        log_file(directory, 0).write_bytes(whole + tail)
+        log = open_log(directory)
+        assert f"dropped {len(tail)} bytes" in log.recovered
+        assert log_file(directory, 0).read_bytes() == whole
+        log.close(clean=False)
+
+
+def test_a_flipped_bit_anywhere_ends_the_log_at_its_batch(directory: Path) -> None:
+    (whole,) = write_log(directory, [3], clean=False)
+    batch_bytes = len(batch_at(0))
+    for byte in range(len(whole)):
+        if 12 <= byte % batch_bytes < 16:
+            continue  # the leader epoch is outside the checksum, and nothing else says what it was
+        damaged = bytearray(whole)
+        damaged[byte] ^= 1 << byte % 8
+        log_file(directory, 0).write_bytes(damaged)
+        log = open_log(directory)
+        kept = byte // batch_bytes
+        assert log.log_end_offset == 2 * kept, byte
+        assert f"dropped {len(whole) - kept * batch_bytes} bytes" in log.recovered
+        append(log, 3 - kept)
+        assert log_file(directory, 0).read_bytes() == whole
+        log.close(clean=False)
+
+
+def test_damage_in_the_middle_drops_the_later_segments_and_says_how_much(directory: Path) -> None:
+    first, second, third = write_log(directory, [5, 5, 5], clean=False)
+    damaged = bytearray(second)
+    damaged[2 * len(batch_at(0)) + 70] ^= 4
+    log_file(directory, 10).write_bytes(damaged)
+    log = open_log(directory)
+    dropped = len(second) - 2 * len(batch_at(0))
+    assert log.recovered == (
+        f"{log_file(directory, 10)}: the batch at offset 14 (byte {2 * len(batch_at(0))}) is not sound: "
+        f"its checksum is wrong; dropped {dropped} bytes and 1 later segments with {len(third)} bytes; "
+        "the log now ends at offset 14"
+    )
+    assert log_file(directory, 0).read_bytes() == first
+    assert not log_file(directory, 20).exists()
+    assert_it_goes_on(log, directory, 7)
+
+
+def test_a_segment_whose_end_never_reached_the_disk_ends_the_log_there(directory: Path) -> None:
+    """After a power loss a closed segment may be shorter than the next one's name says."""
+    write_log(directory, [5, 5], clean=False)
+    log_file(directory, 0).write_bytes(expected_log(3))
+    log = open_log(directory)
+    assert "it is missing: the next file begins at offset 10" in log.recovered
+    assert_it_goes_on(log, directory, 3)
+
+
+def test_what_was_synced_is_not_read_again(directory: Path) -> None:
+    log = open_log(directory)
+    append(log, 5)
+    log.roll(10)
+    append(log, 5)
+    log.sync(10)
+    log.close(clean=False)
+    damaged = bytearray(log_file(directory, 0).read_bytes())
+    damaged[70] ^= 1
+    log_file(directory, 0).write_bytes(damaged)
+    log = open_log(directory)
+    assert (log.recovered, log.log_end_offset, log.recovery_point) == ("", 20, 10)
+    with pytest.raises(CorruptRecordError, match="offset 0 .*checksum is wrong"):
+        list(log.batches())
+
+
+def test_synced_offsets_that_are_gone_are_named(directory: Path) -> None:
+    log = open_log(directory)
+    append(log, 5)
+    log.close(clean=True)
+    log_file(directory, 0).write_bytes(expected_log(2))
+    log = open_log(directory)
+    assert "offsets 4 to 9 had reached the disk before and are not there any more" in log.recovered
+    assert log.recovery_point == 4
+    assert_it_goes_on(log, directory, 2)
+
+
+def test_damage_after_a_clean_close_is_found_when_its_framing_is_broken(directory: Path) -> None:
+    (whole,) = write_log(directory, [5], clean=True)
+    at = 4 * len(batch_at(0))
+    log_file(directory, 0).write_bytes(whole[: at + 8] + b"\x7f" + whole[at + 9 :])
+    log = open_log(directory)
+    assert "the file ends inside it" in log.recovered
+    assert_it_goes_on(log, directory, 4)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def append_zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(240))
+
+
+def flip_in_the_last_entry(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0x10
+    path.write_bytes(data)
+
+
+def fill_with_garbage(path: Path) -> None:
+    path.write_bytes(b"\xfe\xdc\xba\x98" * 60)
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "killed"])
+@pytest.mark.parametrize("base_offset", [0, 40])
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+@pytest.mark.parametrize(
+    "damage",
+    [remove, empty, shorten, append_zeros, flip_in_the_last_entry, fill_with_garbage],
+    ids=lambda f: f.__name__,
+)
+def test_a_missing_or_damaged_index_is_made_again_as_it_was(
+    directory: Path, clean: bool, base_offset: int, suffix: str, damage: Damage
+) -> None:
+    write_log(directory, [20, 20], clean=clean)
+    before = contents(directory)
+    damage(Path(segment_path(str(directory), base_offset, suffix)))
+    log = open_log(directory)
+    assert contents(directory) == before
+    assert log.log_end_offset == 80
+    if damage is remove:
+        assert "rebuilt the missing indexes" in log.recovered
+    elif clean and damage is fill_with_garbage:
+        assert log.recovered == f"rebuilt the indexes of {log_file(directory, base_offset)}, which did not fit it"
+    assert_it_goes_on(log, directory, 40)
+
+
+def test_a_damaged_index_of_a_synced_segment_is_found_after_a_kill_too(directory: Path) -> None:
+    log = open_log(directory)
+    append(log, 20)
+    log.roll(40)
+    append(log, 3)
+    log.sync(40)
+    log.close(clean=False)
+    before = contents(directory)
+    fill_with_garbage(Path(segment_path(str(directory), 0, ".index")))
+    log = open_log(directory)
+    assert "which did not fit it" in log.recovered
+    assert contents(directory) == before
+
+
+def test_rebuilding_replaces_an_index_that_readers_may_have_mapped(directory: Path) -> None:
+    """Shortening a mapped file would kill its readers with SIGBUS."""
+    write_log(directory, [20], clean=False)
+    index = Path(segment_path(str(directory), 0, ".index"))
+    with index.open("rb") as held:
+        before = held.read()
+        log_file(directory, 0).write_bytes(expected_log(5))
+        open_log(directory).close(clean=False)
+        held.seek(0)
+        assert held.read() == before
+        assert index.stat().st_size < len(before)
+
+
+def test_leftovers_of_interrupted_work_are_swept(directory: Path) -> None:
+    write_log(directory, [5], clean=False)
+    leftovers = [
+        "00000000000000000003.log.deleted",
+        "00000000000000000000.index.rebuild",
+        "recovery-point.tmp",
+        "00000000000000000007.timeindex",
+    ]
+    for name in leftovers:
+        (directory / name).write_bytes(b"x")
+    (directory / "notes.txt").write_text("not ours")
+    log = open_log(directory)
+    assert not any((directory / name).exists() for name in leftovers)
+    assert (directory / "notes.txt").exists()
+    assert_it_goes_on(log, directory, 5)
+
+
+def test_epochs_and_snapshots_from_after_the_cut_are_dropped(directory: Path) -> None:
+    log = open_log(directory)
+    log.assign_epoch(1)
+    append(log, 5)
+    log.write_snapshot(4, [])
+    log.write_snapshot(10, [])
+    log.close(clean=False)
+    write_leader_epochs(FaultyStorage(), str(directory), [EpochStart(1, 0), EpochStart(2, 8)])
+    log_file(directory, 0).write_bytes(expected_log(3))
+    log = open_log(directory)
+    assert log.leader_epochs == [EpochStart(1, 0)]
+    assert log.latest_snapshot() == (4, [])
+    assert_it_goes_on(log, directory, 3)
+
+
+def test_a_successor_goes_on_wherever_the_owner_before_was_killed(directory: Path, tmp_path: Path) -> None:
+    """Whatever of the next append reached log and indexes before the kill, the same bytes come out in the end."""
+    write_log(directory, [30], clean=False)
+    complete = contents(directory)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(directory, pristine)
+    batch_bytes = len(batch_at(0))
+    for written in range(31):
+        shutil.rmtree(directory)
+        shutil.copytree(pristine, directory)  # log and indexes of 30 batches, of which `written` are known
+        log = open_log(directory, warm_from=WarmStart(0, written * batch_bytes))
+        assert (log.recovered, log.log_end_offset, log.active.size_bytes) == ("", 2 * written, written * batch_bytes)
+        append(log, 30 - written)
+        assert contents(directory) == complete
+        assert log.active.bytes_since_index <= CONFIG.index_interval_bytes + batch_bytes
+        log.close(clean=False)
+
+
+def test_a_successor_does_not_read_the_log(directory: Path) -> None:
+    class CountingStorage(FaultyStorage):
+        read_bytes = 0
+
+        def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+            data = super().pread(fd, size_bytes, position)
+            self.read_bytes += len(data)
+            return data
+
+    (whole,) = write_log(directory, [500], clean=False)
+    storage = CountingStorage()
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)), storage=storage)
+    assert log.log_end_offset == 1000
+    assert storage.read_bytes < 4000 < len(whole) // 10
+
+
+def test_a_successor_drops_a_roll_that_had_only_begun(directory: Path) -> None:
+    (whole,) = write_log(directory, [30], clean=False)
+    before = contents(directory)
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    log.roll(60)  # killed before the new segment was announced: the final time index entry is there already
+    log.close(clean=False)
+    again = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    assert again.segments()[-1].base_offset == 0
+    append(again, 5)
+    assert_it_goes_on(again, directory, 35)
+    assert before.keys() == contents(directory).keys()
+
+
+def test_a_successor_syncs_what_its_predecessor_had_rolled(directory: Path) -> None:
+    _, second = write_log(directory, [5, 5], clean=False)
+    storage = FaultyStorage()
+    log = open_log(directory, warm_from=WarmStart(10, len(second)), storage=storage)
+    storage.synced.clear()
+    log.sync(20)
+    assert f"{0:020d}.log" in storage.synced
+    assert log.recovery_point == 20
+
+
+def test_a_successor_rebuilds_indexes_that_are_not_this_logs(directory: Path) -> None:
+    (whole,) = write_log(directory, [30], clean=False)
+    before = contents(directory)
+    fill_with_garbage(Path(segment_path(str(directory), 0, ".index")))
+    Path(segment_path(str(directory), 0, ".timeindex")).unlink()
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    assert contents(directory) == before
+    assert log.recovered
+    assert_it_goes_on(log, directory, 30)
+
+
+@pytest.mark.parametrize(
+    ("warm", "reason"),
+    [
+        (WarmStart(7, 0), "no segment 7"),
+        (WarmStart(10, 10**6), "1000000 were written"),
+        (WarmStart(10, 70), "not sound"),
+        (WarmStart(0, 100), "older segment"),
+    ],
+)
+def test_a_successor_refuses_files_that_cannot_be_what_the_ring_was_written_to(
+    directory: Path, warm: WarmStart, reason: str
+) -> None:
+    write_log(directory, [5, 5], clean=False)
+    with pytest.raises(CorruptRecordError, match=reason):
+        open_log(directory, warm_from=warm)
+    assert log_file(directory, 10).stat().st_size == 5 * len(batch_at(0))

@@ -1,0 +1,64 @@
+"""What a successor reads out of its predecessor's index: the end of the log, and what lanes do not know yet."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from shmlog.errors import CorruptRecordError
+from shmlog.memory.layout import IDX_ENTRY_BYTES
+from shmlog.partition.survey import FrameResult, find_end, lane_results, offset_at, read_entries
+
+BATCH = 100  # bytes of every batch, 10 records each
+
+
+def index_of(*entries: tuple[int, int, int], cells: int = 8) -> bytes:
+    """An index region with batches (seq, lane id, lane_pos_end), which lie one after another from position 0."""
+    raw = bytearray(cells * IDX_ENTRY_BYTES)
+    for seq, lane_id, lane_pos_end in entries:
+        struct.pack_into(
+            "<QQQIIIIQQq", raw, (seq % cells) * IDX_ENTRY_BYTES, seq + 1, (seq + 1) * BATCH, seq * 10, BATCH, 10, 5,
+            lane_id, lane_pos_end, 0, 0,
+        )  # fmt: skip
+    return bytes(raw)
+
+
+def test_the_end_is_where_the_entry_at_the_tail_says_not_where_the_newest_entry_is() -> None:
+    entries = read_entries(index_of((0, 1, 64), (1, 1, 128), (2, 1, 192)))
+    end = find_end(entries, tail_pos=2 * BATCH, base_offset=0, base_pos=0)
+    assert (end.next_offset, end.next_seq) == (20, 2)
+    assert end.stale_cells == [2], "the group that was not published must not look valid to the next one"
+
+
+def test_an_index_that_has_wrapped_is_read_in_the_order_of_writing() -> None:
+    entries = read_entries(index_of(*[(seq, 1, seq) for seq in range(5, 13)]))
+    assert [entry.seq for entry in entries] == list(range(5, 13))
+    assert find_end(entries, 13 * BATCH, 0, 0).next_offset == 130
+
+
+def test_a_ring_without_batches_ends_where_it_began() -> None:
+    end = find_end(read_entries(index_of((3, 1, 64))), tail_pos=700, base_offset=42, base_pos=700)
+    assert (end.next_offset, end.next_seq, end.stale_cells) == (42, 0, [3])
+
+
+def test_a_tail_that_no_batch_ends_at_is_an_error_and_not_a_guess() -> None:
+    with pytest.raises(CorruptRecordError, match="position 150"):
+        find_end(read_entries(index_of((0, 1, 64))), tail_pos=150, base_offset=0, base_pos=0)
+
+
+def test_the_offset_at_the_written_position_is_that_of_the_first_batch_that_is_not_written() -> None:
+    end = find_end(read_entries(index_of((0, 1, 64), (1, 1, 128), (2, 1, 192))), 3 * BATCH, 0, 0)
+    assert offset_at(end, BATCH, 3 * BATCH) == 10
+    assert offset_at(end, 3 * BATCH, 3 * BATCH) == 30
+
+
+def test_a_lane_learns_the_results_of_frames_between_its_head_and_the_log() -> None:
+    end = find_end(read_entries(index_of((0, 1, 64), (1, 2, 512), (2, 1, 192), (3, 1, 256))), 4 * BATCH, 0, 0)
+    assert lane_results(end, 5, 1, head=64) == (256, [FrameResult(64, 20), FrameResult(192, 30)])
+    assert lane_results(end, 5, 1, head=256) == (256, [])
+
+
+def test_entries_of_an_earlier_lane_in_the_same_slot_say_nothing_about_this_one() -> None:
+    end = find_end(read_entries(index_of((0, 1, 640))), BATCH, 0, 0)
+    assert lane_results(end, 5, 9, head=0) == (0, [])
