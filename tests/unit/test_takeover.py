@@ -50,7 +50,7 @@ def test_a_batch_that_the_dead_owner_closed_but_did_not_publish_is_taken(rig: Ri
 
 
 def test_a_batch_that_is_published_is_not_taken_again_though_its_lanes_head_did_not_move(rig: Rig) -> None:
-    lane = rig.lane()
+    lane = rig.lane(producer_id=-1)  # without idempotence, which would hide a second taking
     first = lane.send(TOPIC_NAME, b"1")
     rig.run()
     lane.mapping.store(layout.LANE_HEAD, 0)  # died between the tail and the frame's result
