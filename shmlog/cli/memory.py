@@ -50,14 +50,16 @@ Examples:
 @output_option
 def dump(everything: bool, name: str | None, output: str) -> None:
     """List the regions of a cluster with their sizes and what their cells say."""
-    found = list_all() if everything else _of_cluster(name)
+    found = list_all(None if everything else _tag_of_cluster(name))
+    cells = [cells_of(r) for r in found]
     rows: list[dict[str, object]] = [
-        {"region": r.name, "kind": r.kind, "number": r.number, "bytes": r.bytes, "cells": cells_of(r)} for r in found
+        {"region": r.name, "kind": r.kind, "number": r.number, "bytes": r.bytes, "cells": c}
+        for r, c in zip(found, cells, strict=True)
     ]
     if output == "json":
         print_json(rows)
         return
-    table = [[r.name, r.kind, human_bytes(r.bytes), _brief(row["cells"])] for row, r in zip(rows, found, strict=True)]
+    table = [[r.name, r.kind, human_bytes(r.bytes), _brief(c)] for r, c in zip(found, cells, strict=True)]
     if table:
         click.echo(text_table(["region", "kind", "size", "cells"], table))
     total, free = sum(r.bytes for r in found), region.free_bytes()
@@ -127,8 +129,8 @@ def _lane(name: str) -> dict[str, Any]:
         }
 
 
-def _of_cluster(name: str | None) -> list[Region]:
-    """The regions of the cluster of that name, by the tag that its supervisor's clients know."""
+def _tag_of_cluster(name: str | None) -> str:
+    """What stands for the running cluster of that name in the names of its regions."""
     import shmlog
     from shmlog.cli.counters import region_tag
 
@@ -138,13 +140,11 @@ def _of_cluster(name: str | None) -> list[Region]:
             f"no cluster {place.name!r} is running; what dead ones left behind shows: shmlog memory dump --all"
         )
     with shmlog.connect(place.name) as cluster:
-        return list_all(region_tag(cluster.describe()))
+        return region_tag(cluster.describe())
 
 
-def _brief(cells: object) -> str:
+def _brief(cells: dict[str, Any]) -> str:
     """A few words per region for the table."""
-    if not isinstance(cells, dict):
-        return ""
     if cells.get("error"):
         return str(cells["error"])
     shown = ("state", "pid", "leader_epoch", "high_watermark", "log_end_offset", "positions", "head", "open_records")

@@ -144,12 +144,13 @@ def _cluster_json(info: ClusterInfo, use: ProcessUse | None) -> dict[str, object
 def _cluster_lines(info: ClusterInfo, use: ProcessUse | None) -> list[str]:
     memory = f", {human_bytes(use.memory_bytes)} of memory" if use and use.memory_bytes is not None else ""
     used, budget = human_bytes(info.shm_used_bytes), human_bytes(info.shm_budget_bytes)
+    clients, restarts = _count(len(info.clients), "client"), _count(info.owner_restarts, "owner restart")
     uptime = _duration(time.time() - info.started_ms / 1000)
     who = f"cluster {info.name!r} ({info.cluster_id}), shmlog {info.version}"
     return [
         f"{who}, supervisor pid {info.pid}, up {uptime}{memory}",
         f"data {info.data_dir}, runtime {info.runtime_dir}",
-        f"shared memory {used} of {budget}, {len(info.clients)} clients, {info.owner_restarts} owner restarts",
+        f"shared memory {used} of {budget}, {clients}, {restarts}",
     ]
 
 
@@ -174,6 +175,10 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     for row in rows:
         if row["error"]:
             click.echo(f"{row['partition']}: {row['error']}", err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _size(value: object) -> str | None:

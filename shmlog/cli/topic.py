@@ -104,7 +104,8 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
     settings = found.effective_config if all_settings else found.config
     for key, value in sorted(settings.items()):
         click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
-    click.echo(text_table(list(partitions[0]), [list(row.values()) for row in partitions]))
+    table = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in partitions]
+    click.echo(text_table(list(partitions[0]), table))
 
 
 @topic.command(

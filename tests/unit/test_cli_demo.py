@@ -27,8 +27,7 @@ RECORDS = [
 
 def tally_of(records: list[KeyedValue]) -> Tally:
     tally = Tally()
-    for key, value in records:
-        tally.add(key, value)
+    tally.add([record.key for record in records], [record.value for record in records])
     return tally
 
 

@@ -33,19 +33,16 @@ class Reading:
 
     def take(self, records: list[shmlog.Record]) -> None:
         """Account for what one poll returned."""
-        add = self.tally.add
         next_offsets = self.next_offsets
         for record in records:
-            value = record.value
-            if record.offset != next_offsets[record.partition]:
-                self.gaps.append(
-                    f"partition {record.partition}: offset {record.offset} came where"
-                    f" {next_offsets[record.partition]} was due"
-                )
-            next_offsets[record.partition] = record.offset + 1
-            add(record.key, value)
-            if self.with_table:
-                delays.count_flight(self.table, value)
+            partition, offset = record.partition, record.offset
+            if offset != next_offsets[partition]:
+                self.gaps.append(f"partition {partition}: offset {offset} came where {next_offsets[partition]} was due")
+            next_offsets[partition] = offset + 1
+        values = [record.value for record in records]
+        self.tally.add([record.key for record in records], values)
+        if self.with_table:
+            delays.count_flights(self.table, values)
         self.last_ns = time.monotonic_ns()
 
     def has_reached(self, ends: dict[int, int]) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from shmlog.cli.demo import delays
 from shmlog.cli.demo.source import Source
 from shmlog.cli.demo.tally import Tally
+
+CHUNK_RECORDS = 4096
 
 
 @dataclass(slots=True)
@@ -24,14 +27,17 @@ class Expectation:
 def read_expectation(source: Source) -> Expectation:
     """Read the file once, in its order."""
     expected = Expectation()
-    for key, value in source.records():
-        expected.tally.add(key, value)
+    records = source.records()
+    while chunk := list(islice(records, CHUNK_RECORDS)):
+        keys = [record.key for record in chunk]
+        values = [record.value for record in chunk]
+        expected.tally.add(keys, values)
         if source.is_flights:
-            delays.count_flight(expected.table, value)
-        size = len(value) + len(key or b"")
-        expected.records += 1
-        expected.without_key += key is None
-        expected.bytes += size
-        expected.largest_bytes = max(expected.largest_bytes, size)
+            delays.count_flights(expected.table, values)
+        sizes = [len(value) + len(key or b"") for key, value in chunk]
+        expected.records += len(chunk)
+        expected.without_key += keys.count(None)
+        expected.bytes += sum(sizes)
+        expected.largest_bytes = max(expected.largest_bytes, *sizes)
     expected.table = delays.merge([expected.table])
     return expected

@@ -143,7 +143,8 @@ class Replay:
         last_progress, last_ends = time.monotonic(), -1
         while len(said) < len(workers):
             waiting = [worker for worker in workers if worker.label not in said]
-            select.select([*self.producers, *self.consumers], [], [], LOOK_EVERY_S)
+            others = [consumer for consumer in self.consumers if consumer not in workers]
+            select.select([*waiting, *others], [], [], LOOK_EVERY_S)
             for worker in waiting:
                 if (message := worker.poll()) is None:
                     continue
@@ -153,9 +154,8 @@ class Replay:
                     self._reached.add(worker.label)
             if self.plan.kills_owner and self.arrival.kill is None and len(self._reached) == len(self.producers):
                 self._kill()
-            for other in self.consumers:
-                if other not in workers and other.is_gone:
-                    other.poll()  # raises what it said last
+            for other in others:
+                other.poll()  # has nothing to say before its end but what went wrong
             now = time.monotonic()
             if now >= next_look:
                 self.on_look(self.observer)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from shmlog.cli.demo import flights
-from shmlog.cli.demo.flights import InputError
+from shmlog.cli.demo.flights import InputError, compact_json
 
 FORMATS = (".jsonl", ".csv")
 
@@ -87,7 +87,7 @@ class Source:
                             f"{file}: line {reader.line_num}: {len(row)} fields, but the header has {len(names)}"
                         )
                     fields = dict(zip(names, row, strict=True))
-                    yield self._key(fields, file, reader.line_num), orjson.dumps(fields)
+                    yield self._key(fields, file, reader.line_num), compact_json(fields)
             except csv.Error as error:
                 raise InputError(f"{file}: line {reader.line_num}: {error}") from error
 

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 import orjson
 
-MASK = (1 << 63) - 1
+MASK = (1 << 63) - 1  # a hash fits a signed column
 CHAIN_FACTOR = 6364136223846793005  # Knuth's; odd, so that the order of the links matters
 
-
-def payload_hash(value: bytes) -> int:
-    """63 bits that stand for a payload."""
-    return int.from_bytes(blake2b(value, digest_size=8).digest(), "little") & MASK
-
-
-def extend_chain(chain: int, link: int) -> int:
-    """The chain after one more payload."""
-    return (chain * CHAIN_FACTOR + link + 1) & MASK
+from_bytes = int.from_bytes
 
 
 @dataclass(slots=True)
@@ -37,13 +29,19 @@ class Tally:
     chains: dict[bytes, int] = field(default_factory=dict)
     counts: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, key: bytes | None, value: bytes) -> None:
-        """Account for one record. Records of one key must be added in their order."""
-        link = payload_hash(value)
-        self.hashes.append(link)
-        if key is not None:
-            self.chains[key] = extend_chain(self.chains.get(key, 0), link)
-            self.counts[key] = self.counts.get(key, 0) + 1
+    def add(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
+        """Account for some records. Records of one key must be added in their order."""
+        links = [from_bytes(blake2b(value, digest_size=8).digest(), "little") & MASK for value in values]
+        self.hashes.extend(links)
+        chains, counts = self.chains, self.counts
+        for key, link in zip(keys, links, strict=True):
+            if key is None:
+                continue
+            chain = chains.get(key)
+            if chain is None:
+                chain = counts[key] = 0
+            chains[key] = (chain * CHAIN_FACTOR + link + 1) & MASK
+            counts[key] += 1
 
     def store(self, file: Path) -> None:
         """Write the account for another process: a line of JSON with the keys, then the hashes."""
