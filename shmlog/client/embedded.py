@@ -21,7 +21,16 @@ import orjson
 from shmlog import settings
 from shmlog.client.handle import Handle
 from shmlog.client.readiness import ReadinessSocket
-from shmlog.errors import InvalidConfigError, PollTimeoutError, StartError
+from shmlog.control import life
+from shmlog.control.paths import data_directory, runtime_paths
+from shmlog.errors import (
+    ClusterAlreadyRunningError,
+    DataDirectoryInUseError,
+    InvalidConfigError,
+    PollTimeoutError,
+    ShmlogError,
+    StartError,
+)
 
 READY_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 60.0
@@ -31,7 +40,8 @@ Config = str | os.PathLike[str] | Mapping[str, object] | None
 
 
 class EmbeddedSupervisor(Handle):
-    """Started and ready after construction; StartError with the supervisor's own words if it did not come up.
+    """Started and ready after construction. If it did not come up: ClusterAlreadyRunningError, DataDirectoryInUseError
+    or StartError, with the supervisor's own words.
 
     Without `data_dir`, `temporary` says whether the records live in a directory that end() removes, or where the
     cluster's name, the environment and the configuration put them.
@@ -76,7 +86,8 @@ class EmbeddedSupervisor(Handle):
         finally:
             ready.close()
         if not came_up:
-            raise StartError(self._last_words() or "the supervisor of the embedded cluster ended without a word")
+            words = self._last_words() or "the supervisor of the embedded cluster ended without a word"
+            raise _why(name, data_dir)(words)
 
     def _last_words(self) -> str:
         size = self._said.seek(0, os.SEEK_END)
@@ -119,6 +130,15 @@ class EmbeddedSupervisor(Handle):
             with suppress(OSError):
                 os.close(self._lifetime)
             self._lifetime = -1
+
+
+def _why(name: str, data_dir: str | None) -> type[ShmlogError]:
+    """What kind of error it is that a supervisor did not start: its words say the rest."""
+    if life.holder(runtime_paths(name).supervisor_lock) is not None:
+        return ClusterAlreadyRunningError
+    if life.holder(os.path.join(data_directory(name, data_dir), ".lock")) is not None:
+        return DataDirectoryInUseError
+    return StartError
 
 
 def _config_file(config: Config, scratch: str) -> str | None:
