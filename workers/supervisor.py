@@ -1,4 +1,4 @@
-"""The supervisor's process: parse, start, serve, exit code.
+"""The supervisor's process: start the zygote, parse, serve, exit code.
 
     python -P -m shmlog.workers.supervisor [--name N] [--data-dir D] [--config FILE] [--embedded FD]
 
@@ -10,56 +10,64 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 
-from shmlog.control.paths import cluster_name, data_directory, runtime_paths
-from shmlog.errors import ShmlogError
-from shmlog.settings import ClusterConfig
-from shmlog.supervisor.supervisor import OWNER_MODULE, Options, Supervisor
+from shmlog.supervisor.zygote_process import OWNER_MODULE, ZygoteProcess, start_zygote
 
 
-def options_from(arguments: list[str]) -> tuple[Options, bool]:
-    """The options, and whether this is an embedded cluster. Raises ShmlogError for settings that cannot be."""
-    parser = argparse.ArgumentParser(prog="shmlog.workers.supervisor")
-    parser.add_argument("--name")
-    parser.add_argument("--data-dir")
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="shmlog.workers.supervisor", description="The daemon behind `shmlog up`.")
+    parser.add_argument("--name", help="default: $SHMLOG_CLUSTER, else default")
+    parser.add_argument("--data-dir", help="default: $SHMLOG_DATA_DIR, else as documented")
     parser.add_argument("--runtime-dir", help="base directory, instead of $SHMLOG_RUNTIME_DIR")
     parser.add_argument("--config", help="TOML file with [cluster] and [topic-defaults]")
     parser.add_argument("--embedded", type=int, metavar="FD", help="end when this pipe reaches its end of file")
     parser.add_argument("--owner-module", default=OWNER_MODULE, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.config is not None:
-        from shmlog.control.config_file import load_config
+    return parser.parse_args(arguments)
 
-        config = load_config(given.config)
-    else:
-        config = ClusterConfig.from_mapping({})
+
+def serve(given: argparse.Namespace, zygote: ZygoteProcess) -> None:
+    """Be the supervisor until told to stop. Raises ShmlogError for what keeps the cluster from running."""
+    # imported only now: the zygote imports at the same time
+    from shmlog.control.config_file import load_config
+    from shmlog.control.paths import cluster_name, data_directory, runtime_paths
+    from shmlog.settings import ClusterConfig
+    from shmlog.supervisor.supervisor import Options, Supervisor
+
+    config = ClusterConfig.from_mapping({}) if given.config is None else load_config(given.config)
     name = cluster_name(given.name)
-    options = Options(
-        name=name,
-        runtime=runtime_paths(name, given.runtime_dir),
-        data_dir=data_directory(name, given.data_dir, config.data_dir),
-        config=config,
-        lifetime_fd=given.embedded,
-        owner_module=given.owner_module,
-    )
-    return options, given.embedded is not None
+    Supervisor(
+        Options(
+            name=name,
+            runtime=runtime_paths(name, given.runtime_dir),
+            data_dir=data_directory(name, given.data_dir, config.data_dir),
+            config=config,
+            zygote=zygote,
+            lifetime_fd=given.embedded,
+            owner_module=given.owner_module,
+        )
+    ).run()
 
 
 def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    zygote = start_zygote(given.owner_module)
+
+    import logging
+
+    from shmlog.errors import ShmlogError
+
+    embedded = given.embedded is not None
     logging.raiseExceptions = False  # a reader of our stderr that went away must not stop us
+    logging.basicConfig(
+        level=logging.WARNING if embedded else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    if embedded:
+        with contextlib.suppress(PermissionError):  # it leads a session already
+            os.setsid()  # Ctrl-C in the host's terminal is not for us
     try:
-        options, embedded = options_from(arguments)
-        logging.basicConfig(
-            level=logging.WARNING if embedded else logging.INFO,
-            format="%(asctime)s %(levelname)s %(message)s",
-        )
-        if embedded:
-            with contextlib.suppress(PermissionError):  # it leads a session already
-                os.setsid()  # Ctrl-C in the host's terminal is not for us
-        Supervisor(options).run()
+        serve(given, zygote)
     except ShmlogError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1

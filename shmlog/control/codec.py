@@ -7,6 +7,7 @@ field), so the other side is probably another version. InvalidRequestError: no v
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable
@@ -45,15 +46,15 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
     kind = body.pop("kind", None)
     if not isinstance(kind, str):
         raise InvalidRequestError("a control message without a kind")
-    known = _DECODERS.get(kind)
+    known = _KINDS.get(kind)
     if known is None:
         raise ForeignVersionError(
             f"unknown control message {kind[:40]!r}: the other side is not of this version"
             f" (control protocol {PROTOCOL})"
         )
-    if known.message is Hello:
+    if known is Hello:
         _same_protocol(body)
-    return typing.cast(Message, known(body, kind))
+    return typing.cast(Message, _decoder(known)(body, kind))  # type: ignore[arg-type]  # mypy: a class is hashable
 
 
 def request_id_of(payload: bytes | bytearray | memoryview) -> int:
@@ -130,7 +131,7 @@ def _text_by_text(value: Any, where: str) -> Any:
 
 
 def _check_for(hint: Any) -> _Check:
-    """The check for one field's type; an assertion fails at import time for a type that we do not carry."""
+    """The check for one field's type; an assertion fails for a type that we do not carry."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in (int, str, bool):
         return _exactly(hint)
@@ -143,11 +144,17 @@ def _check_for(hint: Any) -> _Check:
         assert arguments == (str, str), hint
         return _text_by_text
     assert isinstance(hint, type), hint
-    return _Decoder(hint)
+    return _decoder(hint)
 
 
-_DECODERS: dict[str, _Decoder] = {
-    kind.__name__: _Decoder(kind)
+@functools.cache
+def _decoder(kind: type[Any]) -> _Decoder:
+    """Made at first use: all of them together take as long as the rest of a supervisor's start."""
+    return _Decoder(kind)
+
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
     for group in (
         messages.Request,
         messages.Reply,

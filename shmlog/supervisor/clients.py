@@ -19,7 +19,7 @@ from shmlog.supervisor.regions import Regions
 log = logging.getLogger(__name__)
 
 LOOK_AT_LIFE_S = 1.0
-"""How often we look at the life lock of a client that has no socket and no pidfd here."""
+"""How often we look at the life lock of a client that has no socket here."""
 
 
 @dataclass(slots=True)
@@ -100,8 +100,7 @@ class Clients:
                 os.close(pidfd)
                 pidfd = None
         self._add(client, pidfd)
-        if pidfd is None:
-            self._look_at_life(client)
+        self._look_at_life(client)
         return client
 
     def gone(self, client: Client) -> None:
@@ -133,7 +132,8 @@ class Clients:
         client.pid_watch = client.pidfd = None
 
     def _look_at_life(self, client: Client) -> None:
-        """A process of another pid namespace that has not come back yet: only its lock tells."""
+        """One that has not come back yet. A process that lives may have left, or be in another pid namespace: its lock
+        tells."""
         if client.gone or client.attached:
             return
         if life.holder(self._identity.runtime.life(client.client_id)) is None:

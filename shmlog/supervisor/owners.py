@@ -218,8 +218,9 @@ class Owners:
         if owner.broken:
             self._kill(owner)
 
-    def _refused(self, partition_id: int, reason: str) -> None:
-        self._failing(partition_id, "StartError", reason)
+    def _refused(self, partition_id: int, reason: str | None) -> None:
+        if reason is not None:
+            self._failing(partition_id, "StartError", reason)
         owner = self._owners.get(partition_id)
         if owner is not None:
             self._exited(owner)

@@ -44,9 +44,9 @@ class ServiceNotifier:
     """systemd's sd_notify protocol: datagrams to $NOTIFY_SOCKET, nothing if there is none."""
 
     def __init__(self) -> None:
-        self._address = os.environ.pop("NOTIFY_SOCKET", "")
-        watchdog_usec = os.environ.pop("WATCHDOG_USEC", "")
-        for_us = os.environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        watchdog_usec = os.environ.get("WATCHDOG_USEC", "")
+        for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s: float | None = int(watchdog_usec) / 2e6 if watchdog_usec.isdigit() and for_us else None
         """How often WATCHDOG=1 is due: half of what systemd allows. None: it does not watch."""
 

@@ -36,17 +36,18 @@ from shmlog.supervisor.sessions import Listener
 from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
 from shmlog.supervisor.zygote import ZygoteLink
+from shmlog.supervisor.zygote_process import OWNER_MODULE, ZygoteProcess
 
 log = logging.getLogger(__name__)
 
 LOOK_AT_OWNERS_S = 5.0
-OWNER_MODULE = "shmlog.workers.owner"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a supervisor is started with.
 
+    `zygote`: runs already, so that it imports while we do.
     `lifetime_fd`: the reading end of a pipe; its end of file means that who started us is gone, and we go too.
     `owner_module`: the module whose main() owns a partition, for tests of supervision itself.
     """
@@ -55,6 +56,7 @@ class Options:
     runtime: RuntimePaths
     data_dir: str
     config: ClusterConfig
+    zygote: ZygoteProcess
     lifetime_fd: int | None = None
     owner_module: str = OWNER_MODULE
 
@@ -71,8 +73,7 @@ class Supervisor:
         become_subreaper()
         raise_file_limit()
         self._loop = Loop()
-        self._zygote = ZygoteLink(self._loop, options.owner_module)
-        self._zygote.start()  # it imports while we take locks and read the metadata log
+        self._zygote = ZygoteLink(self._loop, options.owner_module, options.zygote)
         self._stopping = False
         self._left_in_memory: set[int] = set()
         self._undo = contextlib.ExitStack()
@@ -166,7 +167,9 @@ class Supervisor:
             log.info("metadata log: %s", self._catalog.recovered)
         self._topics.resume(self._settled)
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
-        self._every(LOOK_AT_OWNERS_S, self._look_at_owners)
+        patience_ms = self._identity.config.owner_unresponsive_ms
+        if patience_ms:
+            self._every(min(LOOK_AT_OWNERS_S, patience_ms / 2000.0), self._look_at_owners)
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
 

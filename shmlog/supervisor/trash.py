@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 
 from shmlog.supervisor.loop import Loop
 
@@ -38,7 +37,9 @@ class Trash:
         except FileNotFoundError:
             return
         except OSError:  # an earlier deletion that did not get far left one of the same name
-            shutil.rmtree(target, ignore_errors=True)
+            from shutil import rmtree  # its import takes longer than a supervisor's start should
+
+            rmtree(target, ignore_errors=True)
             os.rename(log_dir, target)
         self._add(target)
 

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Set
 
@@ -16,6 +15,7 @@ from shmlog.control.messages import Exited, OwnerSpec, Spawned, SpawnFailed, Spa
 from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.process import children
+from shmlog.supervisor.zygote_process import ZygoteProcess, start_zygote
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,16 @@ SPAWNS_AT_ONCE = 16
 """Orders that the zygote has not answered yet: bounds descriptors in flight, of which the kernel allows a user few."""
 
 OwnerSpawned = Callable[[int, int, int], None]  # partition id, pid, pidfd
-SpawnRefused = Callable[[int, str], None]  # partition id, reason
+SpawnRefused = Callable[[int, str | None], None]  # partition id, reason (None: the zygote died over it)
 
 
 class ZygoteLink:
-    """Starts the zygote, and starts it again when it dies; owners that it forked live on as our children.
+    """Talks to the zygote, and starts another when it dies; owners that it forked live on as our children.
 
-    It is started before there is anybody to listen: connect() comes later, and orders only after that.
+    The first one is running before there is anybody to listen: connect() comes later, and orders only after that.
     """
 
-    def __init__(self, loop: Loop, owner_module: str) -> None:
+    def __init__(self, loop: Loop, owner_module: str, first: ZygoteProcess) -> None:
         self._loop = loop
         self._owner_module = owner_module
         self._on_spawned: OwnerSpawned
@@ -44,14 +44,11 @@ class ZygoteLink:
         self._watch: Watch | None = None
         self._deaths = 0
         self.pid = 0
+        self._use(first)
 
-    def start(self) -> None:
-        """Exec a fresh interpreter; it imports what owners need while we go on."""
-        self._channel, end = Channel.pair(passes_fds=True)
-        os.set_inheritable(end.fileno(), True)
-        command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(end.fileno()), self._owner_module]
-        self.pid = os.posix_spawn(sys.executable, command, os.environ, setsid=True)
-        end.close()
+    def _use(self, process: ZygoteProcess) -> None:
+        self.pid = process.pid
+        self._channel = Channel(process.endpoint, passes_fds=True)
         self._watch = self._loop.watch(self._channel.fileno(), self._on_readable)
         self._send_orders()
 
@@ -126,9 +123,9 @@ class ZygoteLink:
         lost, self._ordered = self._ordered, set()
         pause_ms = min(RESTART_BACKOFF_SECOND_MS << min(self._deaths, 10), RESTART_BACKOFF_MAX_MS) * bool(self._deaths)
         self._deaths += 1
-        self._loop.call_in(pause_ms / 1000.0, self.start)
+        self._loop.call_in(pause_ms / 1000.0, lambda: self._use(start_zygote(self._owner_module)))
         for partition_id in lost:
-            self._on_refused(partition_id, "the zygote died while it forked")
+            self._on_refused(partition_id, None)
 
     def _drop_channel(self) -> None:
         assert self._channel is not None

@@ -1,0 +1,33 @@
+"""Starting the zygote: the first thing a supervisor does, before it imports its own modules. So this imports little."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import NamedTuple
+
+OWNER_MODULE = "shmlog.workers.owner"
+_OURS_ALONE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+"""Between systemd and the supervisor; a worker that used them would speak for it."""
+
+
+class ZygoteProcess(NamedTuple):
+    """A zygote that is just starting, and our end of the socket pair to it."""
+
+    pid: int
+    endpoint: socket.socket
+
+
+def start_zygote(owner_module: str) -> ZygoteProcess:
+    """Exec a fresh interpreter in a session of its own; it imports what owners need while we go on.
+
+    Its end of the socket pair is the only descriptor that it gets besides the three standard ones.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        os.set_inheritable(theirs.fileno(), True)
+        command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(theirs.fileno()), owner_module]
+        environment = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+        pid = os.posix_spawn(sys.executable, command, environment, setsid=True)
+    return ZygoteProcess(pid, ours)

@@ -1,0 +1,236 @@
+"""Real supervisors for scenarios, and a bare client to talk to them with."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import pytest
+
+from shmlog.control.channel import Channel
+from shmlog.control.life import LifeLock
+from shmlog.control.messages import (
+    PROTOCOL,
+    CreateTopic,
+    DescribeTopics,
+    Failed,
+    Hello,
+    InitProducerId,
+    LaneGranted,
+    OpenLane,
+    PartitionDescription,
+    ProducerIdGranted,
+    Reply,
+    Request,
+    TopicCreated,
+    TopicDescription,
+    TopicsDescribed,
+    Welcome,
+)
+from shmlog.control.paths import RuntimePaths, runtime_paths
+from shmlog.memory import region
+from shmlog.testing import wait_until
+
+TIMEOUT_S = 20.0
+ReplyType = TypeVar("ReplyType", bound=Reply)
+
+
+class Peer:
+    """A client with nothing but the control protocol."""
+
+    def __init__(self, runtime: RuntimePaths, client_id: int | None = None, *, greet: bool = True) -> None:
+        self.channel = Channel.connect(runtime.control_socket)
+        self._numbers = itertools.count(1)
+        self._runtime = runtime
+        self.life: LifeLock | None = None
+        if greet:
+            self.welcome = self.ask(Hello(0, PROTOCOL, "0", os.getpid(), client_id), Welcome)
+            self.hold_life()
+
+    def hold_life(self) -> None:
+        self.life = LifeLock.acquire(self._runtime.life(self.welcome.client_id))
+
+    def send(self, request: Request) -> int:
+        """Send `request` under a fresh request id, which is returned."""
+        number = next(self._numbers)
+        fields = {name: getattr(request, name) for name in request.__slots__}
+        self.channel.send(type(request)(**{**fields, "request_id": number}))
+        return number
+
+    def ask(self, request: Request, expected: type[ReplyType]) -> ReplyType:
+        number = self.send(request)
+        reply = self.channel.receive(TIMEOUT_S)
+        assert isinstance(reply, expected), reply
+        assert reply.request_id == number
+        return reply
+
+    def refused(self, request: Request) -> Failed:
+        return self.ask(request, Failed)
+
+    def create(self, name: str, partitions: int = 1, **config: str) -> TopicDescription:
+        dotted = {key.replace("_", "."): value for key, value in config.items()}
+        return self.ask(CreateTopic(0, name, partitions, 1, dotted), TopicCreated).topic
+
+    def topic(self, name: str) -> TopicDescription:
+        return self.ask(DescribeTopics(0, [name]), TopicsDescribed).topics[0]
+
+    def partition(self, name: str, number: int = 0) -> PartitionDescription:
+        return self.topic(name).partitions[number]
+
+    def producer_id(self) -> int:
+        return self.ask(InitProducerId(0, None, None), ProducerIdGranted).producer_id
+
+    def open_lane(self, topic: str, partition: int = 0) -> LaneGranted:
+        return self.ask(OpenLane(0, topic, partition, self.producer_id(), 0, 0, None), LaneGranted)
+
+    def close(self) -> None:
+        self.channel.close()
+        if self.life is not None:
+            self.life.release()
+            self.life = None
+
+
+class Daemon:
+    """A supervisor process of cluster "t", with directories of its own; killed with its test."""
+
+    def __init__(self, directory: Path, *, fake_owner: bool) -> None:
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.runtime = runtime_paths("t", str(directory / "run"))
+        self.fake_owner = fake_owner
+        self.config = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.notices: list[str] = []
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(directory / "notify"))
+        self._notify.settimeout(TIMEOUT_S)
+        self.environment: dict[str, str] = {}
+        self.prefix: list[str] = []
+        self.log_file = directory / "log"
+
+    def spawn(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start a supervisor without waiting for it."""
+        command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", "t"]
+        command += ["--runtime-dir", str(self.directory / "run"), "--data-dir", str(self.data_dir)]
+        if self.config:
+            file = self.directory / "shmlog.toml"
+            file.write_text(self.config)
+            command += ["--config", str(file)]
+        if self.fake_owner:
+            command += ["--owner-module", "fake_owner"]
+        environment = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(self.directory / "notify"),
+            "PYTHONPATH": str(Path(__file__).parent),
+            **self.environment,
+        }
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [*self.prefix, *command, *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=pass_fds,
+            )
+
+    def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
+        """Start and wait until it says that it is ready."""
+        self.process = self.spawn(*arguments, pass_fds=pass_fds)
+        self.heard("READY=1")
+
+    def heard(self, notice: str) -> None:
+        """Wait for a line of sd_notify."""
+        while notice not in self.notices:
+            self.notices += self._notify.recv(4096).decode().splitlines()
+        self.notices.remove(notice)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal; returns its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(TIMEOUT_S)
+        self.process = None
+        return status
+
+    def fails_to_start(self, *arguments: str) -> str:
+        """Start it, expect exit status 1, and return its last line."""
+        process = self.spawn(*arguments)
+        assert process.wait(TIMEOUT_S) == 1
+        return self.log().splitlines()[-1]
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def peer(self, client_id: int | None = None) -> Peer:
+        return Peer(self.runtime, client_id)
+
+    def orders(self, topic: str, partition: int = 0) -> list[dict[str, Any]]:
+        """What the fake owners of a partition noted."""
+        file = self.data_dir / f"{topic}-{partition}.orders"
+        return [orjson.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+    def kinds(self, topic: str) -> list[str]:
+        return [order["kind"] for order in self.orders(topic)]
+
+    def regions(self, peer: Peer) -> set[str]:
+        """Last parts of the names of the cluster's regions, such as l1 or p0.bell."""
+        return {name.split(".", 2)[2] for name, _ in region.list_regions(peer.welcome.cid8)}
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.stop()
+        self._notify.close()
+
+
+@pytest.fixture
+def place(session_directory: Path, request: pytest.FixtureRequest) -> Path:
+    """A short path: the control socket's may have 107 bytes."""
+    directory = session_directory / f"s{abs(hash(request.node.nodeid)) % 10**8}"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def daemon(place: Path) -> Iterator[Daemon]:
+    """A supervisor whose owners are fake; not started yet."""
+    one = Daemon(place, fake_owner=True)
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def real_daemon(place: Path) -> Iterator[Daemon]:
+    """A supervisor with real owners; not started yet."""
+    one = Daemon(place, fake_owner=False)
+    yield one
+    one.end()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def gone() -> Callable[[int], None]:
+    """Wait until a process has ended."""
+
+    def wait(pid: int) -> None:
+        wait_until(lambda: not is_alive(pid), timeout_s=TIMEOUT_S, what=f"the end of process {pid}")
+
+    return wait
