@@ -24,130 +24,53 @@ from shmlog import version
 if TYPE_CHECKING:
     from shmlog.client.api import (
         Admin as Admin,
-    )
-    from shmlog.client.api import (
         Cluster as Cluster,
-    )
-    from shmlog.client.api import (
         Consumer as Consumer,
-    )
-    from shmlog.client.api import (
         Delivery as Delivery,
-    )
-    from shmlog.client.api import (
         Headers as Headers,
-    )
-    from shmlog.client.api import (
         Producer as Producer,
     )
     from shmlog.client.results import (
         ClientInfo as ClientInfo,
-    )
-    from shmlog.client.results import (
         ClusterInfo as ClusterInfo,
-    )
-    from shmlog.client.results import (
         PartitionInfo as PartitionInfo,
-    )
-    from shmlog.client.results import (
         TopicInfo as TopicInfo,
     )
-    from shmlog.client.start import connect as connect
-    from shmlog.client.start import start as start
+    from shmlog.client.start import connect as connect, start as start
     from shmlog.errors import (
         BrokerNotAvailableError as BrokerNotAvailableError,
-    )
-    from shmlog.errors import (
         ClusterAlreadyRunningError as ClusterAlreadyRunningError,
-    )
-    from shmlog.errors import (
         CorruptRecordError as CorruptRecordError,
-    )
-    from shmlog.errors import (
         DataDirectoryInUseError as DataDirectoryInUseError,
-    )
-    from shmlog.errors import (
         DeliveryTimeoutError as DeliveryTimeoutError,
-    )
-    from shmlog.errors import (
         ForeignVersionError as ForeignVersionError,
-    )
-    from shmlog.errors import (
         ForkedHandleError as ForkedHandleError,
-    )
-    from shmlog.errors import (
         HandleClosedError as HandleClosedError,
-    )
-    from shmlog.errors import (
         InvalidConfigError as InvalidConfigError,
-    )
-    from shmlog.errors import (
         InvalidPartitionsError as InvalidPartitionsError,
-    )
-    from shmlog.errors import (
         InvalidReplicationFactorError as InvalidReplicationFactorError,
-    )
-    from shmlog.errors import (
         InvalidRequestError as InvalidRequestError,
-    )
-    from shmlog.errors import (
         InvalidTopicError as InvalidTopicError,
-    )
-    from shmlog.errors import (
         LaneQuarantinedError as LaneQuarantinedError,
-    )
-    from shmlog.errors import (
         LeaderNotAvailableError as LeaderNotAvailableError,
-    )
-    from shmlog.errors import (
         NoClusterError as NoClusterError,
-    )
-    from shmlog.errors import (
         OffsetOutOfRangeError as OffsetOutOfRangeError,
-    )
-    from shmlog.errors import (
         OutOfOrderSequenceError as OutOfOrderSequenceError,
-    )
-    from shmlog.errors import (
         PollTimeoutError as PollTimeoutError,
-    )
-    from shmlog.errors import (
         ProducerFencedError as ProducerFencedError,
-    )
-    from shmlog.errors import (
         RecordTooLargeError as RecordTooLargeError,
-    )
-    from shmlog.errors import (
         SerializationError as SerializationError,
-    )
-    from shmlog.errors import (
         ShmBudgetExceededError as ShmBudgetExceededError,
-    )
-    from shmlog.errors import (
         ShmlogError as ShmlogError,
-    )
-    from shmlog.errors import (
         StartError as StartError,
-    )
-    from shmlog.errors import (
         StorageError as StorageError,
-    )
-    from shmlog.errors import (
         TopicAlreadyExistsError as TopicAlreadyExistsError,
-    )
-    from shmlog.errors import (
         UnknownTopicOrPartitionError as UnknownTopicOrPartitionError,
     )
     from shmlog.model import (
         OffsetAndTimestamp as OffsetAndTimestamp,
-    )
-    from shmlog.model import (
         RecordMetadata as RecordMetadata,
-    )
-    from shmlog.model import (
         TopicPartition as TopicPartition,
-    )
-    from shmlog.model import (
         Watermarks as Watermarks,
     )
     from shmlog.native.records import Record as Record
