@@ -6,7 +6,7 @@ import csv
 import importlib.metadata
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ DATA_FILE = "flights.csv.zip"
 MISSING = "NA"
 TEXT_COLUMNS = {"carrier", "tailnum", "origin", "dest", "time_hour"}
 KEY_COLUMN = "tailnum"
+
+Wanted = Callable[[int, str | None], bool]
+"""Whether the record of that number, from 0, and key is asked for."""
 
 
 class InputError(ShmlogError):
@@ -47,8 +50,8 @@ def compact_json(row: dict[str, Any]) -> bytes:
     return bytes(memoryview(orjson.dumps(row)))
 
 
-def rows() -> Iterator[tuple[str | None, bytes]]:
-    """Tail number (None where there is none) and JSON of every flight, in file order."""
+def rows(wanted: Wanted) -> Iterator[tuple[str | None, bytes]]:
+    """Tail number (None where there is none) and JSON of every flight that is wanted, in file order."""
     file = find_file()
     try:
         with zipfile.ZipFile(file) as archive, archive.open(archive.namelist()[0]) as packed:
@@ -56,11 +59,13 @@ def rows() -> Iterator[tuple[str | None, bytes]]:
             names = next(reader)
             converters = [str if name in TEXT_COLUMNS else int for name in names]
             key_at = names.index(KEY_COLUMN)
-            for row in reader:
+            for number, row in enumerate(reader):
+                key = None if row[key_at] == MISSING else row[key_at]
+                if not wanted(number, key):
+                    continue
                 values = [
                     None if text == MISSING else convert(text) for text, convert in zip(row, converters, strict=True)
                 ]
-                key = row[key_at]
-                yield None if key == MISSING else key, compact_json(dict(zip(names, values, strict=True)))
+                yield key, compact_json(dict(zip(names, values, strict=True)))
     except (zipfile.BadZipFile, ValueError, StopIteration, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}; reinstall {DISTRIBUTION}==0.0.3") from error

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from shmlog.cli.demo import flights
-from shmlog.cli.demo.flights import InputError, compact_json
+from shmlog.cli.demo.flights import InputError, Wanted, compact_json
 
 FORMATS = (".jsonl", ".csv")
 
@@ -37,16 +37,24 @@ class Source:
 
     def records(self) -> Iterator[KeyedValue]:
         """All records in file order. Raises InputError naming file and line."""
-        rows = flights.rows() if self.file is None else self._own_rows(Path(self.file))
+        return self._wanted(lambda number, key: True)
+
+    def share_of(self, producer: int, producers: int) -> Iterator[KeyedValue]:
+        """The records of one producer: every key belongs to one producer, so that its order is the file's."""
+
+        def is_ours(number: int, key: str | None) -> bool:
+            return (number if key is None else zlib.crc32(key.encode())) % producers == producer
+
+        return self._wanted(is_ours)
+
+    def _wanted(self, wanted: Wanted) -> Iterator[KeyedValue]:
+        if self.file is None:
+            rows = flights.rows(wanted)
+        else:
+            own = enumerate(self._own_rows(Path(self.file)))
+            rows = (row for number, row in own if wanted(number, row[0]))
         for key, value in rows:
             yield KeyedValue(None if key is None else key.encode(), value)
-
-    def share_of(self, number: int, producers: int) -> Iterator[KeyedValue]:
-        """The records of producer `number`: every key belongs to one producer, so that its order is the file's."""
-        for at, record in enumerate(self.records()):
-            spread = at if record.key is None else zlib.crc32(record.key)
-            if spread % producers == number:
-                yield record
 
     def _own_rows(self, file: Path) -> Iterator[tuple[str | None, bytes]]:
         if file.suffix not in FORMATS:
