@@ -153,6 +153,26 @@ def test_a_deleted_topic_is_a_clear_error_for_its_consumer(cluster: shmlog.Clust
         cluster.consumer("flights")
 
 
+def test_records_that_retention_deleted_are_a_clear_error_or_skipped_as_the_consumer_was_told(tmp_path: Path) -> None:
+    config = {"segment.bytes": 1 << 20, "retention.bytes": 1 << 20, "max.message.bytes": 50_000}
+    partition = shmlog.TopicPartition("flights", 0)
+    with shmlog.start(tmp_path / "data", config={"log.retention.check.interval.ms": 1000}) as cluster:
+        cluster.admin.create_topic("flights", partitions=1, config=config)
+        strict, lenient = cluster.consumer("flights", auto_offset_reset="none"), cluster.consumer("flights")
+        strict.seek(partition, 0)
+        with cluster.producer() as producer:
+            producer.send_many("flights", [b"%d:" % number + b"x" * 1000 for number in range(5000)])
+            producer.flush(20.0)
+        wait_until(lambda: strict.watermarks(partition).low > 0, timeout_s=LEFT_TO_READ_S)
+        low = strict.watermarks(partition).low
+        with pytest.raises(shmlog.OffsetOutOfRangeError, match=f"offset 0 of flights-0 .* has {low} to 5000"):
+            strict.poll()
+        strict.seek_to_beginning()
+        for consumer in (strict, lenient):
+            first = consumer.poll(1, timeout=5.0)[0]
+            assert (first.offset, first.value.partition(b":")[0]) == (low, b"%d" % low)
+
+
 def test_offsets_are_found_by_time_in_the_files(cluster: shmlog.Cluster) -> None:
     cluster.admin.create_topic("flights", partitions=1)
     partition = shmlog.TopicPartition("flights", 0)
