@@ -12,7 +12,7 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 SHELL_SESSION = re.search(r"^## From the shell\n+```sh\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-NOT_FOR_A_TEST = ("shmlog top", "shmlog doctor")  # goes on until Ctrl-C; judges the machine
+NOT_FOR_A_TEST = ("shmlog top ", "shmlog doctor ")  # goes on until Ctrl-C; judges the machine
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
 
 
