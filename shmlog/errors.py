@@ -160,7 +160,10 @@ class StorageError(ShmlogError):
 
 
 class DeliveryTimeoutError(ShmlogError):
-    """`delivery.timeout.ms` passed: before acceptance nothing was sent; after it the outcome is unknown, and the message says which."""
+    """`delivery.timeout.ms` passed: before acceptance nothing was sent; after it the outcome is unknown.
+
+    The message says which.
+    """
 
     code = 7
     name = "REQUEST_TIMED_OUT"

@@ -12,9 +12,7 @@ class ProducerTable:
 
     image_turn: int
 
-    def offer(
-        self, producer_id: int, epoch: int, base_sequence: int, count: int, base_offset: int
-    ) -> tuple[str, int]:
+    def offer(self, producer_id: int, epoch: int, base_sequence: int, count: int, base_offset: int) -> tuple[str, int]:
         """Check a batch and, if it is "new", remember it at `base_offset`.
 
         Returns ("new" | "duplicate" | "fenced" | "gap", the base offset of the first one for a duplicate, else -1).

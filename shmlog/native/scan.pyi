@@ -13,7 +13,7 @@ def check_batches(
 def select_batches(
     data: bytes | bytearray | memoryview, from_offset: int, limit_offset: int = ...
 ) -> tuple[int, int, int, int, str]:
-    """Which part of `data`, which starts with a batch, are the batches that hold offsets from_offset <= x < limit_offset.
+    """Which part of `data`, which starts with a batch, are the batches with offsets from_offset <= x < limit_offset.
 
     Returns (start, end, the offset after them, wanted, problem): bytes start..end are whole batches, the first
     contains or follows `from_offset`. `wanted` is 0 when the batch at `end` begins at or after the limit, else the

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.log.partition_log import PartitionLog
 from shmlog.record.batch import NewRecord, StoredRecord, decode_records, encode_batch

@@ -6,8 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kafka.record.util import calc_crc32c as crc32c_of_kafka_python
 
 from shmlog.native.checksum import crc32c, crc32c_portable, flavour, murmur2

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.control import messages
 from shmlog.control.channel import UNSENT_BYTES_MAX, Channel, ChannelClosedError

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
 from shmlog.log.cold import ColdReader

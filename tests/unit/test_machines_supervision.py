@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.machines.supervision import (
     CLOSE_ATTEMPTS_MAX,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.native.scan import check_batches, select_batches
 from shmlog.record.batch import NewRecord, encode_batch

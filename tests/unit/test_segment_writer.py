@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shmlog.native.segment import SegmentWriter
 from shmlog.record.batch import NewRecord, encode_batch

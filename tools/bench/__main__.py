@@ -11,8 +11,7 @@ from shmlog.cli.output import output_option
 from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
 
-from . import failover as failover_bench
-from . import throughput as throughput_bench
+from . import failover as failover_bench, throughput as throughput_bench
 from .arena import calibrate, cluster_in, say, scratch_directory
 from .figures import Figures
 
