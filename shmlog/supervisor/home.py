@@ -63,6 +63,7 @@ def enter(name: str, runtime: RuntimePaths, data_dir: str, *, directory_mode: in
         raise StartError(f"cannot create {error.filename}: {error.strerror}") from error
     runtime_lock = _lock_runtime(name, runtime)
     try:
+        make_runtime_directory(runtime, mode=directory_mode, group=group)  # a predecessor may just have cleaned up
         data_lock = _lock_data(data_dir)
         cluster_id = _cluster_id(data_dir)
     except BaseException:
@@ -89,6 +90,11 @@ def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
 def _lock_runtime(name: str, runtime: RuntimePaths) -> LifeLock:
     try:
         return LifeLock.acquire(runtime.supervisor_lock)
+    except FileNotFoundError:
+        raise StartError(
+            f"{runtime.directory} was removed while cluster {name!r} was starting: another one of that name was just"
+            " ending; try again"
+        ) from None
     except LockHeldError as held:
         _, _, data_dir = held.content.strip().partition("\n")
         raise ClusterAlreadyRunningError(

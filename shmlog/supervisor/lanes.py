@@ -43,7 +43,7 @@ from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owner, Owners
+from shmlog.supervisor.owners import Owner, Owners, OwnerWatcher
 from shmlog.supervisor.regions import Regions
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Lane:
     on_detached: list[Callable[[], None]] = field(default_factory=list)
 
 
-class Lanes:
+class Lanes(OwnerWatcher):
     """All lanes of the cluster; watches owners and clients."""
 
     def __init__(
@@ -216,9 +216,6 @@ class Lanes:
                 lane = self._lanes.get(report.lane_id)
                 if lane is not None:
                     self._detached(lane, report.reason)
-
-    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
-        """A successor will be told everything again."""
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         """Closed for good: what was in its lanes is written, or deleted with the topic."""

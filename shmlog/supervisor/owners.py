@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
@@ -52,13 +51,20 @@ from shmlog.supervisor.zygote import ZygoteLink
 log = logging.getLogger(__name__)
 
 
-class OwnerWatcher(Protocol):
-    """Who wants to know what owners say."""
+class OwnerWatcher:
+    """Who wants to know what becomes of owners overrides what it wants to know."""
 
-    def owner_ready(self, ready: OwnerReady) -> None: ...
-    def owner_failed(self, partition_id: int, error: str, message: str) -> None: ...
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None: ...
-    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None: ...
+    def owner_ready(self, ready: OwnerReady) -> None:
+        """An owner runs and takes orders."""
+
+    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
+        """An owner said why it is about to exit."""
+
+    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
+        """An owner answered an order."""
+
+    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
+        """A partition has no owner any more and wants none. `clean`: nothing of it is in shared memory only."""
 
 
 @dataclass(slots=True)

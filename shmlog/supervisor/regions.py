@@ -13,6 +13,7 @@ from shmlog.memory.client_region import create_client_region
 from shmlog.memory.lane import LaneTerms, create_lane
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
+from shmlog.supervisor.capacity import free_memory_bytes
 from shmlog.supervisor.identity import ClusterIdentity
 
 
@@ -24,9 +25,12 @@ class Regions:
         self._tag = identity.cid8
         self._mode = identity.config.shm_mode
         self._group = identity.shm_group
-        left_over = sum(size for _, size in region.list_regions(self._tag))
-        free = int((region.free_bytes() + left_over) * SHM_BUDGET_SHARE)
-        self.budget = BudgetMachine(identity.config.shm_budget_bytes or free)
+        before = sum(size for _, size in region.list_regions(self._tag))
+        free = region.free_bytes()
+        left = free_memory_bytes()
+        if left is not None:  # a memory cgroup kills instead of refusing
+            free = min(free, left)
+        self.budget = BudgetMachine(identity.config.shm_budget_bytes or int((free + before) * SHM_BUDGET_SHARE))
 
     def used_bytes(self) -> int:
         """What the cluster's regions take right now, as the file system says."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shmlog.clock import monotonic_ns, wall_ms
-from shmlog.control.messages import ApplyRetention, ClientAttached, LaneAttached, LaneDetached, OwnerReady
+from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import InvalidConfigError, ShmlogError
 from shmlog.machines.supervision import OwnerPhase
@@ -28,7 +28,7 @@ from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.orphans import end_orphans
-from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.owners import Owners, OwnerWatcher
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.requests import Requests
@@ -61,7 +61,7 @@ class Options:
     owner_module: str = OWNER_MODULE
 
 
-class Supervisor:
+class Supervisor(OwnerWatcher):
     """Everything of one cluster. The constructor starts it, run() serves, and returns when all is closed.
 
     Raises from the constructor what keeps the cluster from starting; nothing is left then.
@@ -211,15 +211,6 @@ class Supervisor:
             self._loop.stop()
 
     # --- owners -------------------------------------------------------------------------------------------------------
-
-    def owner_ready(self, ready: OwnerReady) -> None:
-        """Nothing: lanes and topics see to it."""
-
-    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
-        """Nothing: the supervision machine decides."""
-
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
-        """Nothing: that is about lanes."""
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         if not (clean or delete):

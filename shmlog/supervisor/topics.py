@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from shmlog.control.messages import (
     AlterConfig,
     AlterTopic,
-    ClientAttached,
     CreateTopic,
     DeleteTopic,
     DescribeTopics,
-    LaneAttached,
-    LaneDetached,
     OwnerReady,
     TopicCreated,
     TopicsDescribed,
@@ -24,12 +21,13 @@ from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.capacity import check_partitions
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.home import random_uuid
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.trash import Trash
 
@@ -46,7 +44,7 @@ class _Wait:
     timer: Timer
 
 
-class Topics:
+class Topics(OwnerWatcher):
     """Carries out what the catalog machine decides; watches owners."""
 
     def __init__(
@@ -160,9 +158,6 @@ class Topics:
             self._end(wait)
             wait.failed(error, message)
 
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
-        """Lanes are not topics' business."""
-
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         partition = self._catalog.machine.partition_by_id(partition_id)
         topic_id = partition.topic.topic_id if partition is not None else ""
@@ -189,6 +184,7 @@ class Topics:
                         self._owners.send(owner, AlterConfig(config))
 
     def _check_budget(self, config: dict[str, str], count: int) -> None:
+        check_partitions(count)
         defaults = self._identity.config.topic_defaults
         self._regions.check_partitions(TopicConfig.from_mapping(effective(defaults, config)), count)
 

@@ -226,7 +226,7 @@ def test_a_lane_that_the_successor_does_not_find_is_attached_again(daemon: Daemo
 
 
 CLIENT = """
-import os, sys
+import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from conftest import Peer
 from shmlog.control.paths import runtime_paths
@@ -234,8 +234,9 @@ peer = Peer(runtime_paths("t", sys.argv[2]))
 peer.open_lane("calm")
 if len(sys.argv) > 3:
     child = os.fork()  # keeps the socket open when its parent is dead
-    if child:
-        print(child, flush=True)
+    print(f"{child}\n" * bool(child), end="", flush=True)
+    if child == 0:
+        signal.pause()
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -420,3 +421,14 @@ def test_shutdown_is_answered_before_it_begins(daemon: Daemon) -> None:
     daemon.process = None
     assert not daemon.runtime.directory or not os.path.exists(daemon.runtime.directory)
     peer.channel.close()
+
+
+def test_more_partitions_than_the_supervisor_can_watch_are_refused_with_the_figures(daemon: Daemon) -> None:
+    daemon.prefix = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh"]
+    daemon.start()
+    peer = daemon.peer()
+    refusal = peer.refused(CreateTopic(0, "calm", 40, 1, {}))
+    assert refusal.error == "InvalidPartitionsError"
+    assert "which may have 128: raise LimitNOFILE" in refusal.message
+    peer.create("calm", 2)
+    peer.close()

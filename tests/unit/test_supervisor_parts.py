@@ -1,0 +1,186 @@
+"""Parts of the supervisor that need no processes: its loop, its trash, the records of its log, a late answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from shmlog.control.catalog import decode_record, encode_record
+from shmlog.control.messages import Done, Failed, Reply
+from shmlog.errors import CorruptRecordError, ForeignVersionError, InvalidPartitionsError, InvalidRequestError
+from shmlog.machines.metadata_records import (
+    IdsReserved,
+    LeaderEpochRaised,
+    MetadataRecord,
+    PartitionsAdded,
+    TopicAdded,
+    TopicConfigReplaced,
+    TopicDeleted,
+    TopicDeletionBegun,
+)
+from shmlog.settings import ClusterConfig
+from shmlog.supervisor import capacity
+from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.loop import Loop, Watch
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.trash import Trash
+
+# --- loop -------------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def test_timers_run_in_the_order_in_which_they_are_due_and_a_cancelled_one_never() -> None:
+    clock, calls = Clock(), list[str]()
+    loop = Loop(clock)
+    loop.call_at(30, lambda: calls.append("c"))
+    loop.call_at(10, lambda: calls.append("a"))
+    loop.call_at(20, lambda: calls.append("never")).cancel()
+    loop.call_at(10, lambda: calls.append("b"))
+    clock.now_ns = 10
+    loop.run_once(0.0)
+    assert calls == ["a", "b"]
+    clock.now_ns = 30
+    loop.run_once(0.0)
+    assert calls == ["a", "b", "c"]
+    loop.close()
+
+
+def test_a_descriptor_that_an_earlier_callback_forgot_is_not_called_even_if_its_number_is_used_again() -> None:
+    loop, calls = Loop(), list[str]()
+    first, second = os.pipe(), os.pipe()
+    watches: dict[str, Watch] = {}
+
+    def one_closes_the_other(mine: str, other: str) -> None:
+        calls.append(mine)
+        loop.forget(watches[mine])
+        loop.forget(watches[other])
+
+    watches["a"] = loop.watch(first[0], lambda: one_closes_the_other("a", "b"))
+    watches["b"] = loop.watch(second[0], lambda: one_closes_the_other("b", "a"))
+    for _, writing in (first, second):
+        os.write(writing, b"x")
+    loop.run_once(1.0)
+    assert len(calls) == 1
+    for fd in (*first, *second):
+        os.close(fd)
+    loop.close()
+
+
+def test_stop_ends_the_loop_at_once() -> None:
+    loop = Loop()
+    loop.call_in(0.0, loop.stop)
+    loop.call_in(1000.0, lambda: pytest.fail("not due"))
+    loop.run()
+    loop.close()
+
+
+# --- records of the metadata log --------------------------------------------------------------------------------------
+
+ids, names = st.integers(0, 2**40), st.text(st.characters(codec="utf-8"), max_size=10)
+configs = st.dictionaries(names, names, max_size=3)
+records = st.one_of(
+    st.builds(TopicAdded, names, names, st.booleans(), st.lists(ids), configs),
+    st.builds(PartitionsAdded, names, st.lists(ids)),
+    st.builds(TopicConfigReplaced, names, configs),
+    st.builds(TopicDeletionBegun, names),
+    st.builds(TopicDeleted, names),
+    st.builds(LeaderEpochRaised, ids, ids),
+    st.builds(IdsReserved, st.sampled_from(["producer", "client", "lane"]), ids),
+)
+
+
+@given(records)
+def test_a_record_survives_the_log(record: MetadataRecord) -> None:
+    assert decode_record(encode_record(record), 0) == record
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, CorruptRecordError),
+        (b"\xff", CorruptRecordError),
+        (b"[]", CorruptRecordError),
+        (b"7", CorruptRecordError),
+        (b'{"type":"TopicDeleted"}', CorruptRecordError),
+        (b'{"type":"TopicDeleted","version":1,"topic_id":"x"}', ForeignVersionError),
+        (b'{"type":"TopicDeleted","version":0,"topic_id":"x","more":1}', ForeignVersionError),
+        (b'{"type":"TopicSharded","version":0}', ForeignVersionError),
+    ],
+)
+def test_a_record_that_this_version_did_not_write_is_refused_naming_its_offset(
+    value: bytes | None, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="at offset 41"):
+        decode_record(value, 41)
+
+
+def test_what_was_committed_is_there_after_a_crash_and_ids_are_not_handed_out_again(tmp_path: Path) -> None:
+    config = ClusterConfig.from_mapping({})
+    catalog = Catalog(str(tmp_path), config)
+    step = catalog.machine.create_topic("t", topic_id="id", partitions=2)
+    catalog.commit(step.records)
+    catalog.commit((LeaderEpochRaised(1, 0), LeaderEpochRaised(1, 1)))
+    handed_out = [catalog.next_id("lane") for _ in range(1500)]
+    assert len(set(handed_out)) == 1500
+    catalog.close(clean=False)  # as after SIGKILL
+    again = Catalog(str(tmp_path), config)
+    partition = again.machine.partition("t", 1)
+    assert (partition.partition_id, partition.leader_epoch) == (1, 1)
+    assert again.next_id("lane") > max(handed_out)
+    again.close(clean=True)
+
+
+# --- trash, answers, capacity -----------------------------------------------------------------------------------------
+
+
+def test_trash_is_out_of_the_way_at_once_removed_step_by_step_and_resumed_after_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "old-0.someid-delete").mkdir()
+    (tmp_path / "old-0.someid-delete" / "left").write_text("x")
+    log_dir = tmp_path / ("t" * 249 + "-0")
+    log_dir.mkdir()
+    for number in range(3):
+        (log_dir / f"{number}.log").write_text("x")
+    loop = Loop()
+    trash = Trash(loop, str(tmp_path))
+    trash.throw_away(str(log_dir), "a" * 22)
+    trash.throw_away(str(tmp_path / "was-never-there-0"), "b")
+    assert not log_dir.exists()
+    rounds = 0
+    while os.listdir(tmp_path):
+        loop.run_once(0.0)
+        rounds += 1
+        assert rounds < 50
+    assert rounds >= 4  # one file a round
+    loop.close()
+
+
+def test_an_answer_is_given_once() -> None:
+    given_answers = list[Reply]()
+    answer = Answer(7, given_answers.append)
+    answer.done()
+    answer.fail(InvalidRequestError("too late"))
+    assert given_answers == [Done(7)]
+    Answer(8, given_answers.append).fail(InvalidRequestError("why"))
+    assert given_answers[1] == Failed(8, "InvalidRequestError", "why")
+
+
+def test_a_cgroup_limits_processes_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"pids.max": 100, "pids.current": 90, "memory.max": 1000, "memory.current": 400}
+    monkeypatch.setattr(capacity, "cgroup_number", figures.get)
+    capacity.check_partitions(2)
+    with pytest.raises(InvalidPartitionsError, match="90 of 100 are there: raise TasksMax"):
+        capacity.check_partitions(3)
+    assert capacity.free_memory_bytes() == 600
+    monkeypatch.setattr(capacity, "cgroup_number", {}.get)
+    capacity.check_partitions(3)
+    assert capacity.free_memory_bytes() is None
