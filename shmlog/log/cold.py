@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
+from shmlog.limits import MAX_MESSAGE_BYTES_MAX
 from shmlog.log.cold_segment import ColdSegment
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.model import OffsetAndTimestamp
 from shmlog.native.scan import select_batches
+from shmlog.record.layout import HEADER_BYTES
 
+BATCH_BYTES_MAX = MAX_MESSAGE_BYTES_MAX + HEADER_BYTES
+"""A batch that claims more is damage, not a reason to reserve memory."""
 LISTINGS_MAX = 10
 """So often in a row retention may take away the segment that is about to be opened."""
 
@@ -59,6 +63,8 @@ class ColdReader:
                 self._position += end
                 self._next_offset = next_offset
                 return data[start:end] if end - start < len(data) else data
+            if wanted > BATCH_BYTES_MAX:
+                problem = f"a batch claims {wanted} bytes"
             if problem:
                 raise CorruptRecordError(f"{self._segment.path}: at byte {self._position + end} {problem}")
             self._position += end

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,18 @@ def test_bytes_that_are_no_batch_are_an_error_with_file_and_byte(log: PartitionL
     reader.close()
 
 
+def test_a_batch_that_claims_gigabytes_is_an_error_and_not_an_allocation(log: PartitionLog) -> None:
+    write_three_segments(log)
+    path = Path(segment_path(log.directory, 0, ".log"))
+    data = bytearray(path.read_bytes())
+    data[8:12] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    reader = ColdReader(log.directory)
+    with pytest.raises(CorruptRecordError, match="claims 2147483659 bytes"):
+        reader.read(0, 500, 180)
+    reader.close()
+
+
 def flip_every_entry(path: Path) -> None:
     path.write_bytes(bytes(byte ^ 0x15 for byte in path.read_bytes()))
 
@@ -200,9 +214,15 @@ def zeros(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, flip_every_entry, reverse_entries, zeros], ids=["missing", "flipped", "reversed", "zeros"]
-)
+def shift_second_fields(path: Path) -> None:
+    """Every entry gets the position (or offset) of the one after it: a place that exists, but too far on."""
+    layout = struct.Struct(">qi" if path.suffix == ".timeindex" else ">ii")
+    entries = list(layout.iter_unpack(path.read_bytes()))
+    shifted = [(this[0], following[1]) for this, following in pairwise(entries)]
+    path.write_bytes(b"".join(layout.pack(*entry) for entry in [*shifted, *entries[-1:]]))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, shift_second_fields, flip_every_entry, reverse_entries, zeros])
 def test_a_damaged_index_costs_time_and_nothing_else(log: PartitionLog, damage: Callable[[Path], object]) -> None:
     write_three_segments(log)
     for path in [*Path(log.directory).glob("*.index"), *Path(log.directory).glob("*.timeindex")]:

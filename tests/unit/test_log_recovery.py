@@ -243,14 +243,32 @@ def fill_with_garbage(path: Path) -> None:
     path.write_bytes(b"\xfe\xdc\xba\x98" * 60)
 
 
+def append_entries_from_beyond(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\x7f" * 24)
+
+
+def flip_in_the_last_entrys_first_field(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5 if path.suffix == ".index" else -6] ^= 1
+    path.write_bytes(data)
+
+
+EVERY_DAMAGE: list[Damage] = [
+    remove,
+    empty,
+    shorten,
+    append_zeros,
+    append_entries_from_beyond,
+    flip_in_the_last_entry,
+    flip_in_the_last_entrys_first_field,
+    fill_with_garbage,
+]
+
+
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "killed"])
 @pytest.mark.parametrize("base_offset", [0, 40])
 @pytest.mark.parametrize("suffix", [".index", ".timeindex"])
-@pytest.mark.parametrize(
-    "damage",
-    [remove, empty, shorten, append_zeros, flip_in_the_last_entry, fill_with_garbage],
-    ids=lambda f: f.__name__,
-)
+@pytest.mark.parametrize("damage", EVERY_DAMAGE)
 def test_a_missing_or_damaged_index_is_made_again_as_it_was(
     directory: Path, clean: bool, base_offset: int, suffix: str, damage: Damage
 ) -> None:
@@ -265,6 +283,21 @@ def test_a_missing_or_damaged_index_is_made_again_as_it_was(
     elif clean and damage is fill_with_garbage:
         assert log.recovered == f"rebuilt the indexes of {log_file(directory, base_offset)}, which did not fit it"
     assert_it_goes_on(log, directory, 40)
+
+
+def test_a_time_index_that_lost_its_end_is_not_taken_for_a_whole_one(directory: Path) -> None:
+    log = open_log(directory)
+    for number in range(30):
+        log.append(encode_batch([NewRecord(b"v" * 60, timestamp_ms=5000 - 10 * abs(number - 20))], base_offset=number))
+    youngest = log.active.max_timestamp_ms
+    log.close(clean=True)
+    path = Path(segment_path(str(directory), 0, ".timeindex"))
+    whole = path.read_bytes()
+    assert len(whole) > 24
+    path.write_bytes(whole[:12])
+    log = open_log(directory)
+    assert log.active.max_timestamp_ms == youngest
+    assert path.read_bytes() == whole
 
 
 def test_a_damaged_index_of_a_synced_segment_is_found_after_a_kill_too(directory: Path) -> None:
@@ -323,6 +356,7 @@ def test_epochs_and_snapshots_from_after_the_cut_are_dropped(directory: Path) ->
     log = open_log(directory)
     assert log.leader_epochs == [EpochStart(1, 0)]
     assert log.latest_snapshot() == (4, [])
+    assert not (directory / f"{10:020d}.snapshot").exists()  # it would be believed once the log has grown over it
     assert_it_goes_on(log, directory, 3)
 
 
@@ -383,14 +417,14 @@ def test_a_successor_syncs_what_its_predecessor_had_rolled(directory: Path) -> N
     assert log.recovery_point == 20
 
 
-def test_a_successor_rebuilds_indexes_that_are_not_this_logs(directory: Path) -> None:
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+@pytest.mark.parametrize("damage", [remove, empty, shorten, flip_in_the_last_entrys_first_field, fill_with_garbage])
+def test_a_successor_makes_indexes_again_that_are_not_this_logs(directory: Path, suffix: str, damage: Damage) -> None:
     (whole,) = write_log(directory, [30], clean=False)
     before = contents(directory)
-    fill_with_garbage(Path(segment_path(str(directory), 0, ".index")))
-    Path(segment_path(str(directory), 0, ".timeindex")).unlink()
+    damage(Path(segment_path(str(directory), 0, suffix)))
     log = open_log(directory, warm_from=WarmStart(0, len(whole)))
     assert contents(directory) == before
-    assert log.recovered
     assert_it_goes_on(log, directory, 30)
 
 
