@@ -27,6 +27,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 
 from shmlog.errors import CorruptRecordError, ForeignVersionError
@@ -162,6 +163,7 @@ _HEADER_CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _HEADER_CRC.size
 
 
+@cache
 def layout_hash() -> int:
     """A number that changes when any offset or size of this module changes."""
     names = sorted(name for name in globals() if name.isupper() and isinstance(globals()[name], int))
@@ -169,6 +171,7 @@ def layout_hash() -> int:
     return zlib.crc32(text.encode()) | (len(names) << 32)
 
 
+@cache
 def boot_id() -> bytes:
     """16 bytes that change at every boot of this machine."""
     return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))

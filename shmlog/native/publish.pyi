@@ -18,6 +18,8 @@ BUSY: int
 """run(): the budget is used up, there may be more."""
 STOPPED: int
 """run(): a batch was rejected or a lane quarantined; see lane_state()."""
+GROUP_BATCHES_MAX: int
+"""So many batches are published at once, at the most."""
 
 class Publisher:
     """The owner of a partition's ring: the only writer of its ctl, ring and idx regions and of its segments.

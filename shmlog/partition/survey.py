@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
 from shmlog.memory.layout import IDX_ENTRY_BYTES
+from shmlog.native.publish import GROUP_BATCHES_MAX
 
 _ENTRY = struct.Struct("<QQQIIIIQQq")
 assert _ENTRY.size == IDX_ENTRY_BYTES
@@ -58,13 +59,16 @@ class RingEnd:
     stale_cells: list[int]
 
 
+RECENT_ENTRIES = 2 * GROUP_BATCHES_MAX
+"""Only the last group can be unwritten, unknown to its lanes, or (one more) unpublished."""
+
+
 def read_entries(index: bytes) -> list[IndexEntry]:
-    """All entries of an index region, in the order in which they were written."""
-    found = []
-    for cell, fields in enumerate(_ENTRY.iter_unpack(index)):
-        if fields[0]:
-            found.append(IndexEntry(cell, fields[0] - 1, *fields[1:8]))
-    return sorted(found, key=lambda entry: entry.seq)
+    """The newest entries of an index region, at least RECENT_ENTRIES if it has as many, in the order of writing."""
+    raw = [(fields[0], cell, fields) for cell, fields in enumerate(_ENTRY.iter_unpack(index)) if fields[0]]
+    oldest = max(raw)[0] - RECENT_ENTRIES if raw else 0
+    recent = sorted(entry for entry in raw if entry[0] > oldest)
+    return [IndexEntry(cell, seq - 1, *fields[1:8]) for seq, cell, fields in recent]
 
 
 def find_end(entries: Sequence[IndexEntry], tail_pos: int, base_offset: int, base_pos: int) -> RingEnd:
