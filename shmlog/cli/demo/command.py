@@ -89,6 +89,7 @@ def _run(plan: Plan, data: Path, progress: NoProgress | LiveProgress) -> Report:
             progress.expected_records = expected.records
         progress.say("replaying")
         arrival = replay.run(shares)
+        progress.arrived(replay.observer, arrival)
         progress.say("verifying")
         if arrival.kill is not None:
             in_flight = count_in_flight(cluster, plan.topic, arrival.kill)

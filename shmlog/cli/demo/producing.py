@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 PREPARED_BYTES_MAX = 256 * 1024 * 1024
 """So much is read before the start; a larger share is read while it is sent."""
 CHUNK_RECORDS = 2000
-"""After so many sends, the deliveries of the chunk before are confirmed."""
+UNCONFIRMED_RECORDS_MAX = 50_000
+"""Beyond so many, the oldest deliveries are waited for; one partition that pauses does not hold the others up."""
 CONFIRM_TIMEOUT_S = 60.0
+TRICKLE_S = 0.0005
 
 
 def prepare(records: Iterator[KeyedValue]) -> tuple[list[KeyedValue], int]:
@@ -38,42 +41,54 @@ def prepare(records: Iterator[KeyedValue]) -> tuple[list[KeyedValue], int]:
 
 
 class Gate:
-    """Two marks for --kill-owner: having sent `report_at` records the producer says so; before it has sent `hold_at` it
-    waits until the parent has killed. So the kill falls between these shares of all records, however fast sending is.
+    """Marks for --kill-owner, in records of this producer, so that the kill falls between one and two thirds of all.
+
+    At `report_at` the producer says so; the parent kills when all have. Who has sent `slow_at` before that goes on one
+    by one, so that records are always on their way; at `stop_at` it waits.
     """
 
     def __init__(self, orders: Message) -> None:
+        self.chunk_records: int = orders.get("chunk_records", CHUNK_RECORDS)
         self.report_at: int | None = orders.get("report_at")
-        self.hold_at: int | None = orders.get("hold_at")
-        self.released = self.hold_at is None
+        self.slow_at: int = orders.get("slow_at", 0)
+        self.stop_at: int = orders.get("stop_at", 0)
+        self.released = self.report_at is None
 
-    def before(self, sent: int, more: int) -> None:
-        """Called before `more` records are sent. Raises ParentGoneError."""
+    def allow(self, sent: int) -> int:
+        """How many records may be sent next, after `sent`; waits if it must. Raises ParentGoneError."""
         if self.report_at is not None and sent >= self.report_at:
             say(reached=sent)
             self.report_at = None
-        must_hold = not self.released and self.hold_at is not None and sent + more > self.hold_at
-        if hear(None if must_hold else 0.0) is not None:
+        must_wait = not self.released and sent >= self.stop_at
+        slowly = not self.released and sent >= self.slow_at
+        if hear(None if must_wait else TRICKLE_S if slowly else 0.0) is not None:
             self.released = True
+        if self.released:
+            return self.chunk_records
+        return min(self.chunk_records, self.slow_at - sent) if sent < self.slow_at else 1
 
 
-def send_all(producer: Producer, topic: str, records: Iterable[KeyedValue], gate: Gate, chunk_records: int) -> int:
+def send_all(producer: Producer, topic: str, records: Iterable[KeyedValue], gate: Gate) -> int:
     """Send everything, and see every delivery confirmed; returns how many. Raises the first delivery that failed."""
     send = producer.send
     remaining = iter(records)
-    pending: list[Delivery] = []
-    sent = 0
-    while chunk := list(islice(remaining, chunk_records)):
-        gate.before(sent, len(chunk))
-        deliveries = [send(topic, value, key) for key, value in chunk]
+    unconfirmed: deque[list[Delivery]] = deque()
+    sent = confirmed = 0
+    while chunk := list(islice(remaining, gate.allow(sent))):
+        unconfirmed.append([send(topic, value, key) for key, value in chunk])
         sent += len(chunk)
-        for delivery in pending:
-            delivery.result(CONFIRM_TIMEOUT_S)
-        pending = deliveries
+        while sent - confirmed > UNCONFIRMED_RECORDS_MAX:
+            confirmed += _confirm(unconfirmed.popleft())
     producer.flush(CONFIRM_TIMEOUT_S)
-    for delivery in pending:
+    while unconfirmed:
+        confirmed += _confirm(unconfirmed.popleft())
+    return confirmed
+
+
+def _confirm(deliveries: list[Delivery]) -> int:
+    for delivery in deliveries:
         delivery.result(CONFIRM_TIMEOUT_S)
-    return sent
+    return len(deliveries)
 
 
 def work() -> None:
@@ -88,9 +103,8 @@ def work() -> None:
         say(ready=True)
         orders = hear()
         assert orders is not None
-        chunk_records = orders.get("chunk_records") or CHUNK_RECORDS
         began_ns = time.monotonic_ns()
-        sent = send_all(producer, order["topic"], chain(prepared, remaining), Gate(orders), chunk_records)
+        sent = send_all(producer, order["topic"], chain(prepared, remaining), Gate(orders))
         say(sent=sent, began_ns=began_ns, ended_ns=time.monotonic_ns())
 
 

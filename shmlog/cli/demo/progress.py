@@ -6,11 +6,16 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from shmlog.cli.counters import Observer, Rates
+from shmlog.cli.counters import Observer, PartitionSample, Rates
 from shmlog.cli.output import human_rate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from shmlog.cli.demo.replay import Arrival
+
+REFRESH_PER_SECOND = 12
+BAR_WIDTH = 40
 
 
 class Progress(Protocol):
@@ -21,6 +26,9 @@ class Progress(Protocol):
 
     def look(self, observer: Observer) -> None:
         """Counters may have moved."""
+
+    def arrived(self, observer: Observer, arrival: Arrival) -> None:
+        """Everything was consumed; from now on rates are averages over the run."""
 
     def __enter__(self) -> Progress: ...
 
@@ -38,6 +46,9 @@ class NoProgress:
     def look(self, observer: Observer) -> None:
         pass
 
+    def arrived(self, observer: Observer, arrival: Arrival) -> None:
+        pass
+
     def __enter__(self) -> NoProgress:
         return self
 
@@ -46,7 +57,7 @@ class NoProgress:
 
 
 class LiveProgress:
-    """A table that is redrawn in place on standard error, and a bar over all partitions; gone at the end."""
+    """What is going on, and the partitions as they fill, redrawn in place on standard error; the partitions stay."""
 
     def __init__(self, records: int = 0) -> None:
         from rich.console import Console
@@ -55,21 +66,38 @@ class LiveProgress:
         self.expected_records = records
         self._phase = ""
         self._rates = Rates()
-        self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=12)
+        self._positions: dict[int, int] = {}  # the last that was seen: a consumer that has left shows none
+        self._partitions: RenderableType | None = None
+        self._live = Live(console=Console(stderr=True), refresh_per_second=REFRESH_PER_SECOND)
 
     def say(self, phase: str) -> None:
-        from rich.spinner import Spinner
-
         self._phase = phase
-        self._live.update(Spinner("dots", text=phase), refresh=True)
+        self._draw()
 
     def look(self, observer: Observer) -> None:
         samples = observer.samples()
         self._rates.update(samples)
-        positions = {position.partition_id: position.next_offset for position in observer.positions()}
-        self._live.update(self._table(observer, positions))
+        self._positions.update({position.partition_id: position.next_offset for position in observer.positions()})
+        self._partitions = self._table(samples, self._positions)
+        self._draw()
 
-    def _table(self, observer: Observer, positions: dict[int, int]) -> RenderableType:
+    def arrived(self, observer: Observer, arrival: Arrival) -> None:
+        samples = observer.samples()
+        for sample in samples:
+            self._positions[sample.partition_id] = arrival.next_offsets.get(sample.partition, 0)
+            self._rates.records[sample.name] = sample.log_end_offset / max(arrival.seconds, 1e-9)
+        self._partitions = self._table(samples, self._positions)
+        self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        phase = Text(f"{self._phase} ...", style="dim")
+        self._live.update(phase if self._partitions is None else Group(self._partitions, phase))
+
+    def _table(self, samples: list[PartitionSample], positions: dict[int, int]) -> RenderableType:
+        from rich.columns import Columns
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -79,7 +107,7 @@ class LiveProgress:
         for header in ("partition", "owner", "epoch", "records", "rate", "lag"):
             table.add_column(header, justify="left" if header == "partition" else "right", header_style="bold")
         consumed = total = 0
-        for sample in observer.samples():
+        for sample in samples:
             position = positions.get(sample.partition_id, sample.log_start_offset)
             consumed += position
             total += sample.log_end_offset
@@ -91,15 +119,18 @@ class LiveProgress:
                 human_rate(self._rates.records.get(sample.name, 0.0)),
                 f"{max(0, sample.high_watermark - position):,}",
             )
-        bar = ProgressBar(total=max(1, self.expected_records), completed=consumed, width=50)
-        summary = Text(f"{total:,} of {self.expected_records:,} records in the log, {consumed:,} consumed", style="dim")
-        return Group(Text(self._phase), table, bar, summary)
+        bar = ProgressBar(total=max(1, self.expected_records), completed=consumed, width=BAR_WIDTH)
+        summary = Text(f"{total:,} of {self.expected_records:,} records in the log, {consumed:,} consumed")
+        return Group(table, Columns([bar, summary]), Text(""))
 
     def __enter__(self) -> LiveProgress:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        from rich.text import Text
+
+        self._live.update(self._partitions if self._partitions is not None else Text(""))
         self._live.stop()
 
 

@@ -25,7 +25,7 @@ PREPARE_TIMEOUT_S = 3600.0  # a large file of the user's takes as long as it tak
 READY_TIMEOUT_S = 60.0
 FINISH_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.05
-REPORT_SHARE, HOLD_SHARE = 0.42, 0.6  # of each producer's records: the kill falls between one and two thirds of all
+REPORT_SHARE, SLOW_SHARE, STOP_SHARE = 0.42, 0.58, 0.66  # of each producer's records; see producing.Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ class Replay:
     def _orders(self, share: int) -> Message:
         if not self.plan.kills_owner:
             return {}
-        chunk_records = max(1, min(2000, share // 50))
         return {
-            "chunk_records": chunk_records,
+            "chunk_records": max(1, min(500, share // 50)),
             "report_at": int(share * REPORT_SHARE),
-            "hold_at": max(int(share * HOLD_SHARE), chunk_records),
+            "slow_at": int(share * SLOW_SHARE),
+            "stop_at": int(share * STOP_SHARE),
         }
 
     def _collect(self, workers: list[WorkerProcess], word: str) -> list[Message]:
