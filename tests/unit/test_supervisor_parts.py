@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from hypothesis import given, strategies as st
 
 from shmlog.control.catalog import decode_record, encode_record
 from shmlog.control.messages import Done, Failed, Reply
-from shmlog.errors import CorruptRecordError, ForeignVersionError, InvalidPartitionsError, InvalidRequestError
+from shmlog.errors import (
+    CorruptRecordError,
+    ForeignVersionError,
+    InvalidPartitionsError,
+    InvalidRequestError,
+    StorageError,
+)
 from shmlog.machines.metadata_records import (
     IdsReserved,
     LeaderEpochRaised,
@@ -138,6 +145,39 @@ def test_what_was_committed_is_there_after_a_crash_and_ids_are_not_handed_out_ag
     assert (partition.partition_id, partition.leader_epoch) == (1, 1)
     assert again.next_id("lane") > max(handed_out)
     again.close(clean=True)
+
+
+def test_a_record_is_on_the_disk_before_anybody_can_see_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, seen = Catalog(str(tmp_path), ClusterConfig.from_mapping({})), list[int]()
+    sync = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        sync(fd)
+        seen.append(len(catalog.machine.topics()))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    catalog.commit(catalog.machine.create_topic("t", topic_id="id", partitions=1).records)
+    assert seen[:1] == [0]
+    assert len(catalog.machine.topics()) == 1
+    catalog.close(clean=True)
+
+
+def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(str(tmp_path), ClusterConfig.from_mapping({}))
+    step = catalog.machine.create_topic("t", topic_id="id", partitions=1)
+
+    def fdatasync(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    with pytest.raises(StorageError, match="cannot be written: Input/output error; the supervisor stops"):
+        catalog.commit(step.records)
+    assert catalog.machine.topics() == []
+    catalog.close(clean=False)
 
 
 # --- trash, answers, capacity -----------------------------------------------------------------------------------------
