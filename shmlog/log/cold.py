@@ -25,7 +25,8 @@ LISTINGS_MAX = 10
 
 
 class ColdReader:
-    """Reads one partition's segments from any process. Not thread-safe; keeps one segment open until `close`.
+    """Reads one partition's segments from any process. Not thread-safe; keeps one segment open and
+    a buffer of the largest read until `close`.
 
     Reading on from where the last read ended costs one pread; anything else one index look-up more.
     """
@@ -36,6 +37,7 @@ class ColdReader:
         self._storage = storage if storage is not None else OsStorage()
         self._base_offsets: list[int] = []
         self._segment: ColdSegment | None = None
+        self._buffer = memoryview(bytearray())
         self._position = 0
         self._next_offset = -1  # what lies at _position; -1: unknown
 
@@ -57,12 +59,13 @@ class ColdReader:
             self._position = segment.position_for(offset)
         size = max_bytes
         while self._segment is not None:
-            data = self._segment.pread(size, self._position)
+            buffer = self._room_for(size)
+            data = buffer[: self._segment.pread_into(buffer, self._position)]
             start, end, next_offset, wanted, problem = select_batches(data, offset, limit_offset)
             if end > start:
                 self._position += end
                 self._next_offset = next_offset
-                return data[start:end] if end - start < len(data) else data
+                return bytes(data[start:end])
             if wanted > BATCH_BYTES_MAX:
                 problem = f"a batch claims {wanted} bytes"
             if problem:
@@ -93,6 +96,13 @@ class ColdReader:
             self._segment.close()
         self._segment = None
         self._next_offset = -1
+        self._buffer = memoryview(bytearray())
+
+    def _room_for(self, size_bytes: int) -> memoryview:
+        """Memory for one read, kept for the next one."""
+        if len(self._buffer) < size_bytes:
+            self._buffer = memoryview(bytearray(size_bytes))
+        return self._buffer[:size_bytes]
 
     def _list(self) -> list[int]:
         try:
@@ -136,8 +146,9 @@ class ColdReader:
             opened = ColdSegment(self._storage, self.directory, base_offset)
         except FileNotFoundError:
             return False
-        self.close()
-        self._segment = opened
+        if self._segment is not None:
+            self._segment.close()
+        self._segment, self._next_offset = opened, -1
         return True
 
     def _each_segment(self) -> Iterator[ColdSegment]:

@@ -39,6 +39,9 @@ class ColdSegment:
     def pread(self, size_bytes: int, position: int) -> bytes:
         return self._storage.pread(self._log_fd, size_bytes, position)
 
+    def pread_into(self, buffer: memoryview, position: int) -> int:
+        return self._storage.pread_into(self._log_fd, buffer, position)
+
     def position_for(self, offset: int) -> int:
         """A byte position where a batch begins, at or before the batch with `offset`."""
         opened = self._open_index(INDEX_SUFFIX)

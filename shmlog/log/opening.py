@@ -42,10 +42,6 @@ def open_directory(
     _identify(storage, directory, topic_id)
     sweep_leftovers(storage, directory)
     base_offsets = list_base_offsets(storage, directory)
-    if not base_offsets:
-        SegmentFiles.open(storage, directory, 0, create=True).close()
-        storage.fsync_dir(directory)
-        base_offsets = [0]
     recovery_point = read_recovery_point(storage, directory)
     if warm_from is not None:
         remove_clean_shutdown(storage, directory)
@@ -96,14 +92,20 @@ def _recover(
 
 
 def _identify(storage: Storage, directory: str, topic_id: str) -> None:
-    """Create the directory with the topic's id in it, or make sure that it is this topic's."""
-    if storage.mkdir(directory):
-        storage.fsync_dir(os.path.dirname(directory))
+    """Create the directory with a first segment and the topic's id in it, or make sure that it is this topic's."""
+    created = storage.mkdir(directory)
     there = read_topic_id(storage, directory)
-    if there is None:
-        write_topic_id(storage, directory, topic_id)
-    elif there != topic_id:
+    if there is not None and there != topic_id:
         raise InvalidRequestError(f"{directory} belongs to the topic with id {there}, not to {topic_id}")
+    empty = not list_base_offsets(storage, directory)
+    if empty:
+        SegmentFiles.open(storage, directory, 0, create=True).close()
+    if there is None:
+        write_topic_id(storage, directory, topic_id)  # makes the names of a new segment's files durable, too
+    elif empty:
+        storage.fsync_dir(directory)
+    if created:
+        storage.fsync_dir(os.path.dirname(directory))
 
 
 def _file_bytes(storage: Storage, directory: str, base_offset: int) -> int:

@@ -22,6 +22,12 @@ class Storage(Protocol):
     def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
         """`size_bytes` bytes from `position`; fewer only at the end of the file."""
 
+    def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        """Fill `buffer` from `position`; returns how many bytes there were, fewer only at the end of the file.
+
+        Into memory that was used before this is several times faster than into fresh bytes.
+        """
+
     def pwrite(self, fd: int, data: bytes, position: int) -> None:
         """Write all of `data` at `position`."""
 
@@ -83,6 +89,15 @@ class OsStorage:
             parts.append(more)
             done += len(more)
         return b"".join(parts)
+
+    def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        done = 0
+        while done < len(buffer):
+            more = os.preadv(fd, [buffer[done:]], position + done)
+            if not more:
+                break
+            done += more
+        return done
 
     def pwrite(self, fd: int, data: bytes, position: int) -> None:
         view = memoryview(data)

@@ -248,6 +248,11 @@ def test_an_index_look_up_saves_reading_the_segment(log: PartitionLog) -> None:
             self.read_bytes += len(data)
             return data
 
+        def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+            done = super().pread_into(fd, buffer, position)
+            self.read_bytes += done
+            return done
+
     storage = CountingStorage()
     reader = ColdReader(log.directory, storage)
     assert reader.read(1900, 100, NO_LIMIT) is not None
