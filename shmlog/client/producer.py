@@ -21,6 +21,7 @@ from shmlog.client.connection import Connection
 from shmlog.client.handle import Handle
 from shmlog.client.lanes import LaneOpener
 from shmlog.client.serialization import serializer, to_bytes
+from shmlog.clock import wall_ms
 from shmlog.errors import (
     DeliveryTimeoutError,
     LaneQuarantinedError,
@@ -28,7 +29,7 @@ from shmlog.errors import (
     ShmlogError,
     UnknownTopicOrPartitionError,
 )
-from shmlog.limits import CLIENT_SLEEP_S
+from shmlog.limits import CLIENT_SLEEP_S, METADATA_MAX_AGE_MS
 from shmlog.memory.layout import LaneState
 from shmlog.native.lane import PENDING, BatchResult, LaneWriter
 from shmlog.native.send import SendPath, TopicLanes
@@ -66,7 +67,10 @@ class NativeProducer(SendPath, Handle):
     # --- hooks of the compiled path -----------------------------------------------------------------------------------
 
     def _open_topic(self, topic: str) -> TopicLanes:
-        return TopicLanes(topic, self._opener.partition_count(topic))
+        return TopicLanes(topic, self._opener.partition_count(topic), wall_ms() + METADATA_MAX_AGE_MS)
+
+    def _refresh(self, lanes: TopicLanes) -> None:
+        lanes.grow(self._opener.partition_count(lanes.topic), wall_ms() + METADATA_MAX_AGE_MS)
 
     def _open_lane(self, lanes: TopicLanes, partition: int) -> LaneWriter:
         with self._lock:

@@ -17,8 +17,10 @@ class TopicLanes:
     partition_count: int
     lanes: list[LaneWriter | None]
 
-    def __init__(self, topic: str, partition_count: int) -> None: ...
-    def grow(self, partition_count: int) -> None: ...
+    def __init__(self, topic: str, partition_count: int, refresh_ms: int) -> None:
+        """From `refresh_ms` on (wall time) the next send asks how many partitions there are."""
+
+    def grow(self, partition_count: int, refresh_ms: int) -> None: ...
 
 @final
 class Deliveries(Sequence[Delivery]):

@@ -25,15 +25,18 @@ cdef extern from "batch.h" nogil:
 cdef class TopicLanes:
     """The lanes of one producer to one topic, by partition; None where none is open yet."""
 
-    def __init__(self, str topic not None, int32_t partition_count):
+    def __init__(self, str topic not None, int32_t partition_count, int64_t refresh_ms):
         self.topic = topic
         self.partition_count = partition_count
+        self.refresh_ms = refresh_ms
         self.lanes = [None] * partition_count
         self.sticky = -1
 
-    def grow(self, int32_t partition_count):
-        self.lanes.extend([None] * (partition_count - self.partition_count))
-        self.partition_count = partition_count
+    def grow(self, int32_t partition_count, int64_t refresh_ms):
+        self.refresh_ms = refresh_ms
+        if partition_count > self.partition_count:
+            self.lanes.extend([None] * (partition_count - self.partition_count))
+            self.partition_count = partition_count
 
 
 def encode_headers(headers):
@@ -173,8 +176,15 @@ cdef class SendPath:
             record.header_count, header_bytes = encode_headers(headers)
             record.headers = <const unsigned char *>PyBytes_AS_STRING(header_bytes)
             record.header_bytes = PyBytes_GET_SIZE(header_bytes)
-        record.timestamp_ms = wall_ms() if timestamp_ms is None else <int64_t>timestamp_ms
+        if timestamp_ms is None:
+            record.timestamp_ms = wall_ms()
+            if record.timestamp_ms >= lanes.refresh_ms:
+                self._refresh(lanes)
+        else:
+            record.timestamp_ms = <int64_t>timestamp_ms
         number = self.choose(lanes, key, record.value_length) if partition is None else <int32_t>partition
+        if number >= lanes.partition_count:
+            self._refresh(lanes)  # partitions may have been added
         if not 0 <= number < lanes.partition_count:
             raise UnknownTopicOrPartitionError(f"topic {lanes.topic!r} has partitions 0 to {lanes.partition_count - 1}, not {number}")
         while True:

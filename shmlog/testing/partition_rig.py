@@ -134,7 +134,7 @@ class Lane(SendPath):
         )
         super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
                          serializes_values=False, batch_size=batch_size)  # fmt: skip
-        lanes = TopicLanes(TOPIC_NAME, 1)
+        lanes = TopicLanes(TOPIC_NAME, 1, 1 << 62)
         lanes.lanes[0] = self.writer
         self.topics[TOPIC_NAME] = lanes
 
