@@ -32,7 +32,8 @@ class Client:
     attached: bool
     pidfd: int | None = None
     pid_watch: Watch | None = None
-    lanes: set[int] = field(default_factory=set)
+    lanes: dict[int, int] = field(default_factory=dict)
+    """Partition id of each of its lanes."""
     subscriptions: set[int] = field(default_factory=set)
     gone: bool = False
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from shmlog.control.messages import (
-    AttachClient,
     AttachLane,
     ClientAttached,
-    DetachClient,
     DetachLane,
     LaneAttached,
     LaneDetached,
@@ -29,7 +27,6 @@ from shmlog.errors import (
     LeaderNotAvailableError,
     ShmBudgetExceededError,
     ShmlogError,
-    UnknownTopicOrPartitionError,
 )
 from shmlog.limits import CONTROL_TIMEOUT_S, LANES_PER_PARTITION_MAX
 from shmlog.machines.supervision import OwnerPhase, Unanswered
@@ -41,6 +38,7 @@ from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owner, Owners, OwnerWatcher
@@ -82,6 +80,7 @@ class Lanes(OwnerWatcher):
         regions: Regions,
         owners: Owners,
         clients: Clients,
+        introductions: Introductions,
         describe: Descriptions,
     ) -> None:
         self._loop = loop
@@ -90,6 +89,7 @@ class Lanes(OwnerWatcher):
         self._regions = regions
         self._owners = owners
         self._clients = clients
+        self._introductions = introductions
         self._describe = describe
         self._lanes: dict[int, Lane] = {}
         clients.on_gone = self.client_gone
@@ -135,7 +135,7 @@ class Lanes(OwnerWatcher):
             )
         )
         self._lanes[lane_id] = lane
-        client.lanes.add(lane_id)
+        client.lanes[lane_id] = partition.partition_id
         self._loop.call_in(CONTROL_TIMEOUT_S, lambda: self._give_up(lane, answer))
         owner = self._owners.running(partition.partition_id)
         if owner is not None:
@@ -152,29 +152,11 @@ class Lanes(OwnerWatcher):
         lane.on_detached.append(answer.done)
         self._detach(lane, "closed")
 
-    def subscribe(self, client: Client, partition_ids: list[int]) -> None:
-        """From now on the owners of these partitions ring this client's doorbell."""
-        for partition_id in partition_ids:
-            if self._catalog.machine.partition_by_id(partition_id) is None:
-                raise UnknownTopicOrPartitionError(f"there is no partition with id {partition_id}")
-        for partition_id in partition_ids:
-            client.subscriptions.add(partition_id)
-            owner = self._owners.running(partition_id)
-            if owner is not None:
-                self._introduce(owner, client)
-
-    def unsubscribe(self, client: Client, partition_ids: list[int]) -> None:
-        for partition_id in partition_ids:
-            client.subscriptions.discard(partition_id)
-            self._part(client, partition_id)
-
     # --- clients ------------------------------------------------------------------------------------------------------
 
     def client_gone(self, client: Client) -> None:
         """Drain everything it left in its lanes; its region goes last."""
-        client.subscriptions.clear()
-        for owner in self._owners.all_running():
-            self._part(client, owner.partition_id)
+        self._introductions.leave(client)
         for lane_id in list(client.lanes):
             self._detach(self._lanes[lane_id], "dead")
         self._forget_if_done(client)
@@ -189,9 +171,6 @@ class Lanes(OwnerWatcher):
         """Bring what the owner has and what it should have together."""
         owner = self._owners.running(ready.partition_id)
         assert owner is not None
-        for client in self._clients.all():
-            if ready.partition_id in client.subscriptions:
-                self._introduce(owner, client)
         reported = {entry[0]: entry[1] for entry in ready.lanes}
         for lane_id, client_id in reported.items():
             if lane_id not in self._lanes:
@@ -201,7 +180,7 @@ class Lanes(OwnerWatcher):
             if lane.phase is LanePhase.DETACHING:
                 self._order_detach(owner, lane)
             elif lane.lane_id in reported:
-                self._introduce_id(owner, lane.client_id)
+                self._introductions.introduce(owner, lane.client_id)
                 self._attached(lane)
             else:
                 self._order_attach(owner, lane)
@@ -245,12 +224,12 @@ class Lanes(OwnerWatcher):
         lane = self._lanes[lane_id] = Lane(lane_id, client_id, partition_id, region, LanePhase.ATTACHED)
         client = self._clients.get(client_id)
         if client is not None:
-            client.lanes.add(lane_id)
+            client.lanes[lane_id] = partition_id
         if client is None or client.gone:
             lane.phase, lane.reason = LanePhase.DETACHING, "dead"
 
     def _order_attach(self, owner: Owner, lane: Lane) -> None:
-        self._introduce_id(owner, lane.client_id)
+        self._introductions.introduce(owner, lane.client_id)
         lane.ordered_ns = self._loop.now_ns()
         self._owners.send(owner, AttachLane(lane.lane_id, lane.client_id, lane.region))
 
@@ -281,8 +260,8 @@ class Lanes(OwnerWatcher):
             told()
         client = self._clients.get(lane.client_id)
         if client is not None:
-            client.lanes.discard(lane.lane_id)
-            self._part(client, lane.partition_id)
+            client.lanes.pop(lane.lane_id, None)
+            self._introductions.part(client, lane.partition_id)
             self._forget_if_done(client)
 
     def _give_up(self, lane: Lane, answer: Answer) -> None:
@@ -299,25 +278,3 @@ class Lanes(OwnerWatcher):
 
     def _count(self, partition_id: int) -> int:
         return sum(lane.partition_id == partition_id for lane in self._lanes.values())
-
-    # --- which owner rings which client -------------------------------------------------------------------------------
-
-    def _introduce_id(self, owner: Owner, client_id: int) -> None:
-        client = self._clients.get(client_id)
-        if client is not None and not client.gone:
-            self._introduce(owner, client)
-
-    def _introduce(self, owner: Owner, client: Client) -> None:
-        if client.client_id not in owner.clients:
-            owner.clients.add(client.client_id)
-            self._owners.send(owner, AttachClient(client.client_id, client.region))
-
-    def _part(self, client: Client, partition_id: int) -> None:
-        """The owner need not ring this client any more, unless it reads the partition or has a lane to it."""
-        owner = self._owners.running(partition_id)
-        if owner is None or client.client_id not in owner.clients or partition_id in client.subscriptions:
-            return
-        lanes = (self._lanes.get(lane_id) for lane_id in client.lanes)
-        if not any(lane is not None and lane.partition_id == partition_id for lane in lanes):
-            owner.clients.discard(client.client_id)
-            self._owners.send(owner, DetachClient(client.client_id))

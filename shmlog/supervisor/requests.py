@@ -27,6 +27,7 @@ from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners
@@ -48,6 +49,7 @@ class Requests:
         regions: Regions,
         owners: Owners,
         clients: Clients,
+        introductions: Introductions,
         lanes: Lanes,
         topics: Topics,
         shut_down: Callable[[], None],
@@ -57,6 +59,7 @@ class Requests:
         self._regions = regions
         self._owners = owners
         self._clients = clients
+        self._introductions = introductions
         self._lanes = lanes
         self._topics = topics
         self._shut_down = shut_down
@@ -81,10 +84,10 @@ class Requests:
             case CloseLane():
                 self._lanes.close(client, request.lane_id, answer)
             case Subscribe():
-                self._lanes.subscribe(client, request.partition_ids)
+                self._introductions.subscribe(client, request.partition_ids)
                 answer.done()
             case Unsubscribe():
-                self._lanes.unsubscribe(client, request.partition_ids)
+                self._introductions.unsubscribe(client, request.partition_ids)
                 answer.done()
             case DescribeCluster():
                 answer.give(self._describe_cluster(answer.request_id))

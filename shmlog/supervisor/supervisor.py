@@ -24,6 +24,7 @@ from shmlog.supervisor import home
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
@@ -113,7 +114,10 @@ class Supervisor(OwnerWatcher):
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
         describe = Descriptions(identity, self._catalog, self._owners)
         self._clients = Clients(loop, identity, self._catalog, self._regions)
-        self._lanes = Lanes(loop, identity, self._catalog, self._regions, self._owners, self._clients, describe)
+        introductions = Introductions(self._catalog, self._owners, self._clients)
+        self._lanes = Lanes(
+            loop, identity, self._catalog, self._regions, self._owners, self._clients, introductions, describe
+        )
         trash = Trash(loop, options.data_dir)
         self._topics = Topics(loop, identity, self._catalog, self._regions, self._owners, describe, trash)
         self._owners.watchers.append(self)
@@ -123,6 +127,7 @@ class Supervisor(OwnerWatcher):
             self._regions,
             self._owners,
             self._clients,
+            introductions,
             self._lanes,
             self._topics,
             lambda: self.stop("a client asked for it"),
