@@ -191,8 +191,10 @@ def test_a_region_of_another_version_is_refused_naming_both(page: Mapping, monke
 def test_a_region_of_another_build_with_the_same_version_is_refused(
     page: Mapping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    layout.layout_hash.cache_clear()
     with monkeypatch.context() as another_build:
         another_build.setattr(layout, "IDX_SEQ", 8)
         a_header().store(page)
+    layout.layout_hash.cache_clear()
     with pytest.raises(ForeignVersionError, match="same build"):
         layout.RegionHeader.load(page, layout.KIND_LANE, "/shmlog.x")
