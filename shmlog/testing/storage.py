@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from shmlog.log.storage import OsStorage
 
 
+class Killed(BaseException):
+    """The process that used the storage is gone: not an Exception, so that nobody handles it."""
+
+
 @dataclass
 class Failure:
     """Which call fails: the operation's name, part of the path or "" for any, and the errno it fails with."""
@@ -29,6 +33,9 @@ class FaultyStorage(OsStorage):
     failures: list[Failure] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     synced: list[str] = field(default_factory=list)
+    calls_left: int | None = None
+    """After so many calls every further one raises Killed before it does anything; None: never."""
+    opened: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -44,7 +51,26 @@ class FaultyStorage(OsStorage):
 
     def open(self, path: str, flags: int) -> int:
         self._call("create" if flags & os.O_CREAT and not os.path.exists(path) else "open", path)
-        return super().open(path, flags)
+        fd = super().open(path, flags)
+        self.opened.add(fd)
+        return fd
+
+    def close(self, fd: int) -> None:
+        self.opened.discard(fd)
+        super().close(fd)
+
+    def close_all(self) -> None:
+        """What the kernel does for a killed process."""
+        for fd in list(self.opened):
+            self.close(fd)
+
+    def pwrite(self, fd: int, data: bytes, position: int) -> None:
+        self._call("pwrite", os.readlink(f"/proc/self/fd/{fd}"))
+        super().pwrite(fd, data, position)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        self._call("truncate", os.readlink(f"/proc/self/fd/{fd}"))
+        super().truncate(fd, size_bytes)
 
     def rename(self, old: str, new: str) -> None:
         self._call("rename", old)
@@ -54,7 +80,15 @@ class FaultyStorage(OsStorage):
         self._call("unlink", path)
         super().unlink(path)
 
+    def mkdir(self, path: str) -> bool:
+        self._call("mkdir", path)
+        return super().mkdir(path)
+
     def _call(self, operation: str, path: str) -> None:
+        if self.calls_left is not None:
+            if self.calls_left == 0:
+                raise Killed(f"at {operation} of {path}")
+            self.calls_left -= 1
         self.calls[operation] += 1
         for failure in self.failures:
             if failure.operation == operation and failure.path_part in os.path.basename(path):

@@ -156,7 +156,7 @@ def test_a_flipped_bit_anywhere_ends_the_log_at_its_batch(directory: Path) -> No
 
 
 def test_damage_in_the_middle_drops_the_later_segments_and_says_how_much(directory: Path) -> None:
-    first, second, third = write_log(directory, [5, 5, 5], clean=False)
+    first, second, third, fourth = write_log(directory, [5, 5, 5, 5], clean=False)
     damaged = bytearray(second)
     damaged[2 * len(batch_at(0)) + 70] ^= 4
     log_file(directory, 10).write_bytes(damaged)
@@ -164,11 +164,12 @@ def test_damage_in_the_middle_drops_the_later_segments_and_says_how_much(directo
     dropped = len(second) - 2 * len(batch_at(0))
     assert log.recovered == (
         f"{log_file(directory, 10)}: the batch at offset 14 (byte {2 * len(batch_at(0))}) is not sound: "
-        f"its checksum is wrong; dropped {dropped} bytes and 1 later segments with {len(third)} bytes; "
+        f"its checksum is wrong; dropped {dropped} bytes and 2 later segments with {len(third + fourth)} bytes; "
         "the log now ends at offset 14"
     )
     assert log_file(directory, 0).read_bytes() == first
     assert not log_file(directory, 20).exists()
+    assert not log_file(directory, 30).exists()
     assert_it_goes_on(log, directory, 7)
 
 
