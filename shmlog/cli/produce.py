@@ -97,8 +97,8 @@ def send_lines(
             key, found, value = value.partition(separator)
             if not found:
                 raise LineError(
-                    f"line {number} has no key separator {separator!r}: {number - 1} lines before it were sent;"
-                    " add it, or leave --key-separator out"
+                    f"line {number} has no key separator {os.fsdecode(separator)!r}: {number - 1} lines before it were"
+                    " sent; add it, or leave --key-separator out"
                 )
         try:
             delivery = send(topic, value, key, headers, partition)

@@ -1,0 +1,73 @@
+"""The benchmarks measure something, judge it, and refuse to report what proves nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+import pytest
+
+pytestmark = pytest.mark.slow
+
+KEYS = {
+    *("records_per_second", "megabytes_per_second", "producer_ns_per_record", "consumer_ns_per_record"),
+    *("owner_ns_per_record", "loop_ns", "copy_gbps", "wake_us", "p50_us", "p99_us", "p999_us"),
+    *("kills", "attempts", "acks", "lost", "duplicated", "pause_ms_p50", "pause_ms_p99"),
+}
+CALIBRATION = {"loop_ns", "copy_gbps", "wake_us"}
+ACCOUNT = {"attempts", "acks", "lost", "duplicated"}
+
+
+def bench(*arguments: str, code: int = 0) -> tuple[dict[str, Any], str]:
+    program = [sys.executable, "-P", "-m", "shmlog.cli.main", "bench", *arguments, "-o", "json"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == code, done.stderr
+    return (orjson.loads(done.stdout) if code == 0 else {}), done.stderr
+
+
+def measured(figures: dict[str, Any]) -> set[str]:
+    assert set(figures) == KEYS
+    return {name for name, value in figures.items() if value is not None}
+
+
+def test_throughput_accounts_for_every_record() -> None:
+    figures, _ = bench("throughput", "--records", "20000", "--rounds", "2")
+    costs = {"producer_ns_per_record", "consumer_ns_per_record", "owner_ns_per_record"}
+    assert measured(figures) == CALIBRATION | ACCOUNT | costs | {"records_per_second", "megabytes_per_second"}
+    assert (figures["attempts"], figures["acks"], figures["lost"], figures["duplicated"]) == (60_000, 60_000, 0, 0)
+
+
+def test_bulk_throughput_without_acks_accounts_for_every_record() -> None:
+    figures, _ = bench("throughput", "--records", "20000", "--rounds", "1", "--bulk", "--acks", "0", "--size", "1024")
+    assert (figures["attempts"], figures["acks"], figures["lost"], figures["duplicated"]) == (40_000, 0, 0, 0)
+
+
+def test_latency_is_measured_from_the_intended_start() -> None:
+    figures, _ = bench("latency", "--rate", "500", "--seconds", "1")
+    assert measured(figures) == CALIBRATION | ACCOUNT | {"p50_us", "p99_us", "p999_us"}
+    assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["p999_us"]
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+
+
+def test_owners_are_killed_under_load_and_nothing_is_lost() -> None:
+    figures, _ = bench("failover", "--kills", "4", "--rate", "5000", "--partitions", "2")
+    assert measured(figures) == CALIBRATION | ACCOUNT | {"kills", "pause_ms_p50", "pause_ms_p99"}
+    assert figures["kills"] == 4
+    assert figures["acks"] == figures["attempts"] > 0
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+    assert 0 < figures["pause_ms_p50"] <= figures["pause_ms_p99"]
+
+
+def test_no_kills_is_an_error() -> None:
+    _, complaint = bench("failover", "--kills", "0", "--rate", "5000", code=1)
+    assert "proves nothing" in complaint
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("acks", ["all", "1"])
+def test_fifty_kills_at_fifty_thousand_records_per_second_lose_nothing(acks: str) -> None:
+    figures, _ = bench("failover", "--acks", acks)
+    assert figures["kills"] >= 50
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)

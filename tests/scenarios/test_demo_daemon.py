@@ -1,0 +1,150 @@
+"""A day in the life of a daemon, from the shell: up, topics, records, looking inside, down."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from shmlog.testing import wait_until
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = [sys.executable, "-P", "-m", "shmlog.cli.main"]
+
+
+def shmlog(*arguments: str, stdin: str = "", code: int = 0) -> str:
+    """Run a command that must end with `code`; returns what it printed, or its complaint if it failed."""
+    done = subprocess.run([*PROGRAM, *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def as_json(*arguments: str) -> Any:
+    return orjson.loads(shmlog(*arguments, "-o", "json"))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Path]:
+    """A detached cluster; gives its data directory."""
+    data = tmp_path / "data"
+    assert "is up after" in shmlog("up", "--detach", "--data-dir", str(data))
+    yield data
+    assert "is down" in shmlog("down")
+
+
+def test_records_go_in_and_come_out_in_order(daemon: Path) -> None:
+    shmlog("topic", "create", "numbers")
+    shmlog("produce", "numbers", "--header", "source=shell", stdin="".join(f"{n}\n" for n in range(1000)))
+    assert shmlog("consume", "numbers").splitlines() == [str(n) for n in range(1000)]
+    assert shmlog("consume", "numbers", "--from", "998", "-f", r"%p %o %v %h\n") == (
+        "0 998 998 source=shell\n0 999 999 source=shell\n"
+    )
+    assert shmlog("consume", "numbers", "--from-beginning", "--max", "2") == "0\n1\n"
+    assert shmlog("consume", "numbers", "--from", "latest") == ""
+    first = orjson.loads(shmlog("consume", "numbers", "--max", "1", "-o", "json"))
+    assert shmlog("consume", "numbers", "--from", f"@{first['timestamp_ms']}", "--max", "1") == "0\n"
+    assert shmlog("consume", "numbers", "--from", "@4000-01-01") == ""
+
+
+def test_follow_waits_for_records_and_ctrl_c_ends_it(daemon: Path) -> None:
+    shmlog("topic", "create", "news")
+    shmlog("produce", "news", stdin="old\n")
+    following = subprocess.Popen(
+        [*PROGRAM, "consume", "news", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline() == "old\n"
+    shmlog("produce", "news", stdin="new\n")
+    assert following.stdout.readline() == "new\n"
+    following.send_signal(signal.SIGINT)
+    rest, error = following.communicate(timeout=30)
+    assert (following.returncode, rest, error) == (130, "", "")
+
+
+def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
+    assert shmlog("topic", "create", "orders", "-p", "2", "-c", "retention.ms=1000") == "created orders: 2 partitions\n"
+    assert as_json("topic", "list") == [
+        {"topic": "orders", "partitions": 2, "records": 0, "config": "retention.ms=1000"}
+    ]
+    shmlog("topic", "alter", "orders", "--unset", "retention.ms", "--set", "segment.bytes=2000000", "-p", "3")
+    described = as_json("topic", "describe", "orders")
+    assert described["config"] == {"segment.bytes": "2000000"}
+    assert [partition["state"] for partition in described["partitions"]] == ["running"] * 3
+    assert shmlog("topic", "delete", "orders", "--dry-run") == "would delete orders: 3 partitions, 0 records\n"
+    shmlog("topic", "delete", "orders", "--yes")
+    assert as_json("topic", "list") == []
+
+
+def test_what_is_wrong_is_said_with_the_remedy(daemon: Path) -> None:
+    shmlog("topic", "create", "orders", "-c", "max.message.bytes=2048")
+    assert "did you mean 'orders'?" in shmlog("consume", "oders", code=1)
+    assert "did you mean 'retention.ms'?" in shmlog("topic", "alter", "orders", "--set", "retenton.ms=1", code=1)
+    assert "has no partition 7" in shmlog("consume", "orders", "-p", "7", code=1)
+    too_large = shmlog("produce", "orders", stdin="small\n" + "x" * 3000 + "\n", code=1)
+    assert "line 2" in too_large
+    assert "max.message.bytes" in too_large
+    assert shmlog("consume", "orders") == "small\n"
+    second = shmlog("up", "--detach", "--data-dir", str(daemon), code=1)
+    assert "already running" in second
+    assert "in use" in shmlog("up", "--detach", "--name", "other", "--data-dir", str(daemon), code=1)
+
+
+def test_looking_inside_shows_every_partition(daemon: Path) -> None:
+    shmlog("topic", "create", "orders", "-p", "2")
+    shmlog("produce", "orders", "-p", "1", stdin="a\nb\n")
+    status = as_json("status")
+    assert [(row["partition"], row["state"], row["end"]) for row in status["partitions"]] == [
+        ("orders-0", "running", 0),
+        ("orders-1", "running", 2),
+    ]
+    assert all(row["memory_bytes"] > 0 for row in status["partitions"])
+    assert "orders-1" in shmlog("top", "--once", "--interval", "0.1")
+    pages = [row for row in as_json("memory", "dump") if row["kind"] == "control page"]
+    assert sorted(page["cells"]["high_watermark"] for page in pages) == [0, 2]
+    log = next((daemon / "orders-1").glob("*.log"))
+    assert (
+        sum(orjson.loads(line)["records"] for line in shmlog("segment", "dump", str(log), "-o", "json").splitlines())
+        == 2
+    )
+    assert [orjson.loads(line)["value"] for line in shmlog("segment", "dump", "--records", str(log)).splitlines()] == [
+        "a",
+        "b",
+    ]
+    assert "is ready" in shmlog("logs")
+    assert all(finding["verdict"] in ("ok", "warn") for finding in as_json("doctor"))
+
+
+def test_a_spoiled_segment_is_named_with_offset_and_what_is_left(daemon: Path, tmp_path: Path) -> None:
+    shmlog("topic", "create", "orders")
+    for line in ("a\n", "b\n"):
+        shmlog("produce", "orders", stdin=line)
+    log = next((daemon / "orders-0").glob("*.log"))
+    spoiled = tmp_path / log.name
+    content = bytearray(log.read_bytes())
+    content[-1] ^= 1
+    spoiled.write_bytes(content)
+    assert "sound" in shmlog("segment", "verify", str(log))
+    complaint = shmlog("segment", "verify", str(spoiled), code=1)
+    assert str(spoiled) in complaint
+    assert "offset 1" in complaint
+    assert "1 records" in complaint
+
+
+def test_after_kill_9_the_next_start_recovers(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shmlog("up", "--detach", "--data-dir", str(data))
+    shmlog("topic", "create", "orders")
+    shmlog("produce", "orders", stdin="kept\n")
+    supervisor = as_json("status")["pid"]
+    subprocess.run(["kill", "-9", str(supervisor)], check=True)
+    wait_until(lambda: "is running" in shmlog("status", code=1), timeout_s=30, what="the end of the supervisor")
+    shmlog("up", "--detach", "--data-dir", str(data))
+    assert shmlog("consume", "orders") == "kept\n"
+    shmlog("down")
