@@ -1,10 +1,8 @@
-"""Opening a log after a stop: torn tails, damage, missing and foreign indexes, successors over a surviving ring."""
+"""Opening a log after a stop: torn tails, damage, missing and foreign indexes."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,14 @@ from shmlog.errors import CorruptRecordError
 from shmlog.log.checkpoint import EpochStart, write_leader_epochs
 from shmlog.log.dump import verify
 from shmlog.log.partition_log import PartitionLog
-from shmlog.log.recovery import WarmStart
 from shmlog.log.segment import segment_path
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.settings import TopicConfig
+from shmlog.testing.damage import EVERY_DAMAGE, Damage, fill_with_garbage, remove
 from shmlog.testing.storage import FaultyStorage
 
 TOPIC_ID = "A" * 22
 CONFIG = dataclasses.replace(TopicConfig.from_mapping({}), index_interval_bytes=300)
-Damage = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -29,12 +26,8 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "flights-0"
 
 
-def open_log(
-    directory: Path, *, warm_from: WarmStart | None = None, storage: FaultyStorage | None = None
-) -> PartitionLog:
-    return PartitionLog.open(
-        str(directory), CONFIG, topic_id=TOPIC_ID, storage=storage or FaultyStorage(), warm_from=warm_from
-    )
+def open_log(directory: Path, *, storage: FaultyStorage | None = None) -> PartitionLog:
+    return PartitionLog.open(str(directory), CONFIG, topic_id=TOPIC_ID, storage=storage or FaultyStorage())
 
 
 def batch_at(offset: int) -> bytes:
@@ -218,54 +211,6 @@ def test_damage_after_a_clean_close_is_found_when_its_framing_is_broken(director
     assert_it_goes_on(log, directory, 4)
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def shorten(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def append_zeros(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + bytes(240))
-
-
-def flip_in_the_last_entry(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 0x10
-    path.write_bytes(data)
-
-
-def fill_with_garbage(path: Path) -> None:
-    path.write_bytes(b"\xfe\xdc\xba\x98" * 60)
-
-
-def append_entries_from_beyond(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\x7f" * 24)
-
-
-def flip_in_the_last_entrys_first_field(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-5 if path.suffix == ".index" else -6] ^= 1
-    path.write_bytes(data)
-
-
-EVERY_DAMAGE: list[Damage] = [
-    remove,
-    empty,
-    shorten,
-    append_zeros,
-    append_entries_from_beyond,
-    flip_in_the_last_entry,
-    flip_in_the_last_entrys_first_field,
-    fill_with_garbage,
-]
-
-
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "killed"])
 @pytest.mark.parametrize("base_offset", [0, 40])
 @pytest.mark.parametrize("suffix", [".index", ".timeindex"])
@@ -359,89 +304,3 @@ def test_epochs_and_snapshots_from_after_the_cut_are_dropped(directory: Path) ->
     assert log.latest_snapshot() == (4, [])
     assert not (directory / f"{10:020d}.snapshot").exists()  # it would be believed once the log has grown over it
     assert_it_goes_on(log, directory, 3)
-
-
-def test_a_successor_goes_on_wherever_the_owner_before_was_killed(directory: Path, tmp_path: Path) -> None:
-    """Whatever of the next append reached log and indexes before the kill, the same bytes come out in the end."""
-    write_log(directory, [30], clean=False)
-    complete = contents(directory)
-    pristine = tmp_path / "pristine"
-    shutil.copytree(directory, pristine)
-    batch_bytes = len(batch_at(0))
-    for written in range(31):
-        shutil.rmtree(directory)
-        shutil.copytree(pristine, directory)  # log and indexes of 30 batches, of which `written` are known
-        log = open_log(directory, warm_from=WarmStart(0, written * batch_bytes))
-        assert (log.recovered, log.log_end_offset, log.active.size_bytes) == ("", 2 * written, written * batch_bytes)
-        append(log, 30 - written)
-        assert contents(directory) == complete
-        assert log.active.bytes_since_index <= CONFIG.index_interval_bytes + batch_bytes
-        log.close(clean=False)
-
-
-def test_a_successor_does_not_read_the_log(directory: Path) -> None:
-    class CountingStorage(FaultyStorage):
-        read_bytes = 0
-
-        def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
-            data = super().pread(fd, size_bytes, position)
-            self.read_bytes += len(data)
-            return data
-
-    (whole,) = write_log(directory, [500], clean=False)
-    storage = CountingStorage()
-    log = open_log(directory, warm_from=WarmStart(0, len(whole)), storage=storage)
-    assert log.log_end_offset == 1000
-    assert storage.read_bytes < 4000 < len(whole) // 10
-
-
-def test_a_successor_drops_a_roll_that_had_only_begun(directory: Path) -> None:
-    (whole,) = write_log(directory, [30], clean=False)
-    before = contents(directory)
-    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
-    log.roll(60)  # killed before the new segment was announced: the final time index entry is there already
-    log.close(clean=False)
-    again = open_log(directory, warm_from=WarmStart(0, len(whole)))
-    assert again.segments()[-1].base_offset == 0
-    append(again, 5)
-    assert_it_goes_on(again, directory, 35)
-    assert before.keys() == contents(directory).keys()
-
-
-def test_a_successor_syncs_what_its_predecessor_had_rolled(directory: Path) -> None:
-    _, second = write_log(directory, [5, 5], clean=False)
-    storage = FaultyStorage()
-    log = open_log(directory, warm_from=WarmStart(10, len(second)), storage=storage)
-    storage.synced.clear()
-    log.sync(20)
-    assert f"{0:020d}.log" in storage.synced
-    assert log.recovery_point == 20
-
-
-@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
-@pytest.mark.parametrize("damage", [remove, empty, shorten, flip_in_the_last_entrys_first_field, fill_with_garbage])
-def test_a_successor_makes_indexes_again_that_are_not_this_logs(directory: Path, suffix: str, damage: Damage) -> None:
-    (whole,) = write_log(directory, [30], clean=False)
-    before = contents(directory)
-    damage(Path(segment_path(str(directory), 0, suffix)))
-    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
-    assert contents(directory) == before
-    assert_it_goes_on(log, directory, 30)
-
-
-@pytest.mark.parametrize(
-    ("warm", "reason"),
-    [
-        (WarmStart(7, 0), "no segment 7"),
-        (WarmStart(10, 10**6), "1000000 were written"),
-        (WarmStart(10, 70), "not sound"),
-        (WarmStart(0, 100), "older segment"),
-    ],
-)
-def test_a_successor_refuses_files_that_cannot_be_what_the_ring_was_written_to(
-    directory: Path, warm: WarmStart, reason: str
-) -> None:
-    write_log(directory, [5, 5], clean=False)
-    with pytest.raises(CorruptRecordError, match=reason):
-        open_log(directory, warm_from=warm)
-    assert log_file(directory, 10).stat().st_size == 5 * len(batch_at(0))

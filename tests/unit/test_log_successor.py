@@ -1,0 +1,174 @@
+"""A successor over a surviving ring: it goes on where the control page says, without reading the log."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shmlog.errors import CorruptRecordError
+from shmlog.log.dump import verify
+from shmlog.log.partition_log import PartitionLog
+from shmlog.log.recovery import WarmStart
+from shmlog.log.segment import segment_path
+from shmlog.record.batch import NewRecord, encode_batch
+from shmlog.settings import TopicConfig
+from shmlog.testing.damage import (
+    Damage,
+    empty,
+    fill_with_garbage,
+    flip_in_the_last_entrys_first_field,
+    remove,
+    shorten,
+)
+from shmlog.testing.storage import FaultyStorage
+
+TOPIC_ID = "A" * 22
+CONFIG = dataclasses.replace(TopicConfig.from_mapping({}), index_interval_bytes=300)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "flights-0"
+
+
+def open_log(
+    directory: Path, *, warm_from: WarmStart | None = None, storage: FaultyStorage | None = None
+) -> PartitionLog:
+    return PartitionLog.open(
+        str(directory), CONFIG, topic_id=TOPIC_ID, storage=storage or FaultyStorage(), warm_from=warm_from
+    )
+
+
+def batch_at(offset: int) -> bytes:
+    """The batch that these tests always write at an offset: two records, timestamps that go up and down."""
+    records = [NewRecord(b"value %06d" % number, b"key", 1000 + number * 7 % 11) for number in (offset, offset + 1)]
+    return encode_batch(records, base_offset=offset)
+
+
+def append(log: PartitionLog, batches: int) -> None:
+    for _ in range(batches):
+        log.append(batch_at(log.log_end_offset))
+
+
+def write_log(directory: Path, segments: list[int], *, clean: bool) -> list[bytes]:
+    """A log whose segments have so many batches; returns the bytes of each segment's log."""
+    log = open_log(directory)
+    for number, batches in enumerate(segments):
+        if number:
+            log.roll(log.log_end_offset)
+        append(log, batches)
+    paths = [Path(info.path) for info in log.segments()]
+    log.close(clean)
+    return [path.read_bytes() for path in paths]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The files of all segments by name."""
+    return {path.name: path.read_bytes() for path in sorted(directory.glob("0*")) if path.suffix != ".snapshot"}
+
+
+def log_file(directory: Path, base_offset: int) -> Path:
+    return Path(segment_path(str(directory), base_offset, ".log"))
+
+
+def expected_log(batches: int) -> bytes:
+    return b"".join(batch_at(2 * number) for number in range(batches))
+
+
+def assert_it_goes_on(log: PartitionLog, directory: Path, batches: int) -> None:
+    """After `batches` batches were kept: one more can be written, and everything is what an undisturbed log holds."""
+    assert log.log_end_offset == 2 * batches
+    append(log, 1)
+    assert b"".join(log.batches()) == expected_log(batches + 1)
+    log.close(clean=True)
+    for name in contents(directory):
+        assert verify(str(directory / name)).sound, name
+
+
+def test_a_successor_goes_on_wherever_the_owner_before_was_killed(directory: Path, tmp_path: Path) -> None:
+    """Whatever of the next append reached log and indexes before the kill, the same bytes come out in the end."""
+    write_log(directory, [30], clean=False)
+    complete = contents(directory)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(directory, pristine)
+    batch_bytes = len(batch_at(0))
+    for written in range(31):
+        shutil.rmtree(directory)
+        shutil.copytree(pristine, directory)  # log and indexes of 30 batches, of which `written` are known
+        log = open_log(directory, warm_from=WarmStart(0, written * batch_bytes))
+        assert (log.recovered, log.log_end_offset, log.active.size_bytes) == ("", 2 * written, written * batch_bytes)
+        append(log, 30 - written)
+        assert contents(directory) == complete
+        assert log.active.bytes_since_index <= CONFIG.index_interval_bytes + batch_bytes
+        log.close(clean=False)
+
+
+def test_a_successor_does_not_read_the_log(directory: Path) -> None:
+    class CountingStorage(FaultyStorage):
+        read_bytes = 0
+
+        def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+            data = super().pread(fd, size_bytes, position)
+            self.read_bytes += len(data)
+            return data
+
+    (whole,) = write_log(directory, [500], clean=False)
+    storage = CountingStorage()
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)), storage=storage)
+    assert log.log_end_offset == 1000
+    assert storage.read_bytes < 4000 < len(whole) // 10
+
+
+def test_a_successor_drops_a_roll_that_had_only_begun(directory: Path) -> None:
+    (whole,) = write_log(directory, [30], clean=False)
+    before = contents(directory)
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    log.roll(60)  # killed before the new segment was announced: the final time index entry is there already
+    log.close(clean=False)
+    again = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    assert again.segments()[-1].base_offset == 0
+    append(again, 5)
+    assert_it_goes_on(again, directory, 35)
+    assert before.keys() == contents(directory).keys()
+
+
+def test_a_successor_syncs_what_its_predecessor_had_rolled(directory: Path) -> None:
+    _, second = write_log(directory, [5, 5], clean=False)
+    storage = FaultyStorage()
+    log = open_log(directory, warm_from=WarmStart(10, len(second)), storage=storage)
+    storage.synced.clear()
+    log.sync(20)
+    assert f"{0:020d}.log" in storage.synced
+    assert log.recovery_point == 20
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+@pytest.mark.parametrize("damage", [remove, empty, shorten, flip_in_the_last_entrys_first_field, fill_with_garbage])
+def test_a_successor_makes_indexes_again_that_are_not_this_logs(directory: Path, suffix: str, damage: Damage) -> None:
+    (whole,) = write_log(directory, [30], clean=False)
+    before = contents(directory)
+    damage(Path(segment_path(str(directory), 0, suffix)))
+    log = open_log(directory, warm_from=WarmStart(0, len(whole)))
+    assert contents(directory) == before
+    assert_it_goes_on(log, directory, 30)
+
+
+@pytest.mark.parametrize(
+    ("warm", "reason"),
+    [
+        (WarmStart(7, 0), "no segment 7"),
+        (WarmStart(10, 10**6), "1000000 were written"),
+        (WarmStart(10, 70), "not sound"),
+        (WarmStart(0, 100), "older segment"),
+    ],
+)
+def test_a_successor_refuses_files_that_cannot_be_what_the_ring_was_written_to(
+    directory: Path, warm: WarmStart, reason: str
+) -> None:
+    write_log(directory, [5, 5], clean=False)
+    with pytest.raises(CorruptRecordError, match=reason):
+        open_log(directory, warm_from=warm)
+    assert log_file(directory, 10).stat().st_size == 5 * len(batch_at(0))
