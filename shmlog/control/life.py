@@ -35,10 +35,13 @@ class LifeLock:
         self._fd = fd
 
     @classmethod
-    def acquire(cls, path: str, *, mode: int = 0o600) -> LifeLock:
-        """Create the file if needed and lock it; raises LockHeldError at once if another process has it."""
+    def acquire(cls, path: str) -> LifeLock:
+        """Create the file if needed and lock it; raises LockHeldError at once if another process has it.
+
+        Whoever may enter the directory may look at the lock, whatever the umask: that is what it is for.
+        """
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -49,6 +52,8 @@ class LifeLock:
                     continue  # let go between the two calls
                 raise LockHeldError(path, pid, content) from error
             if _is_linked(fd, path):
+                with contextlib.suppress(PermissionError):  # somebody else made it, so he chose
+                    os.fchmod(fd, 0o644)
                 return cls(path, fd)
             os.close(fd)  # its last holder removed the file between open and lock
 

@@ -100,7 +100,7 @@ class Lanes(OwnerWatcher):
     def open(self, client: Client, wanted: OpenLane, answer: Answer) -> None:
         """Make a lane; answered when its owner has attached it. Raises what is wrong with the request."""
         partition = self._catalog.machine.partition(wanted.topic, wanted.partition)
-        if not self._catalog.machine.was_reserved("producer", wanted.producer_id):
+        if wanted.producer_id >= 0 and not self._catalog.machine.was_reserved("producer", wanted.producer_id):
             raise InvalidRequestError(f"producer id {wanted.producer_id} was never granted by this cluster")
         if self._owners.machine.phase(partition.partition_id) is OwnerPhase.OFFLINE:
             reason = self._owners.machine.error(partition.partition_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import grp
 import logging
 import os
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import InvalidConfigError, ShmlogError
+from shmlog.errors import InvalidConfigError
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
-from shmlog.memory.control_page import ControlPage
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor import home
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
@@ -40,8 +39,6 @@ from shmlog.supervisor.zygote import ZygoteLink
 from shmlog.supervisor.zygote_process import OWNER_MODULE, ZygoteProcess
 
 log = logging.getLogger(__name__)
-
-LOOK_AT_OWNERS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +169,7 @@ class Supervisor(OwnerWatcher):
             log.info("metadata log: %s", self._catalog.recovered)
         self._topics.resume(self._settled)
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
-        patience_ms = self._identity.config.owner_unresponsive_ms
-        if patience_ms:
-            self._every(min(LOOK_AT_OWNERS_S, patience_ms / 2000.0), self._look_at_owners)
+        Heartbeats(self._loop, self._identity, self._owners, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
 
@@ -235,22 +230,6 @@ class Supervisor(OwnerWatcher):
         now_ms = wall_ms()
         for owner in self._owners.all_running():
             self._owners.send(owner, ApplyRetention(now_ms))
-
-    def _look_at_owners(self) -> None:
-        """An owner that owes an answer and whose heart does not beat either is stuck."""
-        for waiting in self._lanes.unanswered():
-            since_ns = max(waiting.since_ns, self._heartbeat_ns(waiting.partition_id))
-            self._owners.observe(dataclasses.replace(waiting, since_ns=since_ns))
-
-    def _heartbeat_ns(self, partition_id: int) -> int:
-        try:
-            page = ControlPage.open(self._identity.cid8, partition_id)
-        except (OSError, ShmlogError):
-            return 0
-        try:
-            return page.heartbeat_ns
-        finally:
-            page.close()
 
     def _watch_signals(self) -> None:
         reading, writing = socket.socketpair()

@@ -92,6 +92,16 @@ def test_a_life_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
+def test_whoever_may_enter_the_directory_may_look_at_a_life_lock(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        lock = LifeLock.acquire(str(tmp_path / "life"))
+    finally:
+        os.umask(before)
+    assert os.fstat(lock.fileno()).st_mode & 0o444 == 0o444
+    lock.release()
+
+
 def test_a_forked_child_does_not_keep_a_life_lock(tmp_path: Path) -> None:
     path = str(tmp_path / "life")
     linger = HOLD + "import os, time; pid = os.fork(); print(pid, flush=True) if pid else input(); sys.exit(0)"

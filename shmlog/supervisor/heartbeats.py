@@ -1,0 +1,67 @@
+"""Owners that live and do nothing: stopped, or stuck. They are killed, and then replaced as if they had died."""
+
+from __future__ import annotations
+
+from shmlog.errors import ShmlogError
+from shmlog.machines.supervision import Unanswered
+from shmlog.memory.control_page import ControlPage
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.lanes import Lanes
+from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.owners import Owners
+
+LOOK_EVERY_S = 5.0
+
+
+class Heartbeats:
+    """Looks at the heartbeat that every owner keeps in its control page, for `owner.unresponsive.ms`.
+
+    An idle owner's heart beats seldom, so one that has not beaten for that long is rung first; only if it then stays
+    still for as long again is it stuck. An owner that owes an answer is not idle and has been rung already.
+    """
+
+    def __init__(self, loop: Loop, identity: ClusterIdentity, owners: Owners, lanes: Lanes) -> None:
+        self._loop = loop
+        self._tag = identity.cid8
+        self._owners = owners
+        self._lanes = lanes
+        self._patience_ns = identity.config.owner_unresponsive_ms * 1_000_000
+        self._rung_ns: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Look from now on, unless the setting says never."""
+        if self._patience_ns:
+            self._loop.call_in(min(LOOK_EVERY_S, self._patience_ns / 2e9), self._look_and_come_back)
+
+    def _look_and_come_back(self) -> None:
+        self.look()
+        self.start()
+
+    def look(self) -> None:
+        owed = {waiting.partition_id: waiting.since_ns for waiting in self._lanes.unanswered()}
+        for partition_id, since_ns in owed.items():
+            self._owners.observe(Unanswered(partition_id, max(since_ns, self._beat_ns(partition_id))))
+        running = self._owners.all_running()
+        self._rung_ns = {one.partition_id: at for one in running if (at := self._rung_ns.get(one.partition_id))}
+        for owner in running:
+            partition_id, now_ns = owner.partition_id, self._loop.now_ns()
+            beat_ns = self._beat_ns(partition_id)
+            rung_ns = self._rung_ns.get(partition_id)
+            if beat_ns == 0 or now_ns - beat_ns < self._patience_ns or (rung_ns is not None and beat_ns > rung_ns):
+                self._rung_ns.pop(partition_id, None)
+            elif rung_ns is None:
+                self._rung_ns[partition_id] = now_ns
+                owner.bell.ring()
+            else:
+                self._owners.observe(Unanswered(partition_id, rung_ns))
+
+    def _beat_ns(self, partition_id: int) -> int:
+        """When its heart last beat; 0 if it has no control page."""
+        try:
+            page = ControlPage.open(self._tag, partition_id)
+        except (OSError, ShmlogError):
+            return 0
+        try:
+            return page.heartbeat_ns
+        finally:
+            page.close()
