@@ -28,7 +28,13 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerSpec,
 )
-from shmlog.errors import ShmlogError, StorageError
+from shmlog.errors import (
+    CorruptRecordError,
+    ForeignVersionError,
+    ShmBudgetExceededError,
+    ShmlogError,
+    StorageError,
+)
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
@@ -185,8 +191,7 @@ class OwnerAgent:
     def _handle(self, message: Message) -> None:
         match message:
             case AttachLane(lane_id=lane_id, client_id=client_id):
-                self._desk.attach(lane_id, client_id)
-                self._channel.send(LaneAttached(lane_id))
+                self._attach_lane(lane_id, client_id)
             case DetachLane(lane_id=lane_id, reason=reason):
                 if lane_id in self._publisher.lane_ids():
                     self._desk.begin_close(lane_id, reason)
@@ -208,13 +213,22 @@ class OwnerAgent:
             case _:
                 raise AssertionError(f"an owner does not get {type(message).__name__}")
 
+    def _attach_lane(self, lane_id: int, client_id: int) -> None:
+        """A lane that cannot be attached is that producer's trouble, never the partition's."""
+        try:
+            self._desk.attach(lane_id, client_id)
+        except (FileNotFoundError, CorruptRecordError, ForeignVersionError, ShmBudgetExceededError):
+            self._channel.send(LaneDetached(lane_id, "quarantined", 0))
+        else:
+            self._channel.send(LaneAttached(lane_id))
+
     def _attach_client(self, client_id: int, name: str) -> None:
         if client_id in self._clients:
             return
         try:
             client = ClientRegion.open(name)
-        except FileNotFoundError:
-            return  # it died meanwhile
+        except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+            return  # it died meanwhile, or spoiled its own region: nobody to wake
         self._clients[client_id] = client
         self._publisher.attach_client(client_id, client.mapping)
 

@@ -44,7 +44,18 @@ class Rig:
 
     def take_over(self, epoch: int) -> None:
         """Open the partition as its next owner would; the one before is gone without a word."""
-        spec = OwnerSpec(
+        self.spec = self.spec_for(epoch)
+        self.opened = open_partition(self.spec)
+        self.control, self.publisher = self.opened.control, self.opened.publisher
+        self.keeper = LogKeeper(self.control, self.publisher, self.opened.log)
+        self.keeper.configure(self.opened.config)
+        self.desk = LaneDesk(self.control, self.publisher, self.tag)
+        self.desk.recover(self.opened.end)
+        self.keeper.settle()
+
+    def spec_for(self, epoch: int) -> OwnerSpec:
+        """What a supervisor would tell the owner of this partition."""
+        return OwnerSpec(
             "cluster",
             "test",
             self.tag,
@@ -59,14 +70,6 @@ class Rig:
             0o600,
             None,
         )
-        self.spec = spec
-        self.opened = open_partition(spec)
-        self.control, self.publisher = self.opened.control, self.opened.publisher
-        self.keeper = LogKeeper(self.control, self.publisher, self.opened.log)
-        self.keeper.configure(self.opened.config)
-        self.desk = LaneDesk(self.control, self.publisher, self.tag)
-        self.desk.recover(self.opened.end)
-        self.keeper.settle()
 
     def run(self) -> None:
         """Publish and write until there is nothing to take."""

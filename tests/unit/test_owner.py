@@ -1,0 +1,151 @@
+"""The owner's agent, stepped by hand: the supervisor's orders, and what a full disk makes of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic_ns
+
+import pytest
+
+from shmlog.control.channel import Channel
+from shmlog.control.messages import (
+    ApplyRetention,
+    AttachClient,
+    AttachLane,
+    ClientAttached,
+    Close,
+    Closed,
+    LaneAttached,
+    LaneDetached,
+    Message,
+    OwnerReady,
+)
+from shmlog.memory import names
+from shmlog.memory.client_region import create_client_region
+from shmlog.partition.owner import OwnerAgent
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
+
+
+class Stage:
+    """An owner and its supervisor's end of the channel, over the rig's partition."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.channel, theirs = Channel.pair()
+        self.owners_end = Channel(theirs)
+        rig.spec = rig.spec_for(epoch=1)
+        self.owner = OwnerAgent(rig.spec, self.owners_end)
+        ready = self.channel.receive(1.0)
+        assert isinstance(ready, OwnerReady)
+        self.ready = ready
+
+    def order(self, message: Message) -> Message | None:
+        """Send one order, let the owner work, and return its answer, if any."""
+        self.channel.send(message)
+        self.owner.work(monotonic_ns())
+        return self.channel.receive()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    config = {"max.message.bytes": "65536", "segment.bytes": "1048576", "retention.bytes": "0"}
+    with open_rig(tmp_path / "flights-0", config) as made:
+        yield made
+
+
+@pytest.fixture
+def stage(rig: Rig) -> Iterator[Stage]:
+    made = Stage(rig)
+    yield made
+    made.channel.close()
+    made.owners_end.close()
+
+
+def test_a_lane_whose_region_is_gone_is_refused_and_the_owner_lives(rig: Rig, stage: Stage) -> None:
+    """Regression: the owner died of it, and so did every successor that was given the same order."""
+    assert stage.order(AttachLane(77, 1, names.lane(rig.tag, 77))) == LaneDetached(77, "quarantined", 0)
+
+
+def test_a_client_whose_region_is_gone_is_forgotten_and_the_owner_lives(rig: Rig, stage: Stage) -> None:
+    assert stage.order(AttachClient(5, names.client(rig.tag, 5))) == ClientAttached(5)
+
+
+@pytest.fixture
+def lane(rig: Rig) -> Lane:
+    """A lane that lingers, attached by the predecessor (ask for it before `stage`)."""
+    return rig.lane(linger_us=60_000_000)
+
+
+def test_lanes_of_the_predecessor_are_reported_and_attaching_them_again_changes_nothing(
+    rig: Rig, lane: Lane, stage: Stage
+) -> None:
+    lane.send(TOPIC_NAME, b"1")
+    lane.writer.seal()
+    assert stage.ready.lanes == [[1, 1]]
+    assert stage.order(AttachLane(1, 1, names.lane(rig.tag, 1))) == LaneAttached(1)
+    assert [record.value for record in rig.read_all()] == [b"1"]
+
+
+def test_retention_deletes_whole_segments_and_moves_the_start(rig: Rig, lane: Lane, stage: Stage) -> None:
+    for number in range(2000):
+        lane.send(TOPIC_NAME, b"%06d" % number + bytes(2000))
+        if number % 20 == 0:
+            stage.owner.work(monotonic_ns())
+    lane.writer.seal()
+    stage.owner.work(monotonic_ns())
+    stage.order(ApplyRetention(now_ms=0))
+    start = rig.control.log_start_offset
+    assert start == 2000, "retention.bytes=0 keeps nothing but the new active segment"
+    assert [path.name for path in sorted(rig.directory.glob("*.log"))] == [f"{start:020d}.log"]
+    lane.send(TOPIC_NAME, b"next")
+    lane.writer.seal()
+    stage.owner.work(monotonic_ns())
+    assert [record.offset for record in rig.read_all(start)] == [2000]
+
+
+def test_closing_drains_lingering_lanes_first(rig: Rig, lane: Lane, stage: Stage) -> None:
+    lane.send(TOPIC_NAME, b"1")
+    create_client_region(names.client(rig.tag, 9), client_id=9, mode=0o600)
+    stage.order(AttachClient(9, names.client(rig.tag, 9)))
+    stage.channel.send(Close(delete=False))
+    stage.owner.serve()
+    answers = []
+    while (answer := stage.channel.receive()) is not None:
+        answers.append(answer)
+        if isinstance(answer, Closed):
+            break
+    assert answers == [LaneDetached(1, "closed", 1), Closed(1)]
+
+
+def test_a_full_disk_stops_nothing_but_the_acknowledgement_and_is_said(
+    rig: Rig, lane: Lane, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = RefusingPublisher(stage.owner)
+    monkeypatch.setattr(stage.owner, "_publisher", full)
+    stage.owner.work(monotonic_ns())
+    assert "No space left" in rig.control.error_text
+    assert "nothing is lost" in rig.control.error_text
+    monkeypatch.undo()
+    delivery = lane.send(TOPIC_NAME, b"1")
+    lane.writer.seal()
+    stage.owner.work(monotonic_ns())
+    assert rig.control.error_text == ""
+    assert delivery.result().offset == 0
+
+
+class RefusingPublisher:
+    """The owner's publisher on a disk without room."""
+
+    last_errno = errno.ENOSPC
+    tail_pos = 100
+    written_pos = 0
+
+    def __init__(self, owner: OwnerAgent) -> None:
+        self.owner = owner
+
+    def run(self, budget_ns: int) -> int:
+        from shmlog.native.publish import FAILED
+
+        return FAILED
