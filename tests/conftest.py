@@ -88,13 +88,26 @@ def leftover_processes(mark: str, before: set[int]) -> dict[int, str]:
 
 
 def leftover_regions(before: set[str]) -> set[str]:
-    """New regions of ours that no living process has mapped. What is mapped belongs to a cluster that lives longer
-    than this test, or to somebody else who is working on this machine."""
-    new = {name for name in regions() - before if is_ours(SHM / name)}
-    return new - {name for pid in processes() for name in mapped_regions(pid)} if new else new
+    """New regions of this user that no living process has mapped; what is mapped belongs to a cluster that lives longer
+    than this test. While somebody else runs clusters or tests, nobody can tell whose an unmapped region is: none then.
+    """
+    new = {name for name in regions() - before if belongs_to_this_user(SHM / name)}
+    if not new or any(is_stranger(pid) for pid in processes() - {os.getpid(), os.getppid()}):
+        return set()
+    return new - {name for pid in processes() for name in mapped_regions(pid)}
 
 
-def is_ours(path: Path) -> bool:
+def is_stranger(pid: int) -> bool:
+    """A process of a cluster or of a test run that this test run did not start."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        is_shmlog = b"pytest" in arguments or any(argument.startswith(b"shmlog.workers.") for argument in arguments)
+        return is_shmlog and f"{MARK}={os.getpid()}.".encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def belongs_to_this_user(path: Path) -> bool:
     try:
         return path.stat().st_uid == os.getuid()
     except FileNotFoundError:
