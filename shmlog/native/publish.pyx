@@ -374,14 +374,15 @@ cdef class Publisher(LaneTable):
         shm_store_relaxed(self.ctl + CTL_LSO_OFFSET, <uint64_t>offset)
         shm_store_release(self.ctl + CTL_LSO_POS, pos)
 
-    def mark_synced(self):
-        """The segments are on the disk up to `written`: advance what waits for that, and wake who does."""
-        shm_store_relaxed(self.ctl + CTL_SYNCED_OFFSET, <uint64_t>self.written_offset)
-        shm_store_release(self.ctl + CTL_SYNCED_POS, self.written_pos)
-        self.synced_offset = self.written_offset
-        self.unsynced_records = 0
+    def mark_synced(self, int64_t offset, uint64_t pos):
+        """The segments are on the disk up to here, which was `written` when the sync began: advance what waits for it."""
+        shm_store_relaxed(self.ctl + CTL_SYNCED_OFFSET, <uint64_t>offset)
+        shm_store_release(self.ctl + CTL_SYNCED_POS, pos)
+        self.synced_offset = offset
+        self.unsynced_records = self.written_offset - offset
         self._count(COUNTER_SYNCS, 1)
-        self._advance_watermark(self.written_offset, self.written_pos)
+        if self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
+            self._advance_watermark(offset, pos)
         self._wake()
 
     def settle(self):

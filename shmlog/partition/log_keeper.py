@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+import threading
 from time import monotonic_ns
 
 from shmlog.clock import wall_ms
+from shmlog.errors import ShmlogError
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.snapshot import ProducerEntry
 from shmlog.machines.retention import decide_retention
 from shmlog.memory import layout
 from shmlog.memory.control_page import ControlPage
+from shmlog.native.doorbell import Doorbell
 from shmlog.native.publish import Publisher
 from shmlog.settings import LONG_MAX, TopicConfig
 
@@ -20,13 +23,33 @@ _PRODUCER = struct.Struct("<qhHi" + "qii" * 5 + "q24x")
 assert _PRODUCER.size == 128
 
 
+class _Sync(threading.Thread):
+    """One sync of what is written when it is made. The log allows it beside appends, rolls and deletes."""
+
+    def __init__(self, log: PartitionLog, publisher: Publisher, bell: Doorbell) -> None:
+        super().__init__(name="sync", daemon=True)
+        self.offset, self.pos = publisher.written_offset, publisher.written_pos
+        self.error: OSError | ShmlogError | None = None
+        self._log = log
+        self._bell = bell
+
+    def run(self) -> None:
+        try:
+            self._log.sync(self.offset)
+        except (OSError, ShmlogError) as error:
+            self.error = error
+        self._bell.ring()
+
+
 class LogKeeper:
     """Keeps segments, the cells of the ctl region that name them, and the publisher in step. Owner's thread only."""
 
-    def __init__(self, control: ControlPage, publisher: Publisher, log: PartitionLog) -> None:
+    def __init__(self, control: ControlPage, publisher: Publisher, log: PartitionLog, bell: Doorbell) -> None:
         self._page = control.mapping
         self._publisher = publisher
         self._log = log
+        self._bell = bell
+        self._sync: _Sync | None = None
         self._config = log.config
         self._unsynced_since_ns: int | None = None
         self._sync_at_ns = NEVER_NS
@@ -74,13 +97,35 @@ class LogKeeper:
         return entries
 
     def sync(self) -> None:
-        """Bring everything that is written to the disk. A failure is final for the log, which poisons itself."""
-        self._log.sync(self._publisher.written_offset)
-        self._publisher.mark_synced()
+        """Bring everything that is written to the disk, now. A failure is final for the log, which poisons itself."""
+        if self._sync is not None:
+            self._finish_sync(self._sync)
         self._unsynced_since_ns = None
         self._sync_at_ns = NEVER_NS
+        self._finish_sync(_Sync(self._log, self._publisher, self._bell))
 
-    def sync_is_due(self, now_ns: int) -> bool:
+    def sync_aside(self, now_ns: int) -> None:
+        """Let a thread do the sync that is due for the clock, while the owner goes on; collect it when done."""
+        if self._sync is not None:
+            if not self._sync.is_alive():
+                self._finish_sync(self._sync)
+        elif self._sync_is_due(now_ns):
+            self._unsynced_since_ns = None
+            self._sync_at_ns = NEVER_NS
+            self._sync = _Sync(self._log, self._publisher, self._bell)
+            self._sync.start()
+
+    def _finish_sync(self, sync: _Sync) -> None:
+        self._sync = None
+        if sync.ident is None:
+            sync.run()
+        else:
+            sync.join()
+        if sync.error is not None:
+            raise sync.error
+        self._publisher.mark_synced(sync.offset, sync.pos)
+
+    def _sync_is_due(self, now_ns: int) -> bool:
         """flush.ms has passed since the oldest unsynced record, or a rolled segment waits."""
         if not self._publisher.unsynced_records:
             self._unsynced_since_ns = None
@@ -134,6 +179,8 @@ class LogKeeper:
 
     def close(self, *, clean: bool) -> None:
         """Close the log; `clean` syncs it and leaves the marker that saves the next start its checks."""
+        if self._sync is not None:
+            self._finish_sync(self._sync)
         if clean:
             self.sync()
             self._log.write_snapshot(self._publisher.tail_offset, self._producers())

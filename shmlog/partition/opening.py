@@ -17,6 +17,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.limits import BATCH_HEADER_BYTES
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
+from shmlog.log.storage import OsStorage
 from shmlog.memory import bell, layout, names, region
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.layout import OwnerState
@@ -81,6 +82,11 @@ def _uuid_of(spec: OwnerSpec) -> bytes:
     return spec.topic_id.encode()[:16].ljust(16, b"\0")
 
 
+def _storage(spec: OwnerSpec) -> OsStorage:
+    """Files are as accessible as the cluster's shared memory: who may attach may read cold."""
+    return OsStorage(file_mode=spec.shm_mode, group=spec.shm_group)
+
+
 # --- warm -------------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +115,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         spec.log_dir,
         config,
         topic_id=spec.topic_id,
+        storage=_storage(spec),
         warm_from=WarmStart(segment_base_offset, written_pos - segment_base_pos),
     )
     log.assign_epoch(spec.leader_epoch)
@@ -158,7 +165,7 @@ def _stamp_owner(page: Mapping, spec: OwnerSpec) -> None:
 
 
 def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
-    log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id)
+    log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec))
     log.assign_epoch(spec.leader_epoch)
     log.sync(log.log_end_offset)
     region.unlink(names.control_page(spec.cid8, spec.partition_id))

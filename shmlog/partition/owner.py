@@ -89,7 +89,7 @@ class OwnerAgent:
         self._bell = opened.bell
         self._publisher = opened.publisher
         self._config = opened.config
-        self._keeper = LogKeeper(opened.control, opened.publisher, opened.log)
+        self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8)
         self._clients: dict[int, ClientRegion] = {}
@@ -140,8 +140,7 @@ class OwnerAgent:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
             self._keeper.keep(now_ns)
-        if self._keeper.sync_is_due(now_ns):
-            self._keeper.sync()
+        self._keeper.sync_aside(now_ns)
         return done if outcome in (publish.IDLE, publish.FAILED) else 1
 
     # --- sleeping -----------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Rig:
         self.spec = self.spec_for(epoch)
         self.opened = open_partition(self.spec)
         self.control, self.publisher = self.opened.control, self.opened.publisher
-        self.keeper = LogKeeper(self.control, self.publisher, self.opened.log)
+        self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
         self.desk = LaneDesk(self.control, self.publisher, self.tag)
         self.desk.recover(self.opened.end)

@@ -24,7 +24,9 @@ from shmlog.control.messages import (
 )
 from shmlog.memory import names
 from shmlog.memory.client_region import create_client_region
+from shmlog.native.publish import FAILED, SYNC
 from shmlog.partition.owner import OwnerAgent
+from shmlog.testing import wait_until
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
 
 
@@ -146,6 +148,32 @@ class RefusingPublisher:
         self.owner = owner
 
     def run(self, budget_ns: int) -> int:
-        from shmlog.native.publish import FAILED
-
         return FAILED
+
+
+@pytest.mark.parametrize(("setting", "value"), [("flush.messages", "1"), ("flush.messages", "3"), ("flush.ms", "1")])
+def test_flush_settings_bring_records_to_the_disk(tmp_path: Path, setting: str, value: str) -> None:
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536", setting: value}) as rig:
+        lane = rig.lane()
+        made = Stage(rig)
+        for _ in range(4):
+            lane.send(TOPIC_NAME, b"x")
+
+        def synced() -> bool:
+            made.owner.work(monotonic_ns())
+            return rig.control.synced_offset == 4
+
+        assert wait_until(synced)
+        assert rig.control.high_watermark == 4
+        made.channel.close()
+        made.owners_end.close()
+
+
+def test_with_flush_messages_1_nothing_is_visible_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536", "flush.messages": "1"}) as rig:
+        lane = rig.lane()
+        lane.send(TOPIC_NAME, b"x")
+        assert rig.publisher.run(10_000_000) == SYNC
+        assert (rig.control.written_offset, rig.control.high_watermark) == (1, 0)
+        rig.keeper.sync()
+        assert rig.control.high_watermark == 1
