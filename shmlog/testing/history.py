@@ -82,8 +82,15 @@ class History:
     def intend_range(self, producer: int, sequences: range) -> None:
         """Many intents of null-key records at once."""
         first = record_id(producer, sequences.start)
-        self.intended_ids.extend(range(first, first + len(sequences)))
-        self.intended_keys.extend([NO_KEY] * len(sequences))
+        self.intended_ids.extend(array("q", range(first, first + len(sequences))))
+        self.intended_keys.extend(array("q", [NO_KEY]) * len(sequences))
+
+    def acknowledge_range(self, producer: int, sequences: range, partition: int) -> None:
+        """Many acknowledgements at once of which nobody noted the offsets."""
+        first = record_id(producer, sequences.start)
+        self.acknowledged_ids.extend(array("q", range(first, first + len(sequences))))
+        self.acknowledged_partitions.extend(array("q", [partition]) * len(sequences))
+        self.acknowledged_offsets.extend(array("q", [-1]) * len(sequences))
 
     def read_columns(self, reader: int, partition: int, offsets: Iterable[int], ids: Iterable[int]) -> None:
         """Many reads of one partition at once, in the order in which they were read."""
@@ -93,5 +100,5 @@ class History:
         count = len(self.read_offsets) - before
         if len(self.read_ids) - before != count:
             raise ValueError("offsets and ids are not of the same length")
-        self.read_readers.extend([reader] * count)
-        self.read_partitions.extend([partition] * count)
+        self.read_readers.extend(array("q", [reader]) * count)
+        self.read_partitions.extend(array("q", [partition]) * count)

@@ -86,8 +86,7 @@ def _round(
     sequences = range(number * plan.records, (number + 1) * plan.records)
     history.intend_range(0, sequences)
     if sent["acked"]:
-        for sequence in sequences:
-            history.acknowledge(0, sequence, 0, -1)
+        history.acknowledge_range(0, sequences, 0)
     offsets, ids = read_back(Path(read["file"]))
     history.read_columns(0, 0, offsets, ids)
     return Round(read["ended_ns"] - sent["began_ns"], sent["cpu_ns"], read["cpu_ns"], owner_ns)
