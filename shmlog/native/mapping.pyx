@@ -66,6 +66,8 @@ cdef class Mapping:
         return 0
 
     def load(self, size_t offset):
+        if offset & 7:
+            raise ValueError(f"shared cells are aligned to 8 bytes, not at {offset}")
         self.check_range(offset, 8)
         return shm_load_acquire(self.base + offset)
 

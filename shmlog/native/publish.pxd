@@ -31,7 +31,6 @@ cdef class Publisher(LaneTable):
 
     cdef int _run(self, int64_t budget_ns) noexcept nogil
     cdef int _gather(self, int64_t now) noexcept nogil
-    cdef int _copy(self, lane_reader *lane, taken_batch *taken, uint64_t pos, int64_t offset) noexcept nogil
     cdef int _append(self, lane_reader *lane, taken_batch *taken, uint64_t *pos, int64_t *offset) noexcept nogil
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil
     cdef int _write(self) noexcept nogil

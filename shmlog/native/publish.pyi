@@ -1,7 +1,6 @@
 """The owner's side: batches out of lanes, into the ring, into the segment, and results back."""
 
-from typing import Any
-
+from shmlog.native.lane_table import LaneTable
 from shmlog.native.mapping import Mapping
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.segment import SegmentWriter
@@ -21,7 +20,7 @@ STOPPED: int
 GROUP_BATCHES_MAX: int
 """So many batches are published at once, at the most."""
 
-class Publisher:
+class Publisher(LaneTable):
     """The owner of a partition's ring: the only writer of its ctl, ring and idx regions and of its segments.
 
     Not thread-safe. Mappings are kept until lanes and clients are detached.
@@ -57,26 +56,6 @@ class Publisher:
         next_seq: int,
         segment_bytes: int,
     ) -> None: ...
-    def attach_lane(
-        self,
-        mapping: Mapping,
-        *,
-        lane_id: int,
-        slot: int,
-        producer_id: int,
-        producer_epoch: int,
-        max_batch_bytes: int,
-    ) -> None: ...
-    def begin_close(self, lane_id: int) -> None:
-        """Tell the producer that the lane closes; run() then takes the rest without lingering."""
-
-    def is_drained(self, lane_id: int) -> bool: ...
-    def detach_lane(self, lane_id: int) -> int: ...
-    def lane_ids(self) -> list[int]: ...
-    def lane_state(self, lane_id: int) -> tuple[bool, int, int]: ...
-    def idle_lanes(self, now_ns: int, idle_ns: int) -> list[int]: ...
-    def attach_client(self, client_id: Any, mapping: Mapping) -> None: ...
-    def detach_client(self, client_id: Any) -> None: ...
     def run(self, budget_ns: int) -> int:
         """Publish groups until one of the outcomes above; the GIL is released meanwhile."""
 

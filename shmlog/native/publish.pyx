@@ -15,8 +15,8 @@ from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint16_t, uint32_
 from libc.stdlib cimport free, malloc
 
 from shmlog.native.mapping cimport (
-    Mapping, shm_copy_in, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_acquire,
-    shm_load_relaxed, shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
+    Mapping, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_acquire, shm_load_relaxed,
+    shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
 )
 from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
 from shmlog.native.segment cimport SegmentWriter
@@ -25,18 +25,10 @@ cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
     int64_t wall_ms()
 
-cdef extern from "batch.h" nogil:
-    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_LENGTH_FROM, BATCH_LEADER_EPOCH, BATCH_MAGIC, BATCH_CRC
-    enum: BATCH_CRC_FROM, BATCH_ATTRIBUTES, BATCH_LAST_DELTA, BATCH_BASE_TIMESTAMP, BATCH_MAX_TIMESTAMP
-    enum: BATCH_PRODUCER_ID, BATCH_PRODUCER_EPOCH, BATCH_BASE_SEQUENCE, BATCH_COUNT
-    uint64_t be64(const unsigned char *p)
-    void put_be16(unsigned char *p, uint16_t v)
-    void put_be32(unsigned char *p, uint32_t v)
-    void put_be64(unsigned char *p, uint64_t v)
-    int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count)
-
-cdef extern from "crc32c.h" nogil:
-    uint32_t crc32c(uint32_t crc, const void *p, size_t n)
+cdef extern from "assemble.h" nogil:
+    enum: BATCH_HEADER_BYTES
+    int assemble_batch(unsigned char *batch, const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
+    int64_t batch_max_timestamp(const unsigned char *batch)
 
 cdef extern from "layout.h" nogil:
     enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET
@@ -45,9 +37,9 @@ cdef extern from "layout.h" nogil:
     enum: COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, COUNTER_ROLLS, COUNTER_WRITE_ERRORS, IDX_ENTRY_BYTES
     enum: IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
     enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_STATE_STOPPED
-    enum: LANE_STATE_QUARANTINED, FRAME_BYTES, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
-    enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS
-    enum: FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE, FRAME_STATUS_REJECTED
+    enum: LANE_STATE_QUARANTINED, FRAME_BYTES, FRAME_BASE_SEQUENCE, FRAME_KIND, FRAME_STATUS, FRAME_ERROR
+    enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
+    enum: FRAME_STATUS_REJECTED
 
 IDLE = 0       # nothing to take
 ROLL = 1       # the active segment is full
@@ -73,7 +65,7 @@ cdef enum:
 
 GROUP_BATCHES_MAX = GROUP_BATCHES
 
-cdef int64_t NEVER_NS = 0x7FFFFFFFFFFFFFFF
+cdef int64_t NEVER_NS = 0x7FFFFFFFFFFFFFFF  # a deadline that does not come
 
 
 cdef class Publisher(LaneTable):
@@ -247,9 +239,9 @@ cdef class Publisher(LaneTable):
             if file_bytes > 0 and (file_bytes + length > self.segment_bytes
                                    or offset[0] + taken.count - self.writer.base_offset > INT32_MAX):
                 return _ROLL
-            if self._copy(lane, taken, pos[0], offset[0]) != 0:
+            if not assemble_batch(self.ring_base + pos[0] % self.capacity, taken, lane, offset[0], self.leader_epoch):
                 return _STOPPED
-            entry.max_timestamp = <int64_t>be64(self.ring_base + pos[0] % self.capacity + BATCH_MAX_TIMESTAMP)
+            entry.max_timestamp = batch_max_timestamp(self.ring_base + pos[0] % self.capacity)
             entry.base_offset = offset[0]
             if lane.producer_id >= 0 and sequence >= 0:
                 self.producers.record(lane.producer_id, lane.producer_epoch, sequence, taken.count, offset[0], entry.max_timestamp)
@@ -264,30 +256,6 @@ cdef class Publisher(LaneTable):
         if entry.status == FRAME_STATUS_REJECTED:
             lane.stopped = 1
         return _IDLE
-
-    cdef int _copy(self, lane_reader *lane, taken_batch *taken, uint64_t pos, int64_t offset) noexcept nogil:
-        """Build the batch in the ring. The checksum is computed, and the structure checked, on this copy: the lane
-        may change under the owner's hands if its producer is broken."""
-        cdef unsigned char *batch = self.ring_base + pos % self.capacity
-        cdef uint32_t length = taken.end - FRAME_BYTES + BATCH_HEADER_BYTES
-        cdef uint64_t cell = shm_load_relaxed(taken.frame + FRAME_MAX_TIMESTAMP + 8 * ((taken.count - 1) & 1))
-        shm_copy_in(batch + BATCH_HEADER_BYTES, taken.frame + FRAME_BYTES, taken.end - FRAME_BYTES)
-        if not records_fill(batch + BATCH_HEADER_BYTES, batch + length, taken.count):
-            return -1
-        put_be64(batch, <uint64_t>offset)
-        put_be32(batch + BATCH_LENGTH, length - BATCH_LENGTH_FROM)
-        put_be32(batch + BATCH_LEADER_EPOCH, <uint32_t>self.leader_epoch)
-        batch[BATCH_MAGIC] = 2
-        put_be16(batch + BATCH_ATTRIBUTES, 0)
-        put_be32(batch + BATCH_LAST_DELTA, taken.count - 1)
-        put_be64(batch + BATCH_BASE_TIMESTAMP, shm_load_relaxed(taken.frame + FRAME_BASE_TIMESTAMP))
-        put_be64(batch + BATCH_MAX_TIMESTAMP, cell)
-        put_be64(batch + BATCH_PRODUCER_ID, <uint64_t>lane.producer_id)
-        put_be16(batch + BATCH_PRODUCER_EPOCH, <uint16_t>lane.producer_epoch)
-        put_be32(batch + BATCH_BASE_SEQUENCE, shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE))
-        put_be32(batch + BATCH_COUNT, taken.count)
-        put_be32(batch + BATCH_CRC, crc32c(0, batch + BATCH_CRC_FROM, length - BATCH_CRC_FROM))
-        return 0
 
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil:
         cdef size_t k
