@@ -9,9 +9,34 @@ Field types are limited to what codec.py checks: int, str, bool, lists, dict[str
 below. A change of any message changes PROTOCOL.
 """
 
+# ruff: noqa: PLC0414  (`as` tells mypy that the workers' messages are imported from here)
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from shmlog.control.worker_messages import (
+    AlterConfig as AlterConfig,
+    ApplyRetention as ApplyRetention,
+    AttachClient as AttachClient,
+    AttachLane as AttachLane,
+    ClientAttached as ClientAttached,
+    Close as Close,
+    Closed as Closed,
+    DetachClient as DetachClient,
+    DetachLane as DetachLane,
+    Exited as Exited,
+    LaneAttached as LaneAttached,
+    LaneDetached as LaneDetached,
+    OwnerFailed as OwnerFailed,
+    OwnerOrder as OwnerOrder,
+    OwnerReady as OwnerReady,
+    OwnerReport as OwnerReport,
+    OwnerSpec as OwnerSpec,
+    Spawned as Spawned,
+    SpawnFailed as SpawnFailed,
+    SpawnOwner as SpawnOwner,
+    ZygoteMessage as ZygoteMessage,
+)
 
 PROTOCOL = 1
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
@@ -59,25 +84,6 @@ class ClientDescription:
     pid: int
     lanes: int
     region: str
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSpec:
-    """Everything that a partition's owner must know to start. `log_dir` is absolute; `config` is effective."""
-
-    cluster_id: str
-    cluster_name: str
-    cid8: str
-    runtime_dir: str
-    topic: str
-    topic_id: str
-    partition: int
-    partition_id: int
-    leader_epoch: int
-    log_dir: str
-    config: dict[str, str]
-    shm_mode: int
-    shm_group: int | None
 
 
 # --- client -> supervisor ---------------------------------------------------------------------------------------------
@@ -268,148 +274,6 @@ class ClusterDescribed:
     restarts: int
 
 
-# --- supervisor -> owner ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AttachClient:
-    """Ring the doorbell in this client region when there is news."""
-
-    client_id: int
-    region: str
-
-
-@dataclass(frozen=True, slots=True)
-class DetachClient:
-    client_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttachLane:
-    lane_id: int
-    client_id: int
-    region: str
-
-
-@dataclass(frozen=True, slots=True)
-class DetachLane:
-    """Drain, close, detach, and answer with LaneDetached. `reason`: "closed" or "dead"."""
-
-    lane_id: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyRetention:
-    """Delete what retention says may go at `now_ms` (wall time)."""
-
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class AlterConfig:
-    """The topic's effective settings from now on."""
-
-    config: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Drain, close cleanly, answer Closed and exit 0. `delete`: the topic is gone, its data goes too."""
-
-    delete: bool
-
-
-# --- owner -> supervisor ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerReady:
-    """The owner runs. `lanes` are the [lane id, client id] that it found in its control page.
-
-    `recovered` says in one sentence what had to be recovered; empty if nothing.
-    """
-
-    partition_id: int
-    leader_epoch: int
-    generation: int
-    ring_bytes: int
-    index_entries: int
-    log_start_offset: int
-    log_end_offset: int
-    lanes: list[list[int]]
-    recovered: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClientAttached:
-    client_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneAttached:
-    lane_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneDetached:
-    """`reason`: "closed", "dead", "idle" or "quarantined"; `records` is how many it ever brought to the log."""
-
-    lane_id: int
-    reason: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerFailed:
-    """The owner cannot go on and exits. `error` is the name of a class of shmlog.errors."""
-
-    error: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Everything is written; the owner exits 0."""
-
-    log_end_offset: int
-
-
-# --- supervisor <-> zygote --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnOwner:
-    """Fork an owner. Carries one fd: the owner's end of its socket pair."""
-
-    spec: OwnerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display."""
-
-    partition_id: int
-    pid: int
-    start_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """The kernel refused another process; `message` says why (pids.max, memory)."""
-
-    partition_id: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """A child was reaped. `status` as os.waitstatus_to_exitcode: negative is the signal that killed it."""
-
-    pid: int
-    status: int
-
-
 Request = (
     Hello
     | DescribeTopics
@@ -425,7 +289,4 @@ Request = (
     | Shutdown
 )
 Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
-OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
-OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | OwnerFailed | Closed
-ZygoteMessage = SpawnOwner | Spawned | SpawnFailed | Exited
 Message = Request | Reply | OwnerOrder | OwnerReport | ZygoteMessage

@@ -71,7 +71,8 @@ def cluster_name(explicit: str | None = None, environ: Mapping[str, str] = os.en
 
 def runtime_paths(name: str, explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> RuntimePaths:
     """The runtime directory of cluster `name`; it need not exist. Raises InvalidConfigError if it is too long."""
-    base = explicit or environ.get("SHMLOG_RUNTIME_DIR") or f"/dev/shm/shmlog-{os.getuid()}"  # noqa: S108
+    ours = f"/dev/shm/shmlog-{os.getuid()}"  # noqa: S108  (a stranger's directory is refused by require_trusted)
+    base = explicit or environ.get("SHMLOG_RUNTIME_DIR") or ours
     paths = RuntimePaths(os.path.join(os.path.abspath(base), name))
     if len(os.fsencode(paths.control_socket)) > SOCKET_PATH_BYTES_MAX:
         raise InvalidConfigError(
