@@ -1,12 +1,14 @@
 """The program `shmlog`: runs a command and turns what went wrong into one line and an exit code.
 
-0 done · 1 an error, said on one line · 2 a command line that makes no sense · 130 Ctrl-C · 141 nobody reads our output
+0 done · 1 an error, said on one line · 2 a command line that makes no sense
+130 Ctrl-C · 143 SIGTERM · 141 nobody reads our output
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -21,9 +23,10 @@ EXIT_BROKEN_PIPE = 141
 COMPLETION_VARIABLE = "_SHMLOG_COMPLETE"
 
 
-def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))
+def main(load_command: Callable[[], click.Command] | None = None, name: str = "shmlog") -> None:
+    """The console script. SIGTERM unwinds as Ctrl-C does, so that nothing temporary is left."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:], load_command, name))
 
 
 def run(arguments: Sequence[str], load_command: Callable[[], click.Command] | None = None, name: str = "shmlog") -> int:
@@ -38,6 +41,11 @@ def run(arguments: Sequence[str], load_command: Callable[[], click.Command] | No
     except BrokenPipeError:
         _forget_output()
         return EXIT_BROKEN_PIPE
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _load_root() -> click.Command:

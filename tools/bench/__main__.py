@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from shmlog.cli.main import run
+from shmlog.cli.main import main
 from shmlog.cli.output import output_option
 from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
@@ -31,7 +29,7 @@ size_option = click.option(
 )
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
     """Figures of an embedded cluster on this host, with a calibration of the machine."""
 
@@ -120,4 +118,4 @@ def _judge(exact: bool, verdict: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:], lambda: bench, "shmlog bench"))
+    main(lambda: bench, "shmlog bench")
