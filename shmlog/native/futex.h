@@ -32,6 +32,11 @@ static inline int futex_wait_until(const void *word, uint32_t expected, int64_t 
 
 static inline void futex_wake_all(void *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
 
+static inline void nap_ns(int64_t ns) {
+    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    nanosleep(&t, NULL);
+}
+
 /* The waker's half of the wake-up protocol, after the release store of the news and a seq_cst fence.
  * SYNC POINT: pairs with Doorbell.prepare. Returns 1 when somebody slept. */
 static inline int bell_ring_if_sleeping(unsigned char *bell) {
