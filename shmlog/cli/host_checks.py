@@ -162,7 +162,7 @@ def check_leftovers(place: ClusterPlace) -> Findings:
         remedy = "start that cluster again: it takes over and sweeps; or remove /dev/shm/shmlog.<tag>.* by hand"
         yield Finding("leftovers", "warn", found, remedy)
     elif not stale:
-        yield Finding("leftovers", "ok", f"none; {len(regions)} regions of {len(alive)} running clusters")
+        yield Finding("leftovers", "ok", f"none; {len(regions)} regions belong to running clusters")
 
 
 def _runtime_directories(place: ClusterPlace) -> tuple[set[str], list[str]]:

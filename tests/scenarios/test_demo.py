@@ -78,8 +78,8 @@ def test_a_users_own_file_arrives_exactly_although_an_owner_is_killed(orders: Pa
 def test_a_difference_makes_the_demo_fail(
     orders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def expect_one_more(source: Source) -> Expectation:
-        expected = read_expectation(source)
+    def expect_one_more(source: Source, producers: int) -> Expectation:
+        expected = read_expectation(source, producers)
         expected.tally.add([b"customer-1"], [b'{"order":"20000"}'])
         expected.records += 1
         return expected

@@ -78,17 +78,17 @@ def _run(plan: Plan, data: Path, progress: NoProgress | LiveProgress) -> Report:
     with shmlog.start(data) as cluster, Replay(plan, progress.look) as replay:
         progress.say("reading the input")
         replay.start_producers(cluster.name)
-        expected = read_expectation(plan.source)
+        expected = read_expectation(plan.source, plan.producers)
         if not expected.records:
             raise InputError(f"{plan.source.file}: it has no records")
         _create_topics(cluster, plan, expected)
         replay.start_consumers(cluster.name)
         progress.say("attaching producers and consumers")
-        shares = replay.make_ready(cluster)
+        replay.make_ready(cluster)
         if isinstance(progress, LiveProgress):
             progress.expected_records = expected.records
         progress.say("replaying")
-        arrival = replay.run(shares)
+        arrival = replay.run(expected.shares)
         progress.arrived(replay.observer, arrival)
         progress.say("verifying")
         if arrival.kill is not None:

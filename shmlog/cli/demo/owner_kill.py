@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from dataclasses import dataclass
@@ -43,14 +44,16 @@ class OwnerSurvivedError(ShmlogError):
     name = "OWNER_KILL"
 
 
-def busiest(samples: list[PartitionSample]) -> PartitionSample:
-    """The partition that has the most records."""
-    return max(samples, key=lambda sample: sample.log_end_offset)
+def choose_victim(samples: list[PartitionSample]) -> PartitionSample:
+    """Some partition, the likelier the more records it has: where nothing is sent a kill would prove nothing."""
+    if not any(sample.log_end_offset for sample in samples):
+        return samples[0]
+    return random.choices(samples, weights=[sample.log_end_offset for sample in samples])[0]
 
 
 def kill_owner(observer: Observer) -> OwnerKill:
-    """Kill the busiest partition's owner and wait until its successor has published something."""
-    victim = busiest(observer.samples())
+    """Kill one partition's owner and wait until its successor has published something."""
+    victim = choose_victim(observer.samples())
     if victim.pid <= 0:
         raise OwnerSurvivedError(f"{victim.name} has no running owner to kill; it is {victim.state}: {victim.error}")
     killed_ns = time.monotonic_ns()

@@ -27,17 +27,16 @@ CONFIRM_TIMEOUT_S = 60.0
 TRICKLE_S = 0.0005
 
 
-def prepare(records: Iterator[KeyedValue]) -> tuple[list[KeyedValue], int]:
-    """Read ahead up to PREPARED_BYTES_MAX; returns the records and the size of the largest in bytes."""
-    prepared, total, largest = [], 0, 0
+def prepare(records: Iterator[KeyedValue]) -> list[KeyedValue]:
+    """Read ahead up to PREPARED_BYTES_MAX."""
+    prepared = []
+    total_bytes = 0
     for record in records:
         prepared.append(record)
-        size = len(record.value) + len(record.key or b"")
-        largest = max(largest, size)
-        total += size
-        if total >= PREPARED_BYTES_MAX:
+        total_bytes += len(record.value)
+        if total_bytes >= PREPARED_BYTES_MAX:
             break
-    return prepared, largest
+    return prepared
 
 
 class Gate:
@@ -95,8 +94,8 @@ def work() -> None:
     """Prepare, say so, wait for the start, send, say how many."""
     order = orjson.loads(sys.argv[1])
     remaining = Source(order["file"], order["key_field"]).share_of(order["number"], order["producers"])
-    prepared, largest = prepare(remaining)
-    say(prepared=len(prepared), largest=largest)
+    prepared = prepare(remaining)
+    say(prepared=len(prepared))
     start = hear()
     assert start is not None
     with shmlog.connect(order["cluster"]) as cluster, cluster.producer(acks=order["acks"]) as producer:

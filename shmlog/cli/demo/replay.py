@@ -104,15 +104,15 @@ class Replay:
             label = f"consumer {number}"
             self.consumers.append(WorkerProcess("shmlog.cli.demo.consuming", orjson.dumps(order).decode(), label=label))
 
-    def make_ready(self, cluster: Cluster) -> list[int]:
-        """Wait for everybody to be attached; returns how many records each producer has prepared."""
-        prepared = [producer.receive(PREPARE_TIMEOUT_S)["prepared"] for producer in self.producers]
+    def make_ready(self, cluster: Cluster) -> None:
+        """Wait until the producers have read ahead and everybody is attached."""
+        for producer in self.producers:
+            producer.receive(PREPARE_TIMEOUT_S)
         for worker in (*self.producers, *self.consumers):
             worker.send(attach=True)
         for worker in (*self.consumers, *self.producers):
             worker.receive(READY_TIMEOUT_S)
         self.observer.refresh(cluster.describe(), cluster.admin.describe_topics([self.plan.topic]))
-        return prepared
 
     def run(self, shares: list[int]) -> Arrival:
         """Give the start signal, watch until everybody is done. `shares`: records of each producer, for the kill."""
@@ -140,7 +140,7 @@ class Replay:
         """Wait until each of `workers` has said `word`; meanwhile look, and kill when it is time."""
         said: dict[str, Message] = {}
         next_look = 0.0
-        last_progress, last_ends = time.monotonic(), -1
+        last_progress, last_state = time.monotonic(), self._state()
         while len(said) < len(workers):
             waiting = [worker for worker in workers if worker.label not in said]
             others = [consumer for consumer in self.consumers if consumer not in workers]
@@ -160,13 +160,17 @@ class Replay:
             if now >= next_look:
                 self.on_look(self.observer)
                 next_look = now + LOOK_EVERY_S
-            progress = sum(sample.log_end_offset for sample in self.observer.samples())
-            if progress != last_ends:
-                last_progress, last_ends = now, progress
+            if (state := self._state()) != last_state:
+                last_progress, last_state = now, state
             elif now - last_progress > FINISH_TIMEOUT_S:
                 silent = ", ".join(worker.label for worker in waiting)
                 raise TimeoutError(f"nothing happened for {FINISH_TIMEOUT_S:g} s; still busy: {silent}")
         return [said[worker.label] for worker in workers]
+
+    def _state(self) -> list[int]:
+        """Numbers that change as long as anything moves."""
+        written = [sample.log_end_offset for sample in self.observer.samples()]
+        return written + [position.next_offset for position in self.observer.positions()]
 
     def _kill(self) -> None:
         self.arrival.kill = kill_owner(self.observer)

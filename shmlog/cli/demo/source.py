@@ -24,6 +24,11 @@ class KeyedValue(NamedTuple):
     value: bytes
 
 
+def producer_of(number: int, key: bytes | None, producers: int) -> int:
+    """Which producer sends the record of that number, from 0: one per key, in turn without key."""
+    return (number if key is None else zlib.crc32(key)) % producers
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An input that can be read again and again, always in the same order. Without a file: the flights."""
@@ -43,7 +48,7 @@ class Source:
         """The records of one producer: every key belongs to one producer, so that its order is the file's."""
 
         def is_ours(number: int, key: str | None) -> bool:
-            return (number if key is None else zlib.crc32(key.encode())) % producers == producer
+            return producer_of(number, None if key is None else key.encode(), producers) == producer
 
         return self._wanted(is_ours)
 
