@@ -1,4 +1,4 @@
-"""Worker processes: what they say reaches the parent, what goes wrong in them does too, and none outlives its parent."""
+"""Worker processes: what they say and what goes wrong in them reaches the parent, and none outlives its parent."""
 
 from __future__ import annotations
 
@@ -51,22 +51,25 @@ def test_worker_and_parent_talk_and_the_worker_leaves_when_it_is_told_to(echo: W
 
 
 def test_an_error_in_the_worker_is_raised_in_the_parent(echo: WorkerProcess) -> None:
-    with pytest.raises(WorkerFailedError, match=r"^echo: ShmlogError: no room$"), echo:
+    with echo:
         echo.send(fail="no room")
-        echo.receive(TIMEOUT_S)
+        with pytest.raises(WorkerFailedError, match=r"^echo: ShmlogError: no room$"):
+            echo.receive(TIMEOUT_S)
     assert echo.is_gone
 
 
 def test_a_bug_in_the_worker_is_raised_with_its_last_words(echo: WorkerProcess) -> None:
-    with pytest.raises(WorkerFailedError, match="exited with 1: ZeroDivisionError: a bug"), echo:
+    with echo:
         echo.send(crash=True)
-        echo.receive(TIMEOUT_S)
+        with pytest.raises(WorkerFailedError, match="exited with 1: ZeroDivisionError: a bug"):
+            echo.receive(TIMEOUT_S)
 
 
 def test_a_killed_worker_is_named_with_its_signal(echo: WorkerProcess) -> None:
-    with pytest.raises(WorkerFailedError, match=f"was killed by signal {signal.SIGKILL.value}"), echo:
+    with echo:
         os.kill(echo.pid, signal.SIGKILL)
-        echo.receive(TIMEOUT_S)
+        with pytest.raises(WorkerFailedError, match=f"was killed by signal {signal.SIGKILL.value}"):
+            echo.receive(TIMEOUT_S)
 
 
 def test_a_silent_worker_is_a_timeout(echo: WorkerProcess) -> None:
