@@ -42,12 +42,7 @@ cdef extern from "layout.h" nogil:
     enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
     enum: FRAME_STATUS_REJECTED
 
-IDLE = 0       # nothing to take
-ROLL = 1       # the active segment is full
-FAILED = 2     # the disk refused; last_errno says why
-SYNC = 3       # sync_after_records is reached
-BUSY = 4       # time for the agent's other duties
-STOPPED = 5    # a lane was stopped or quarantined
+IDLE, ROLL, FAILED, SYNC, BUSY, STOPPED = range(6)  # outcomes of run(), see publish.pyi
 
 cdef enum:
     _IDLE = 0
