@@ -128,6 +128,8 @@ def _confirm(number: int, delivery: Delivery) -> None:
 @contextlib.contextmanager
 def _open(file_name: str | None) -> Iterator[BinaryIO]:
     if file_name is None or file_name == "-":
+        if sys.stdin is None:  # descriptor 0 is closed
+            raise LineError("standard input is closed; give it lines, or --file")
         if sys.stdin.isatty():
             click.echo("one record per line; Ctrl-D ends", err=True)
         yield sys.stdin.buffer

@@ -164,7 +164,7 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
         if dry_run:
             click.echo(f"would delete {what}")
             return
-        if not yes and sys.stdin.isatty():
+        if not yes and sys.stdin is not None and sys.stdin.isatty():
             click.confirm(f"delete {what}?", abort=True)
         cluster.admin.delete_topic(topic)
     click.echo(f"deleted {what}")

@@ -86,6 +86,7 @@ def measure(plan: FailoverPlan, directory: Path, figures: Figures) -> Verdict:
     verdict = check_history(history)
     pauses = sorted(_pauses_ms(kills, arrivals))
     figures.kills, figures.attempts, figures.acks = len(kills), sent.attempts, sent.acks
+    figures.records_per_second = sent.attempts / sent.seconds
     figures.lost, figures.duplicated = verdict.lost, verdict.duplicated
     figures.pause_ms_p50, figures.pause_ms_p99 = percentile(pauses, 0.5), percentile(pauses, 0.99)
     if len(kills) < plan.kills or not kills:

@@ -33,10 +33,11 @@ sequence_and_start = STAMP.unpack_from
 
 @dataclass(slots=True)
 class Sent:
-    """How many records were sent, 0 to attempts-1, and which were acknowledged where."""
+    """How many records were sent in how long, 0 to attempts-1, and which were acknowledged where."""
 
     attempts: int = 0
     failed: int = 0
+    seconds: float = 0.0
     sequences: array[int] = field(default_factory=lambda: array("q"))
     partitions: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] = field(default_factory=lambda: array("q"))
@@ -69,7 +70,7 @@ class Sent:
         everything.frombytes((directory / "sent").read_bytes())
         count = len(everything) // 3
         columns = [everything[at * count : (at + 1) * count] for at in range(3)]
-        return cls(message["attempts"], message["failed"], *columns)
+        return cls(message["attempts"], message["failed"], message["seconds"], *columns)
 
 
 def send(order: Message) -> None:
@@ -93,12 +94,13 @@ def send(order: Message) -> None:
             number += 1
             while pending and pending[0][1].done:
                 sent.settle(*pending.popleft())
+        sent.seconds = (time.monotonic_ns() - start["first_ns"]) / 1e9
         producer.flush(FLUSH_TIMEOUT_S)
         for one in pending:
             sent.settle(*one)
     sent.attempts = number * burst
     sent.store(Path(order["directory"]))
-    say(attempts=sent.attempts, failed=sent.failed)
+    say(attempts=sent.attempts, failed=sent.failed, seconds=sent.seconds)
 
 
 def read(order: Message) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from shmlog.cli.output import print_json, text_table
 
 UNITS = {
-    "records_per_second": "records/s, end to end",
+    "records_per_second": "records/s, end to end (failover: sent)",
     "megabytes_per_second": "MB/s of payload",
     "producer_ns_per_record": "ns of CPU in the producer process",
     "consumer_ns_per_record": "ns of CPU in the consumer process",
