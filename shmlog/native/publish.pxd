@@ -20,10 +20,10 @@ cdef class Publisher(LaneTable):
     cdef unsigned char *ring_base
     cdef unsigned char *idx
     cdef readonly uint64_t capacity, index_entries, tail_pos, written_pos, next_seq, group_bytes, image_pos
-    cdef readonly int64_t tail_offset, written_offset, synced_offset, next_deadline_ns, burst_records, segment_bytes, unsynced_records
+    cdef readonly int64_t tail_offset, written_offset, synced_offset, next_deadline_ns, burst_records, unsynced_records
     cdef readonly int32_t leader_epoch
     cdef public bint hold_for_sync
-    cdef public int64_t sync_after_records
+    cdef public int64_t sync_after_records, segment_bytes
     cdef pending_batch *pending
     cdef size_t pending_count
     cdef readonly ProducerTable producers

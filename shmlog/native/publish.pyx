@@ -59,7 +59,6 @@ cdef enum:
     ERROR_SEQUENCE = 45
     ERROR_FENCED = 47
     ERROR_INVALID = 42
-    ERROR_TOO_LARGE = 10
 
 GROUP_BATCHES_MAX = GROUP_BATCHES
 
@@ -384,9 +383,6 @@ cdef class Publisher(LaneTable):
         self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
         self.next_seq = 0
         self._store_image()
-
-    def set_segment_bytes(self, int64_t segment_bytes):
-        self.segment_bytes = segment_bytes
 
     def store_image(self):
         """Leave the producer state in the ctl region for a successor."""

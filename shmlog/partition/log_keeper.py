@@ -58,7 +58,7 @@ class LogKeeper:
     def configure(self, config: TopicConfig) -> None:
         """Use these settings from now on."""
         self._config = self._log.config = config
-        self._publisher.set_segment_bytes(config.segment_bytes)
+        self._publisher.segment_bytes = config.segment_bytes
         self._publisher.hold_for_sync = config.flush_messages == 1
         self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0
 
