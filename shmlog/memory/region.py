@@ -13,7 +13,7 @@ from shmlog.limits import PAGE_BYTES
 from shmlog.memory.names import PREFIX
 from shmlog.native.mapping import Mapping
 
-SHM_DIRECTORY = "/dev/shm"  # noqa: S108
+SHM_DIRECTORY = "/dev/shm"  # noqa: S108  (it is where POSIX shared memory lives, not a place for scratch files)
 
 
 def page_align(size_bytes: int) -> int:

@@ -19,7 +19,9 @@ from shmlog.control.channel import Channel
 from shmlog.control.life import LifeLock
 from shmlog.control.messages import (
     PROTOCOL,
+    ClusterDescribed,
     CreateTopic,
+    DescribeCluster,
     DescribeTopics,
     Failed,
     Hello,
@@ -176,6 +178,20 @@ class Daemon:
 
     def peer(self, client_id: int | None = None) -> Peer:
         return Peer(self.runtime, client_id)
+
+    def describe(self) -> ClusterDescribed:
+        """What the supervisor says to a client that comes and goes."""
+        peer = self.peer()
+        found = peer.ask(DescribeCluster(0), ClusterDescribed)
+        peer.close()
+        return found
+
+    def running(self, topic: str, *, but_not: int = 0) -> int:
+        """Pid of the topic's running owner, 0 if there is none or if it is `but_not`."""
+        peer = self.peer()
+        partition = peer.partition(topic)
+        peer.close()
+        return partition.pid if partition.state == "running" and partition.pid != but_not else 0
 
     def orders(self, topic: str, partition: int = 0) -> list[dict[str, Any]]:
         """What the fake owners of a partition noted."""

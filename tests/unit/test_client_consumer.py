@@ -5,81 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import pytest
 
-from shmlog.client import subscription as subscription_module
-from shmlog.client.connection import Connection
-from shmlog.client.consumer import NativeConsumer
-from shmlog.control.messages import DescribeTopics, PartitionDescription
-from shmlog.control.paths import runtime_paths
 from shmlog.errors import (
     CorruptRecordError,
     ForkedHandleError,
     HandleClosedError,
-    InvalidConfigError,
     InvalidRequestError,
     OffsetOutOfRangeError,
     SerializationError,
-    UnknownTopicOrPartitionError,
 )
-from shmlog.memory.layout import OwnerState
-from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
-from shmlog.native.records import Record
-from shmlog.partition.reader import PartitionReader
+from shmlog.model import OffsetAndTimestamp, Watermarks
 from shmlog.testing import wait_until
+from shmlog.testing.fake_cluster import P0, P1, P2, FakeCluster, offsets
 from shmlog.testing.fake_partition import FakePartition
-from shmlog.testing.fake_supervisor import FakeSupervisor
-
-P0, P1, P2 = (TopicPartition("flights", number) for number in range(3))
-
-
-@dataclass
-class World:
-    """A topic `flights` with three partitions, and whoever asks for consumers."""
-
-    supervisor: FakeSupervisor
-    connection: Connection
-    partitions: dict[TopicPartition, FakePartition] = field(default_factory=dict)
-
-    def open_reader(self, partition: TopicPartition, _: PartitionDescription) -> PartitionReader:
-        fake = self.partitions.setdefault(partition, FakePartition())
-        return PartitionReader(partition, fake.attach, fake.segments)
-
-    def consumer(self, *topics: str, **settings: object) -> NativeConsumer:
-        return NativeConsumer(self.connection, self.open_reader, topics, settings)
-
-    def fill(self, *counts: int) -> None:
-        """Up to so many records in partition 0, 1, ..: five a batch, values are `partition:offset`."""
-        for number, count in enumerate(counts):
-            fake = self.partitions.setdefault(TopicPartition("flights", number), FakePartition())
-            for first in range(fake.page.log_end_offset, count, 5):
-                values = [b"%d:%d" % (number, offset) for offset in range(first, min(first + 5, count))]
-                fake.append(*values, timestamp_ms=1000 + first)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    supervisor = FakeSupervisor(runtime_paths("planes"))
-    supervisor.topics["flights"] = 3
-    made = World(supervisor, Connection("planes", supervisor.paths))
-    yield made
-    made.connection.close()
-    made.supervisor.stop(forget=True)
-
-
-def offsets(records: Iterable[Record]) -> list[int]:
-    return [record.offset for record in records]
-
 
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-def test_iteration_gives_every_record_of_every_partition_in_partition_order(world: World) -> None:
+def test_iteration_gives_every_record_of_every_partition_in_partition_order(world: FakeCluster) -> None:
     world.fill(20, 7, 13)
     with world.consumer("flights", consumer_timeout_ms=0) as consumer:
         seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
@@ -89,7 +35,7 @@ def test_iteration_gives_every_record_of_every_partition_in_partition_order(worl
         assert seen == {0: list(range(20)), 1: list(range(7)), 2: list(range(13))}
 
 
-def test_iteration_goes_on_where_the_last_loop_was_left(world: World) -> None:
+def test_iteration_goes_on_where_the_last_loop_was_left(world: FakeCluster) -> None:
     world.fill(20)
     with world.consumer("flights", consumer_timeout_ms=0) as consumer:
         for record in consumer:
@@ -105,7 +51,7 @@ def test_iteration_goes_on_where_the_last_loop_was_left(world: World) -> None:
         assert next(consumer).offset == 20
 
 
-def test_poll_gives_at_most_what_was_asked_for_and_loses_nothing_between_polls(world: World) -> None:
+def test_poll_gives_at_most_what_was_asked_for_and_loses_nothing_between_polls(world: FakeCluster) -> None:
     world.fill(23)
     with world.consumer("flights", max_poll_records=4) as consumer:
         found: list[int] = []
@@ -118,14 +64,14 @@ def test_poll_gives_at_most_what_was_asked_for_and_loses_nothing_between_polls(w
             consumer.poll(0)
 
 
-def test_no_partition_starves_while_another_has_much(world: World) -> None:
+def test_no_partition_starves_while_another_has_much(world: FakeCluster) -> None:
     world.fill(1000, 10, 10)
     with world.consumer("flights", fetch_max_bytes=1) as consumer:
         partitions = {record.partition for _ in range(3) for record in consumer.poll(5)}
         assert partitions == {0, 1, 2}
 
 
-def test_poll_wakes_up_for_a_record_that_comes_while_it_waits(world: World) -> None:
+def test_poll_wakes_up_for_a_record_that_comes_while_it_waits(world: FakeCluster) -> None:
     world.fill(5)
     with world.consumer("flights") as consumer:
         assert len(consumer.poll()) == 5
@@ -141,13 +87,13 @@ def test_poll_wakes_up_for_a_record_that_comes_while_it_waits(world: World) -> N
         producing.join()
 
 
-def test_poll_without_news_gives_nothing_when_its_time_is_over(world: World) -> None:
+def test_poll_without_news_gives_nothing_when_its_time_is_over(world: FakeCluster) -> None:
     with world.consumer("flights") as consumer:
         assert consumer.poll(timeout=0.02) == []
         assert consumer.metrics()["sleeps"] == 1
 
 
-def test_ctrl_c_interrupts_a_consumer_that_waits_for_ever(world: World) -> None:
+def test_ctrl_c_interrupts_a_consumer_that_waits_for_ever(world: FakeCluster) -> None:
     with world.consumer("flights") as consumer:
 
         def interrupt() -> None:
@@ -166,7 +112,7 @@ def test_ctrl_c_interrupts_a_consumer_that_waits_for_ever(world: World) -> None:
 # --- positions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_consumer_begins_at_the_earliest_record_unless_told_otherwise(world: World) -> None:
+def test_a_consumer_begins_at_the_earliest_record_unless_told_otherwise(world: FakeCluster) -> None:
     world.fill(20)
     world.partitions[P0].delete_before(5)
     with world.consumer("flights") as consumer, world.consumer("flights", auto_offset_reset="latest") as late:
@@ -176,7 +122,7 @@ def test_a_consumer_begins_at_the_earliest_record_unless_told_otherwise(world: W
         assert offsets(late.poll()) == [20, 21, 22, 23, 24]
 
 
-def test_a_consumer_that_has_no_position_and_may_not_choose_one_says_so(world: World) -> None:
+def test_a_consumer_that_has_no_position_and_may_not_choose_one_says_so(world: FakeCluster) -> None:
     world.fill(5)
     with world.consumer("flights", auto_offset_reset="none") as consumer:
         with pytest.raises(OffsetOutOfRangeError, match=r"seek\(\) first"):
@@ -186,7 +132,7 @@ def test_a_consumer_that_has_no_position_and_may_not_choose_one_says_so(world: W
         assert len(consumer.poll()) == 5
 
 
-def test_seek_in_the_middle_of_a_loop_takes_effect_at_once(world: World) -> None:
+def test_seek_in_the_middle_of_a_loop_takes_effect_at_once(world: FakeCluster) -> None:
     world.fill(20)
     with world.consumer("flights", consumer_timeout_ms=0) as consumer:
         seen: list[int] = []
@@ -197,7 +143,7 @@ def test_seek_in_the_middle_of_a_loop_takes_effect_at_once(world: World) -> None
         assert seen == [0, 1, 2, 17, 18, 19]
 
 
-def test_the_ends_can_be_sought(world: World) -> None:
+def test_the_ends_can_be_sought(world: FakeCluster) -> None:
     world.fill(20, 10)
     world.partitions[P1].delete_before(5)
     with world.consumer("flights") as consumer:
@@ -213,7 +159,7 @@ def test_the_ends_can_be_sought(world: World) -> None:
 
 
 def test_records_that_retention_took_away_are_skipped_with_a_count_or_an_error(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fill(20)
     with world.consumer("flights") as consumer, world.consumer("flights", auto_offset_reset="none") as strict:
@@ -227,7 +173,7 @@ def test_records_that_retention_took_away_are_skipped_with_a_count_or_an_error(
             strict.poll()
 
 
-def test_watermarks_lag_and_offsets_by_time(world: World) -> None:
+def test_watermarks_lag_and_offsets_by_time(world: FakeCluster) -> None:
     world.fill(20)
     with world.consumer("flights") as consumer:
         consumer.poll(3)
@@ -237,7 +183,7 @@ def test_watermarks_lag_and_offsets_by_time(world: World) -> None:
         assert consumer.offsets_for_times({P0: 1006, P1: 0}) == {P0: OffsetAndTimestamp(10, 1010), P1: None}
 
 
-def test_others_can_see_how_far_the_application_is(world: World) -> None:
+def test_others_can_see_how_far_the_application_is(world: FakeCluster) -> None:
     world.fill(20)
     with world.consumer("flights") as consumer:
         consumer.poll(3)
@@ -247,95 +193,10 @@ def test_others_can_see_how_far_the_application_is(world: World) -> None:
     assert world.connection.region.positions() == []
 
 
-# --- which partitions -------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_topic_is_an_error_with_a_suggestion(world: World) -> None:
-    with pytest.raises(UnknownTopicOrPartitionError, match="did you mean 'flights'"):
-        world.consumer("flihgts")
-
-
-def test_an_unknown_setting_is_an_error_with_a_suggestion(world: World) -> None:
-    with pytest.raises(InvalidConfigError, match="did you mean"):
-        world.consumer("flights", auto_ofset_reset="latest")
-
-
-def test_partitions_can_be_assigned_one_by_one(world: World) -> None:
-    world.fill(5, 5, 5)
-    with world.consumer() as consumer:
-        with pytest.raises(InvalidRequestError, match=r"assign\(\)"):
-            consumer.poll()
-        consumer.assign([P1])
-        assert consumer.assignment() == {P1}
-        assert {record.partition for record in consumer.poll()} == {1}
-        consumer.assign([P1, P2])
-        assert {record.partition for record in consumer.poll()} == {2}  # what P1 had was read, and stays read
-        wait_until(lambda: world.supervisor.subscribed == {1001, 1002})
-        with pytest.raises(UnknownTopicOrPartitionError, match="topic 'flights' has no partition 3: it has 3"):
-            consumer.assign([TopicPartition("flights", 3)])
-        with pytest.raises(InvalidRequestError, match="flights-0 is not assigned"):
-            consumer.seek(P0, 0)
-    wait_until(lambda: world.supervisor.subscribed == set())
-
-
-def test_paused_partitions_give_nothing_and_continue_where_they_were(world: World) -> None:
-    world.fill(10, 10)
-    with world.consumer("flights", consumer_timeout_ms=0) as consumer:
-        seen = []
-        for record in consumer:
-            seen.append((record.partition, record.offset))
-            if seen[-1] == (0, 2):
-                consumer.pause(P0)
-        assert seen == [(0, 0), (0, 1), (0, 2), *((1, offset) for offset in range(10))]
-        assert consumer.paused() == {P0}
-        assert consumer.position(P0) == 3
-        consumer.resume(P0)
-        assert offsets(consumer) == list(range(3, 10))
-
-
-def test_partitions_that_are_added_later_are_read_from_their_first_record(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscription_module, "METADATA_REFRESH_S", 0.0)
-    with world.consumer("flights", auto_offset_reset="latest") as consumer:
-        world.supervisor.topics["flights"] = 4
-        world.fill(0, 0, 0, 5)
-        records = wait_until(consumer.poll)
-        assert [(record.partition, record.offset) for record in records] == [(3, offset) for offset in range(5)]
-
-
-def test_the_supervisor_is_not_asked_at_every_poll(world: World) -> None:
-    with world.consumer("flights") as consumer:
-        for _ in range(100):
-            consumer.poll()
-        assert sum(isinstance(message, DescribeTopics) for message in world.supervisor.received) == 1
-
-
-def test_a_topic_that_was_deleted_is_an_error_also_when_no_owner_lived_to_say_so(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscription_module, "METADATA_REFRESH_S", 0.0)
-    world.fill(5)
-    with world.consumer("flights") as consumer:
-        consumer.poll()
-        del world.supervisor.topics["flights"]
-        with pytest.raises(UnknownTopicOrPartitionError, match="no topic 'flights'"):
-            wait_until(consumer.poll)
-
-
-def test_a_topic_that_was_deleted_is_an_error_as_soon_as_its_owner_says_so(world: World) -> None:
-    world.fill(5)
-    with world.consumer("flights") as consumer:
-        world.partitions[P2].page.state = OwnerState.DELETED
-        assert len(consumer.poll(100)) == 5  # what was there before the error is given out first
-        with pytest.raises(UnknownTopicOrPartitionError, match="was deleted"):
-            wait_until(consumer.poll)
-
-
 # --- bad records ------------------------------------------------------------------------------------------------------
 
 
-def test_deserializers_make_objects_of_keys_and_values(world: World) -> None:
+def test_deserializers_make_objects_of_keys_and_values(world: FakeCluster) -> None:
     fake = world.partitions.setdefault(P0, FakePartition())
     fake.append(b'{"delay": 3}', b"[1]")
     with world.consumer("flights", value_deserializer="json", consumer_timeout_ms=0) as consumer:
@@ -345,7 +206,7 @@ def test_deserializers_make_objects_of_keys_and_values(world: World) -> None:
 
 
 def test_a_value_that_cannot_be_deserialized_stops_the_consumer_at_it_and_nothing_before_it_is_lost(
-    world: World,
+    world: FakeCluster,
 ) -> None:
     fake = world.partitions.setdefault(P0, FakePartition())
     fake.append(b"1", b"2", b"{", b"4")
@@ -361,7 +222,7 @@ def test_a_value_that_cannot_be_deserialized_stops_the_consumer_at_it_and_nothin
         assert [record.value for record in consumer] == [4]
 
 
-def test_a_corrupt_batch_stops_its_partition_only(world: World) -> None:
+def test_a_corrupt_batch_stops_its_partition_only(world: FakeCluster) -> None:
     world.fill(10, 10)
     damaged = bytearray(world.partitions[P0].batches[1])
     damaged[-1] ^= 1
@@ -382,7 +243,7 @@ def test_a_corrupt_batch_stops_its_partition_only(world: World) -> None:
 # --- the end of a handle ----------------------------------------------------------------------------------------------
 
 
-def test_a_closed_consumer_says_so_whatever_is_asked(world: World) -> None:
+def test_a_closed_consumer_says_so_whatever_is_asked(world: FakeCluster) -> None:
     world.fill(20)
     consumer = world.consumer("flights")
     iterator = iter(consumer)
@@ -404,7 +265,7 @@ def test_a_closed_consumer_says_so_whatever_is_asked(world: World) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_gets_no_record_of_its_parents_consumer_and_does_not_disturb_it(world: World) -> None:
+def test_a_forked_child_gets_no_record_of_its_parents_consumer_and_does_not_disturb_it(world: FakeCluster) -> None:
     world.fill(20)
     consumer = world.consumer("flights", consumer_timeout_ms=0)
     iterator = iter(consumer)
@@ -428,34 +289,3 @@ def test_a_forked_child_gets_no_record_of_its_parents_consumer_and_does_not_dist
     os.close(read)
     assert offsets(iterator) == list(range(1, 20))
     consumer.close()
-
-
-# --- a cluster that comes back ----------------------------------------------------------------------------------------
-
-
-def test_a_consumer_goes_on_after_its_cluster_was_killed_and_started_again(world: World) -> None:
-    world.fill(10)
-    consumer = world.consumer("flights")
-    assert len(consumer.poll()) == 10
-    world.supervisor.stop(forget=True)
-    world.partitions[P0].come_back_from_nothing()
-    world.fill(10 + 5)
-    world.supervisor = FakeSupervisor(world.supervisor.paths, first_client_id=5)
-    world.supervisor.topics["flights"] = 3
-    world.supervisor.knows_old_clients = False
-    assert offsets(consumer.poll(timeout=30.0)) == [10, 11, 12, 13, 14]
-    assert world.supervisor.subscribed == {1000, 1001, 1002}
-    assert dict(world.connection.region.positions())[1000] == 15
-    consumer.close()
-
-
-def test_records_flow_while_the_supervisor_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_module, "METADATA_REFRESH_S", 0.0)
-    with world.consumer("flights") as consumer:
-        world.supervisor.stop()
-        started = time.monotonic()
-        for _ in range(50):
-            world.partitions[P0].append(b"x")
-            assert len(consumer.poll()) == 1
-        assert time.monotonic() - started < 4.0  # one wait for the supervisor would be CONNECT_TIMEOUT_S
-        world.supervisor = FakeSupervisor(world.supervisor.paths)
