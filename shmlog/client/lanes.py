@@ -26,6 +26,9 @@ from shmlog.memory.layout import OwnerState
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.lane import BatchResult, LaneWriter
 
+SEQUENCE_MASK = 0x7FFFFFFF
+"""Sequence numbers go round at 2^31, as Kafka's do."""
+
 
 class LaneOpener:
     """One producer's side of the grants: its id, its epoch, its lanes' places in the sequence."""
@@ -57,7 +60,7 @@ class LaneOpener:
         return len(described.topics[0].partitions)
 
     def open(self, topic: str, partition: int, after: LaneWriter | None = None) -> LaneWriter:
-        """A lane to a partition, going on in the sequence of the lane `after` if that had the same epoch."""
+        """A lane to a partition; it goes on where the published part of the lane `after` ends, if of the same epoch."""
         if self._idempotent and self._producer_id < 0:
             granted_id = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
             self._producer_id, self._epoch = granted_id.producer_id, granted_id.epoch
@@ -67,8 +70,9 @@ class LaneOpener:
             self._max_block_s,
         )
         sequence = 0
-        if after is not None and self._lane_epochs.pop(after.lane_id, None) == self._epoch:
-            sequence = after.next_sequence
+        if after is not None and self._lane_epochs.get(after.lane_id) == self._epoch:
+            unpublished = sum(batch.count for batch in after.unpublished())
+            sequence = (after.next_sequence - unpublished) & SEQUENCE_MASK
         page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
         mapping, terms = open_lane(granted.region)
         self._lane_epochs[granted.lane_id] = self._epoch
@@ -106,6 +110,10 @@ class LaneOpener:
             InitProducerId(0, self._producer_id, self._epoch), ProducerIdGranted, self._max_block_s
         )
         self._producer_id, self._epoch = granted.producer_id, granted.epoch
+
+    def forget(self, lane: LaneWriter) -> None:
+        """The lane is gone; nothing comes after it."""
+        self._lane_epochs.pop(lane.lane_id, None)
 
     def close(self, lane: LaneWriter) -> None:
         """Have the owner detach a lane and the supervisor remove it; waits."""

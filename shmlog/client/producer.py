@@ -26,7 +26,6 @@ from shmlog.errors import (
     DeliveryTimeoutError,
     LaneQuarantinedError,
     PollTimeoutError,
-    ShmlogError,
     UnknownTopicOrPartitionError,
 )
 from shmlog.limits import CLIENT_SLEEP_S, METADATA_MAX_AGE_MS
@@ -61,6 +60,7 @@ class NativeProducer(SendPath, Handle):
         self._delivery_timeout_s = config["delivery.timeout.ms"] / 1000.0
         self._lock = threading.RLock()
         self._retired: list[LaneWriter] = []  # closed lanes with batches that are published but not acknowledged
+        self._successors: dict[LaneWriter, LaneWriter] = {}  # of closed lanes that are being emptied
         self._sent = {"records": 0, "bytes": 0, "batches": 0}  # by lanes that are gone
         self._failed_batches = 0
 
@@ -110,40 +110,48 @@ class NativeProducer(SendPath, Handle):
         return lane.state in (LaneState.CLOSED, LaneState.STOPPED, LaneState.QUARANTINED)
 
     def _succeed(self, lanes: TopicLanes, lane: LaneWriter) -> LaneWriter:
-        """Open the successor of a lane that is closed, stopped or quarantined, and hand over what was not published."""
-        state = lane.state
-        lanes.lanes[lane.partition] = None
+        """Open the successor of a lane that is closed, stopped or quarantined, and hand over what was not published.
+
+        Whatever interrupts this (Ctrl-C, a timeout), the old lane stays in its place with what it still holds, and the
+        next call goes on with the same successor.
+        """
         lane.reclaim()
-        orphans = lane.unpublished()
         if self._opener.is_deleted(lane):
-            self._forget(lanes, lane, UnknownTopicOrPartitionError(f"topic {lane.topic!r} was deleted"))
-            raise UnknownTopicOrPartitionError(f"topic {lane.topic!r} was deleted: its last records were not delivered")
-        if state == LaneState.QUARANTINED:
-            error = LaneQuarantinedError(
-                f"the owner of {lane.topic}-{lane.partition} found bytes in this producer's lane that make no sense:"
-                f" {len(orphans)} batches were not delivered; something in this process wrote into the lane's memory"
+            error = UnknownTopicOrPartitionError(
+                f"topic {lane.topic!r} was deleted: its last records were not delivered"
             )
             self._failed_batches += lane.abandon(error)
-            orphans = []
-        if state != LaneState.CLOSED:
-            self._opener.raise_epoch()
-            self._opener.close(lane)
-        successor = lanes.lanes[lane.partition] = self._opener.open(lane.topic, lane.partition, after=lane)
-        for batch in orphans:
+            self.topics.pop(lanes.topic, None)
+            self._retire(lane)
+            raise error
+        if lane.state == LaneState.QUARANTINED:
+            self._failed_batches += lane.abandon(
+                LaneQuarantinedError(
+                    f"the owner of {lane.topic}-{lane.partition} found bytes in this lane that make no sense,"
+                    f" and {len(lane.unpublished())} batches were not delivered: something in this process wrote to the"
+                    " lane's memory"
+                )
+            )
+        successor = self._successors.get(lane)
+        if successor is None:
+            if lane.state != LaneState.CLOSED:
+                self._opener.raise_epoch()
+            successor = self._successors[lane] = self._opener.open(lane.topic, lane.partition, after=lane)
+        for batch in lane.unpublished():
             while not successor.adopt(lane, batch):
                 self._wait_for_room(successor, 0)
+        del self._successors[lane]
+        lanes.lanes[lane.partition] = successor
+        if lane.state != LaneState.CLOSED:
+            self._opener.close(lane)
         if lane.pending:
             self._retired.append(lane)
         else:
             self._retire(lane)
         return successor
 
-    def _forget(self, lanes: TopicLanes, lane: LaneWriter, error: ShmlogError) -> None:
-        self._failed_batches += lane.abandon(error)
-        self._retire(lane)
-        self.topics.pop(lanes.topic, None)
-
     def _retire(self, lane: LaneWriter) -> None:
+        self._opener.forget(lane)
         for name in self._sent:
             self._sent[name] += getattr(lane, name)
         lane.close()

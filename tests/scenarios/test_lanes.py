@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 import shmlog
+from shmlog.client.cluster import NativeCluster
+from shmlog.control.messages import CloseLane, Done
 
 
 @pytest.fixture
@@ -70,3 +73,32 @@ def test_sending_to_a_topic_that_was_deleted_says_so(cluster: shmlog.Cluster) ->
         cluster.admin.delete_topic("flights")
         with pytest.raises(shmlog.UnknownTopicOrPartitionError, match="flights"):
             producer.send("flights", b"2").result(5.0)
+
+
+@pytest.mark.parametrize("linger_ms", [0, 20])
+def test_lanes_closed_at_any_moment_lose_repeat_and_reorder_nothing(cluster: NativeCluster, linger_ms: int) -> None:
+    """As owners do with lanes that were silent for 30 s, but again and again, in the middle of sends."""
+    done = threading.Event()
+    closed = 0
+    with cluster.producer(linger_ms=linger_ms) as producer:
+
+        def close_lanes() -> None:
+            nonlocal closed
+            while not done.is_set():
+                lanes = producer.topics.get("flights")
+                if lanes is not None and (lane := lanes.lanes[0]) is not None:
+                    cluster.connection.request(CloseLane(0, lane.lane_id), Done)
+                    closed += 1
+
+        closing = threading.Thread(target=close_lanes)
+        closing.start()
+        deliveries: list[shmlog.Delivery] = []
+        try:
+            while closed < 25:
+                deliveries += [producer.send("flights", b"%d" % (len(deliveries) + k)) for k in range(100)]
+        finally:
+            done.set()
+            closing.join()
+        producer.flush(20.0)
+        assert [delivery.result(1.0).offset for delivery in deliveries] == list(range(len(deliveries)))
+    assert everything(cluster) == [b"%d" % number for number in range(len(deliveries))]
