@@ -19,6 +19,7 @@ from shmlog.memory.lane import LaneTerms, create_lane, lane_data_bytes, open_lan
 from shmlog.model import TopicPartition
 from shmlog.native import publish
 from shmlog.native.lane import BatchResult, LaneWriter
+from shmlog.native.mapping import Mapping
 from shmlog.native.records import Record
 from shmlog.native.send import SendPath, TopicLanes
 from shmlog.partition.attachment import MappedPartition
@@ -30,6 +31,7 @@ from shmlog.settings import TOPIC, as_text
 
 TOPIC_NAME = "flights"
 RUN_NS = 1_000_000_000
+BATCH_SIZE = 16384
 
 
 class Rig:
@@ -81,23 +83,39 @@ class Rig:
             elif outcome == publish.STOPPED:
                 continue
 
-    def lane(self, *, acks: int = -1, linger_us: int = 0, producer_id: int = 7, epoch: int = 0, sequence: int = 0,
-             lane_bytes: int | None = None, batch_size: int = 16384) -> Lane:  # fmt: skip
-        """Open a lane and attach it."""
+    def make_lane(
+        self, *, producer_id: int = 7, epoch: int = 0, linger_us: int = 0, lane_bytes: int | None = None
+    ) -> int:
+        """Make a lane and attach it; its id."""
         self.lanes_made += 1
         max_batch = self.opened.config.max_message_bytes
-        name = names.lane(self.tag, self.lanes_made)
-        terms = LaneTerms(1, 1, producer_id, epoch, max_batch)
         create_lane(
-            name,
-            terms,
+            names.lane(self.tag, self.lanes_made),
+            LaneTerms(1, 1, producer_id, epoch, max_batch),
             lane_id=self.lanes_made,
             data_bytes=lane_bytes or lane_data_bytes(max_batch),
             linger_us=linger_us,
             mode=0o600,
         )
         self.desk.attach(self.lanes_made, 1)
-        return Lane(self, self.lanes_made, acks, sequence, batch_size)
+        return self.lanes_made
+
+    def close_lane(self, lane_id: int) -> None:
+        """Drain and detach a lane, as an owner does."""
+        self.desk.begin_close(lane_id, "closed")
+        self.run()
+        self.desk.drained()
+
+    def lane_mapping(self, lane_id: int) -> Mapping:
+        """A lane as its producer has it mapped: to spoil it."""
+        return open_lane(names.lane(self.tag, lane_id))[0]
+
+    def lane(
+        self, *, acks: int = -1, linger_us: int = 0, producer_id: int = 7, epoch: int = 0, sequence: int = 0
+    ) -> Lane:
+        """A lane and a producer that has nothing else."""
+        lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us)
+        return Lane(self, lane_id, acks, sequence)
 
     def reader(self, position: int = 0) -> PartitionReader:
         return PartitionReader(
@@ -115,11 +133,15 @@ class Rig:
         reader.close()
         return found
 
+    def values(self) -> list[bytes]:
+        """The values of everything that a consumer sees."""
+        return [record.value for record in self.read_all()]
+
 
 class Lane(SendPath):
     """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
 
-    def __init__(self, rig: Rig, lane_id: int, acks: int, sequence: int, batch_size: int) -> None:
+    def __init__(self, rig: Rig, lane_id: int, acks: int, sequence: int) -> None:
         self.mapping, terms = open_lane(names.lane(rig.tag, lane_id))
         self.writer = LaneWriter(
             self.mapping,
@@ -129,17 +151,21 @@ class Lane(SendPath):
             partition=0,
             lane_id=lane_id,
             max_batch_bytes=terms.max_batch_bytes,
-            batch_size=batch_size,
+            batch_size=BATCH_SIZE,
             acks=acks,
             next_sequence=sequence,
             waiter=self._waiter,
             completed=[],
         )
         super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
-                         serializes_values=False, batch_size=batch_size)  # fmt: skip
+                         serializes_values=False, batch_size=BATCH_SIZE)  # fmt: skip
         lanes = TopicLanes(TOPIC_NAME, 1, 1 << 62)
         lanes.lanes[0] = self.writer
         self.topics[TOPIC_NAME] = lanes
+
+    def send_all(self, *values: bytes) -> None:
+        for value in values:
+            self.send(TOPIC_NAME, value)
 
     def _waiter(self, batch: BatchResult, timeout: float | None) -> None:
         self.writer.reclaim()

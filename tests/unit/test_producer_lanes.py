@@ -1,0 +1,185 @@
+"""A producer whose lanes are closed, stopped or spoiled under its hands, step by step and without threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmlog.client.producer import NativeProducer
+from shmlog.control.messages import (
+    CloseLane,
+    DescribeTopics,
+    Done,
+    InitProducerId,
+    LaneGranted,
+    OpenLane,
+    PartitionDescription,
+    ProducerIdGranted,
+    TopicDescription,
+    TopicsDescribed,
+)
+from shmlog.errors import DeliveryTimeoutError, LaneQuarantinedError, ShmlogError, UnknownTopicOrPartitionError
+from shmlog.memory import layout, names
+from shmlog.memory.client_region import ClientRegion, create_client_region
+from shmlog.memory.layout import OwnerState
+from shmlog.native.lane import LaneWriter
+from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
+
+PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
+
+
+class RigConnection:
+    """A connection whose supervisor is the rig. `interrupt`: the next OpenLane is answered by this exception."""
+
+    def __init__(self, rig: Rig) -> None:
+        name = names.client(rig.tag, 1)
+        create_client_region(name, client_id=1, mode=0o600)
+        self.region = ClientRegion.open(name)
+        self.doorbell = self.region.doorbell
+        self.tag = rig.tag
+        self.rig = rig
+        self.epochs = 0
+        self.interrupt: BaseException | None = None
+
+    def look(self) -> None:
+        pass
+
+    def request(self, message: Any, expected: Any, timeout_s: float = 0.0) -> Any:
+        match message:
+            case DescribeTopics():
+                return TopicsDescribed(0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION])])
+            case InitProducerId(producer_id=None):
+                return ProducerIdGranted(0, 7, 0)
+            case InitProducerId(epoch=epoch):
+                return ProducerIdGranted(0, 7, (epoch or 0) + 1)
+            case OpenLane(producer_epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes):
+                if self.interrupt is not None:
+                    interrupt, self.interrupt = self.interrupt, None
+                    raise interrupt
+                lane_id = self.rig.make_lane(producer_id=7, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes)
+                return LaneGranted(0, lane_id, names.lane(self.rig.tag, lane_id), 0, 65536, PARTITION)
+            case CloseLane(lane_id=lane_id):
+                self.rig.close_lane(lane_id)
+                return Done(0)
+        raise AssertionError(message)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536"}) as made:
+        yield made
+
+
+@pytest.fixture
+def connection(rig: Rig) -> RigConnection:
+    return RigConnection(rig)
+
+
+def producer_of(connection: RigConnection, **settings: object) -> NativeProducer:
+    return NativeProducer(connection, {"delivery_timeout_ms": 200, **settings})  # type: ignore[arg-type]  # a fake
+
+
+def lane_of(producer: NativeProducer) -> LaneWriter:
+    lane = producer.topics[TOPIC_NAME].lanes[0]
+    assert lane is not None
+    return lane
+
+
+def values(rig: Rig) -> list[bytes]:
+    return [record.value for record in rig.read_all()]
+
+
+def test_a_batch_that_a_closed_lane_did_not_publish_goes_on_in_the_next_under_its_sequence(
+    rig: Rig, connection: RigConnection
+) -> None:
+    """Regression: the next lane began behind it, and the owner refused the gap."""
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    rig.close_lane(lane_of(producer).lane_id)
+    delivery = producer.send(TOPIC_NAME, b"2")  # lands in the closed lane, and is handed over before send returns
+    assert lane_of(producer).next_sequence == 2
+    producer.send(TOPIC_NAME, b"3")
+    rig.run()
+    assert delivery.result().offset == 1
+    assert values(rig) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), DeliveryTimeoutError("no owner")])
+def test_an_interrupted_hand_over_loses_nothing(rig: Rig, connection: RigConnection, interrupt: BaseException) -> None:
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    rig.close_lane(lane_of(producer).lane_id)
+    connection.interrupt = interrupt
+    with pytest.raises(type(interrupt)):
+        producer.send(TOPIC_NAME, b"2")
+    producer.send(TOPIC_NAME, b"3")
+    rig.run()
+    assert values(rig) == [b"1", b"2", b"3"]
+
+
+def test_behind_a_refused_batch_the_rest_follows_under_a_higher_epoch(rig: Rig, connection: RigConnection) -> None:
+    producer = producer_of(connection, linger_ms=60_000)
+    first = producer.send(TOPIC_NAME, b"1")
+    lane = lane_of(producer)
+    lane.seal()
+    frame = layout.LANE_DATA + layout.FRAME_KIND
+    rig.lane_mapping(lane.lane_id).write(frame, b"\x09")  # a kind of batch that no owner takes
+    second = producer.send(TOPIC_NAME, b"2")
+    rig.run()
+    third = producer.send(TOPIC_NAME, b"3")
+    with pytest.raises(ShmlogError, match="refused a batch"):
+        first.result(0.1)
+    lane_of(producer).seal()
+    rig.run()
+    assert [second.result().offset, third.result().offset] == [0, 1]
+    assert values(rig) == [b"2", b"3"]
+
+
+def test_records_in_a_quarantined_lane_fail_and_later_ones_go_into_another(rig: Rig, connection: RigConnection) -> None:
+    producer = producer_of(connection)
+    spoiled = producer.send(TOPIC_NAME, b"1")
+    rig.lane_mapping(lane_of(producer).lane_id).store(layout.LANE_OPEN, 1 << 63)
+    rig.run()
+    with pytest.raises(LaneQuarantinedError, match="make no sense"):
+        spoiled.result(0.1)
+    producer.send(TOPIC_NAME, b"2")
+    rig.run()
+    assert values(rig) == [b"2"]
+
+
+def test_after_the_topic_is_deleted_pending_records_fail_and_say_why(rig: Rig, connection: RigConnection) -> None:
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    rig.control.mapping.store(layout.CTL_STATE, OwnerState.DELETED)
+    rig.close_lane(lane_of(producer).lane_id)
+    with pytest.raises(UnknownTopicOrPartitionError, match="deleted"):
+        producer.send(TOPIC_NAME, b"2")
+
+
+def test_a_full_lane_blocks_until_delivery_timeout_ms_and_says_that_the_record_was_not_sent(
+    rig: Rig, connection: RigConnection
+) -> None:
+    producer = producer_of(connection, lane_bytes=262144)
+    with pytest.raises(DeliveryTimeoutError, match="it was not sent"):
+        producer.send_many(TOPIC_NAME, [bytes(1000)] * 1000)
+    rig.run()
+    producer.send(TOPIC_NAME, b"again")
+    rig.run()
+    assert values(rig)[-1] == b"again"
+
+
+def test_an_acknowledgement_that_does_not_come_leaves_the_outcome_unknown_and_says_so(
+    rig: Rig, connection: RigConnection
+) -> None:
+    producer = producer_of(connection)
+    delivery = producer.send(TOPIC_NAME, b"1")
+    with pytest.raises(DeliveryTimeoutError, match="outcome is unknown"):
+        delivery.result()
+    rig.run()
+    assert values(rig) == [b"1"]
