@@ -124,10 +124,13 @@ def test_an_interrupted_hand_over_loses_nothing(rig: Rig, connection: RigConnect
 
 def test_behind_a_refused_batch_the_rest_follows_under_a_higher_epoch(rig: Rig, connection: RigConnection) -> None:
     producer = producer_of(connection, linger_ms=60_000)
-    first = producer.send(TOPIC_NAME, b"1")
+    producer.send(TOPIC_NAME, b"0")
     lane = lane_of(producer)
     lane.seal()
-    frame = layout.LANE_DATA + layout.FRAME_KIND
+    rig.run()
+    first = producer.send(TOPIC_NAME, b"1")
+    lane.seal()
+    frame = layout.LANE_DATA + 80 + layout.FRAME_KIND  # the second frame's
     rig.lane_mapping(lane.lane_id).write(frame, b"\x09")  # a kind of batch that no owner takes
     second = producer.send(TOPIC_NAME, b"2")
     rig.run()
@@ -136,8 +139,8 @@ def test_behind_a_refused_batch_the_rest_follows_under_a_higher_epoch(rig: Rig, 
         first.result(0.1)
     lane_of(producer).seal()
     rig.run()
-    assert [second.result().offset, third.result().offset] == [0, 1]
-    assert values(rig) == [b"2", b"3"]
+    assert [second.result().offset, third.result().offset] == [1, 2]
+    assert values(rig) == [b"0", b"2", b"3"]
 
 
 def test_records_in_a_quarantined_lane_fail_and_later_ones_go_into_another(rig: Rig, connection: RigConnection) -> None:
