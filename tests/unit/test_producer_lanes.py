@@ -130,7 +130,7 @@ def test_behind_a_refused_batch_the_rest_follows_under_a_higher_epoch(rig: Rig, 
     rig.run()
     first = producer.send(TOPIC_NAME, b"1")
     lane.seal()
-    frame = layout.LANE_DATA + 80 + layout.FRAME_KIND  # the second frame's
+    frame = layout.LANE_DATA + 72 + layout.FRAME_KIND  # the second frame's
     rig.lane_mapping(lane.lane_id).write(frame, b"\x09")  # a kind of batch that no owner takes
     second = producer.send(TOPIC_NAME, b"2")
     rig.run()
