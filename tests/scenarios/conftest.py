@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -48,17 +49,16 @@ ReplyType = TypeVar("ReplyType", bound=Reply)
 class Peer:
     """A client with nothing but the control protocol."""
 
-    def __init__(self, runtime: RuntimePaths, client_id: int | None = None, *, greet: bool = True) -> None:
+    def __init__(self, runtime: RuntimePaths, client_id: int | None = None) -> None:
         self.channel = Channel.connect(runtime.control_socket)
         self._numbers = itertools.count(1)
-        self._runtime = runtime
-        self.life: LifeLock | None = None
-        if greet:
+        self._life: LifeLock | None = None
+        try:
             self.welcome = self.ask(Hello(0, PROTOCOL, "0", os.getpid(), client_id), Welcome)
-            self.hold_life()
-
-    def hold_life(self) -> None:
-        self.life = LifeLock.acquire(self._runtime.life(self.welcome.client_id))
+            self._life = LifeLock.acquire(runtime.life(self.welcome.client_id))
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, request: Request) -> int:
         """Send `request` under a fresh request id, which is returned."""
@@ -95,13 +95,13 @@ class Peer:
 
     def close(self) -> None:
         self.channel.close()
-        if self.life is not None:
-            self.life.release()
-            self.life = None
+        if self._life is not None:
+            self._life.release()
+            self._life = None
 
 
 class Daemon:
-    """A supervisor process of cluster "t", with directories of its own; killed with its test."""
+    """A supervisor process of cluster "t" with directories of its own. It ends with its test; `resources` before it."""
 
     def __init__(self, directory: Path, *, fake_owner: bool) -> None:
         self.directory = directory
@@ -111,6 +111,7 @@ class Daemon:
         self.config = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.notices: list[str] = []
+        self.resources = contextlib.ExitStack()
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(directory / "notify"))
         self._notify.settimeout(TIMEOUT_S)
@@ -163,21 +164,41 @@ class Daemon:
         """End it with a signal; returns its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended of its own accord; returns its exit status."""
+        assert self.process is not None
         status = self.process.wait(TIMEOUT_S)
         self.process = None
         return status
 
+    def kill(self) -> None:
+        """End it as kill -9 does; its owners go on as orphans."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
     def fails_to_start(self, *arguments: str) -> str:
         """Start it, expect exit status 1, and return its last line."""
-        process = self.spawn(*arguments)
-        assert process.wait(TIMEOUT_S) == 1
+        with self.spawn(*arguments) as process:
+            try:
+                assert process.wait(TIMEOUT_S) == 1
+            finally:
+                process.kill()
         return self.log().splitlines()[-1]
 
     def log(self) -> str:
         return self.log_file.read_text()
 
     def peer(self, client_id: int | None = None) -> Peer:
-        return Peer(self.runtime, client_id)
+        """A client; it leaves after the test, or when the test says so."""
+        return self.resources.enter_context(contextlib.closing(Peer(self.runtime, client_id)))
+
+    def channel(self) -> Channel:
+        """A connection that has not said anything yet; closed after the test."""
+        return self.resources.enter_context(contextlib.closing(Channel.connect(self.runtime.control_socket)))
 
     def describe(self) -> ClusterDescribed:
         """What the supervisor says to a client that comes and goes."""
@@ -206,9 +227,17 @@ class Daemon:
         return {name.split(".", 2)[2] for name, _ in region.list_regions(peer.welcome.cid8)}
 
     def end(self) -> None:
-        if self.process is not None:
-            self.stop()
-        self._notify.close()
+        """Close and stop what the test has not; a supervisor that does not stop is killed, and an error."""
+        process = self.process
+        try:
+            self.resources.close()
+            if process is not None:
+                self.stop()
+        finally:
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+            self._notify.close()
 
 
 @pytest.fixture

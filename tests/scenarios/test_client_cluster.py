@@ -10,54 +10,26 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import shmlog
-from shmlog.client.readiness import ReadinessSocket
 from shmlog.control.paths import runtime_paths
 from shmlog.testing import wait_until
+
+if TYPE_CHECKING:
+    from tests.scenarios.conftest import Daemon
 
 LEFT_TO_READ_S = 20.0
 
 
-class Daemon:
-    """A supervisor process with a data directory, which a test kills and starts again."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        ready = ReadinessSocket()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", "planes", "--data-dir", self.data_dir],
-            env={**os.environ, **ready.environment},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            assert ready.wait(process, 30.0)
-        finally:
-            ready.close()
-        return process
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def restart(self) -> None:
-        self.process = self._start()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(30.0) == 0
-
-
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    running = Daemon(tmp_path / "data")
-    yield running
-    running.stop()
+def daemon(real_daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A running supervisor that shmlog.connect("t") finds, which a test kills and starts again."""
+    monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
+    real_daemon.start()
+    return real_daemon
 
 
 @pytest.fixture
@@ -200,21 +172,21 @@ def test_a_consumer_notices_a_killed_owner_as_a_pause_and_nothing_else(cluster: 
 
 
 def test_clients_outlive_a_killed_supervisor_under_their_old_id(daemon: Daemon) -> None:
-    with shmlog.connect("planes") as cluster:
+    with shmlog.connect("t") as cluster:
         cluster.admin.create_topic("flights", partitions=2)
         (client,) = cluster.describe().clients
         with cluster.consumer("flights") as consumer:
             send_numbers(cluster, 0, 100)
             assert read_numbers(consumer, 100) == list(range(100))
             daemon.kill()
-            daemon.restart()
+            daemon.start()
             send_numbers(cluster, 100, 200)
             assert read_numbers(consumer, 100) == list(range(100, 200))
             assert [found.client_id for found in cluster.describe().clients] == [client.client_id]
 
 
 def test_a_consumer_goes_on_when_everything_was_killed_and_started_again(daemon: Daemon) -> None:
-    with shmlog.connect("planes") as cluster:
+    with shmlog.connect("t") as cluster:
         cluster.admin.create_topic("flights", partitions=2)
         with cluster.consumer("flights") as consumer:
             send_numbers(cluster, 0, 100)
@@ -224,22 +196,22 @@ def test_a_consumer_goes_on_when_everything_was_killed_and_started_again(daemon:
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            daemon.restart()
-            with shmlog.connect("planes") as another:
+            daemon.start()
+            with shmlog.connect("t") as another:
                 send_numbers(another, 100, 200)
             assert read_numbers(consumer, 100) == list(range(100, 200))
 
 
 def test_a_consumer_goes_on_when_the_cluster_was_stopped_and_started_again(daemon: Daemon) -> None:
-    with shmlog.connect("planes") as cluster:
+    with shmlog.connect("t") as cluster:
         cluster.admin.create_topic("flights", partitions=2)
         with cluster.consumer("flights") as consumer:
             send_numbers(cluster, 0, 100)
             assert read_numbers(consumer, 100) == list(range(100))
-            daemon.stop()
+            assert daemon.stop() == 0
             assert consumer.poll(timeout=0.1) == []
-            daemon.restart()
-            with shmlog.connect("planes") as another:
+            daemon.start()
+            with shmlog.connect("t") as another:
                 send_numbers(another, 100, 200)
             assert read_numbers(consumer, 100) == list(range(100, 200))
 

@@ -44,7 +44,6 @@ def test_a_clean_stop_leaves_only_the_data(daemon: Daemon, number: signal.Signal
         "__cluster_metadata-0",
         "meta.properties",
     ]
-    peer.close()
 
 
 def test_an_embedded_cluster_ends_cleanly_when_its_host_is_gone(daemon: Daemon) -> None:
@@ -56,9 +55,7 @@ def test_an_embedded_cluster_ends_cleanly_when_its_host_is_gone(daemon: Daemon) 
     assert os.getsid(daemon.pid) == daemon.pid, "Ctrl-C in the host's terminal is not for it"
     peer.close()
     os.close(writing)  # as the kernel does for a host that was killed
-    assert daemon.process is not None
-    assert daemon.process.wait(20.0) == 0
-    daemon.process = None
+    assert daemon.ended() == 0
     assert daemon.kinds("calm")[-1] == "Close"
     assert not (daemon.directory / "run").exists()
 
@@ -74,7 +71,6 @@ def test_the_watchdog_is_fed_and_the_limit_of_open_files_is_raised(daemon: Daemo
     peer = daemon.peer()
     zygote = peer.ask(DescribeCluster(0), ClusterDescribed).zygote_pid
     assert b"NOTIFY_SOCKET" not in Path(f"/proc/{zygote}/environ").read_bytes()
-    peer.close()
 
 
 # --- what keeps it from starting --------------------------------------------------------------------------------------
@@ -142,9 +138,7 @@ def test_a_new_supervisor_ends_the_orphans_keeps_living_clients_and_buries_dead_
     living.ask(Subscribe(0, [0, 1]), Done)
     kept, lost = living.open_lane("remembers"), dead.open_lane("remembers")
     old_pids = {living.partition("remembers", number).pid for number in (0, 1)}
-    assert daemon.process is not None
-    daemon.process.kill()
-    daemon.process.wait()
+    daemon.kill()
     dead.close()  # it dies meanwhile: its life lock is free
     daemon.start()
     for pid in old_pids:
@@ -157,10 +151,6 @@ def test_a_new_supervisor_ends_the_orphans_keeps_living_clients_and_buries_dead_
     assert f"c{dead.welcome.client_id}" not in names
     (order,) = [order for order in daemon.orders("remembers") if order["kind"] == "DetachLane"]
     assert (order["lane_id"], order["reason"]) == (lost.lane_id, "dead")
-    for client in (back, living):
-        client.channel.close()
-    assert living.life is not None
-    living.life.release()
 
 
 def test_a_client_that_leaves_before_it_has_come_back_to_a_new_supervisor_is_buried(daemon: Daemon) -> None:
@@ -168,16 +158,13 @@ def test_a_client_that_leaves_before_it_has_come_back_to_a_new_supervisor_is_bur
     client = daemon.peer()
     client.create("remembers")
     lane = client.open_lane("remembers")
-    assert daemon.process is not None
-    daemon.process.kill()
-    daemon.process.wait()
+    daemon.kill()
     daemon.start()
     other = daemon.peer()
     assert lane.region.split(".")[2] in daemon.regions(other)
     client.close()  # this process lives on, so its pidfd stays silent: only the life lock tells
     gone = {lane.region.split(".")[2], f"c{client.welcome.client_id}"}
     wait_until(lambda: not gone & daemon.regions(other))
-    other.close()
 
 
 def test_real_owners_are_taken_over_after_kill_9_of_everything(real_daemon: Daemon) -> None:
@@ -186,10 +173,9 @@ def test_real_owners_are_taken_over_after_kill_9_of_everything(real_daemon: Daem
     peer.create("flights", 2)
     pids = [peer.partition("flights", number).pid for number in (0, 1)]
     zygote = peer.ask(DescribeCluster(0), ClusterDescribed).zygote_pid
-    assert real_daemon.process is not None
     for pid in (real_daemon.pid, zygote, *pids):
         os.kill(pid, signal.SIGKILL)
-    real_daemon.process.wait()
+    assert real_daemon.ended() == -signal.SIGKILL
     peer.close()
     real_daemon.start()
     peer = real_daemon.peer()
@@ -212,7 +198,6 @@ def test_a_real_owner_killed_under_an_open_lane_is_replaced_over_its_ring(real_d
     wait_until(lambda: peer.partition("flights").state == "running" and peer.partition("flights").pid != first.pid)
     assert peer.partition("flights").leader_epoch == first.leader_epoch + 1
     assert lane.region.split(".")[2] in real_daemon.regions(peer)
-    peer.close()
 
 
 def test_a_stopped_owner_is_replaced_even_if_nobody_asked_it_for_anything(real_daemon: Daemon) -> None:
@@ -227,4 +212,3 @@ def test_a_stopped_owner_is_replaced_even_if_nobody_asked_it_for_anything(real_d
     )
     assert peer.partition("flights", 0).leader_epoch == stuck.leader_epoch + 1
     assert peer.partition("flights", 1).pid == idle.pid, "an idle owner answers its bell"
-    peer.close()

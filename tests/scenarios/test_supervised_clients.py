@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
     CloseLane,
     ClusterDescribed,
@@ -50,7 +50,6 @@ def test_an_owner_knows_a_client_before_its_first_lane_and_forgets_it_after_the_
     peer.ask(Unsubscribe(0, [0]), Done)
     wait_until(lambda: daemon.kinds("calm")[-1] == "DetachClient")
     assert daemon.kinds("calm") == ["start", "AttachClient", "AttachLane", "DetachLane", "DetachClient"]
-    peer.close()
 
 
 def test_a_successor_gets_the_clients_and_lanes_that_its_predecessor_had(daemon: Daemon) -> None:
@@ -66,7 +65,6 @@ def test_a_successor_gets_the_clients_and_lanes_that_its_predecessor_had(daemon:
     after = daemon.kinds("remembers")[4:]
     assert after == ["AttachClient", "DetachLane"]  # the lane itself it found in its table
     assert daemon.kinds("remembers")[:4] == ["start", "AttachClient", "AttachLane", "start"]
-    peer.close()
 
 
 def test_a_lane_that_the_successor_does_not_find_is_attached_again(daemon: Daemon) -> None:
@@ -77,7 +75,6 @@ def test_a_lane_that_the_successor_does_not_find_is_attached_again(daemon: Daemo
     first = peer.partition("calm").pid
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: daemon.kinds("calm") == 2 * ["start", "AttachClient", "AttachLane"])
-    peer.close()
 
 
 CLIENT = """
@@ -116,7 +113,6 @@ def test_what_a_killed_client_left_is_drained_and_removed(daemon: Daemon, somebo
     assert order["reason"] == "dead"
     assert os.listdir(daemon.runtime.lives) == ["1"]
     assert [client.client_id for client in peer.ask(DescribeCluster(0), ClusterDescribed).clients] == [1]
-    peer.close()
 
 
 def test_a_lane_beyond_the_budget_is_refused_with_the_figures(daemon: Daemon) -> None:
@@ -133,7 +129,6 @@ def test_a_lane_beyond_the_budget_is_refused_with_the_figures(daemon: Daemon) ->
         fourth = peer.channel.receive(10.0)
     assert isinstance(fourth, Failed)
     assert "of the cluster's 7000000 are taken: raise shm.budget.bytes" in fourth.message
-    peer.close()
 
 
 def test_a_producer_gets_the_next_epoch_of_its_own_id_and_a_new_id_when_epochs_run_out(daemon: Daemon) -> None:
@@ -145,7 +140,6 @@ def test_a_producer_gets_the_next_epoch_of_its_own_id_and_a_new_id_when_epochs_r
     assert worn.producer_id != mine
     assert worn.epoch == 0
     assert peer.refused(InitProducerId(0, 999_999, 0)).error == "InvalidRequestError"
-    peer.close()
 
 
 # --- strangers --------------------------------------------------------------------------------------------------------
@@ -154,7 +148,7 @@ def test_a_producer_gets_the_next_epoch_of_its_own_id_and_a_new_id_when_epochs_r
 def test_strangers_on_the_control_socket_disturb_nobody(daemon: Daemon) -> None:
     daemon.start()
     peer = daemon.peer()
-    strangers = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+    strangers = [daemon.resources.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
     for stranger, noise in zip(strangers, (b"GET / HTTP/1.1\r\n\r\n", b"\x00\x00\x00\x02[]", b"\x00"), strict=True):
         stranger.connect(daemon.runtime.control_socket)
         stranger.send(noise)
@@ -163,26 +157,21 @@ def test_strangers_on_the_control_socket_disturb_nobody(daemon: Daemon) -> None:
         stranger.settimeout(10.0)
         while stranger.recv(4096):
             pass  # a refusal, then the end
-    for stranger in strangers:
-        stranger.close()
-    early = Channel.connect(daemon.runtime.control_socket)
+    early = daemon.channel()
     early.send(DescribeTopics(3, None))
     refusal = early.receive(10.0)
     assert isinstance(refusal, Failed)
     assert (refusal.request_id, "first message must be Hello" in refusal.message) == (3, True)
-    early.close()
-    peer.close()
 
 
 def test_a_client_of_another_protocol_is_refused_naming_both_versions(daemon: Daemon) -> None:
     daemon.start()
-    channel = Channel.connect(daemon.runtime.control_socket)
+    channel = daemon.channel()
     channel.send(Hello(1, 99, "7.7.7", 1, None))
     refusal = channel.receive(10.0)
     assert isinstance(refusal, Failed)
     assert refusal.error == "ForeignVersionError"
     assert "7.7.7" in refusal.message
-    channel.close()
 
 
 def test_somebody_elses_lane_cannot_be_closed_and_an_invented_client_id_is_refused(daemon: Daemon) -> None:
@@ -192,14 +181,12 @@ def test_somebody_elses_lane_cannot_be_closed_and_an_invented_client_id_is_refus
     lane = peer.open_lane("calm")
     assert "another client" in thief.refused(CloseLane(0, lane.lane_id)).message
     for client_id in (peer.welcome.client_id, 12345):
-        channel = Channel.connect(daemon.runtime.control_socket)
+        channel = daemon.channel()
         channel.send(Hello(1, 1, "0", os.getpid(), client_id))
         refusal = channel.receive(10.0)
         assert isinstance(refusal, Failed)
         assert refusal.error == "InvalidRequestError"
         channel.close()
-    peer.close()
-    thief.close()
 
 
 def test_shutdown_is_answered_before_it_begins(daemon: Daemon) -> None:
@@ -209,8 +196,6 @@ def test_shutdown_is_answered_before_it_begins(daemon: Daemon) -> None:
     peer.ask(Shutdown(0), Done)
     with pytest.raises(ChannelClosedError):
         peer.channel.receive(10.0)
-    assert daemon.process is not None
-    assert daemon.process.wait(10.0) == 0
-    daemon.process = None
+    assert daemon.ended() == 0
     assert not daemon.runtime.directory or not os.path.exists(daemon.runtime.directory)
     peer.channel.close()

@@ -37,7 +37,6 @@ def test_a_killed_owner_is_replaced_under_a_higher_epoch(daemon: Daemon) -> None
     assert [order["epoch"] for order in daemon.orders("calm") if order["kind"] == "start"] == [0, 1]
     assert peer.partition("calm").leader_epoch == 1
     assert daemon.describe().restarts == 1
-    peer.close()
 
 
 def test_an_owner_gets_nothing_of_its_ancestors_but_its_channel(daemon: Daemon) -> None:
@@ -50,7 +49,6 @@ def test_an_owner_gets_nothing_of_its_ancestors_but_its_channel(daemon: Daemon) 
         assert len([link for link in opened if link.startswith("socket:")]) == 1, opened
         assert not [link for link in opened if "pidfd" in link or "poll" in link], opened
         assert os.getsid(pid) == pid
-    peer.close()
 
 
 def test_workers_outlive_signals_that_are_not_for_them(daemon: Daemon) -> None:
@@ -64,7 +62,6 @@ def test_workers_outlive_signals_that_are_not_for_them(daemon: Daemon) -> None:
     peer.create("calm.2")
     assert peer.partition("calm").pid == owner
     assert daemon.describe().zygote_pid == zygote
-    peer.close()
 
 
 def test_a_topic_whose_owner_cannot_start_is_not_created_and_the_reason_is_told(daemon: Daemon) -> None:
@@ -80,7 +77,6 @@ def test_a_topic_whose_owner_cannot_start_is_not_created_and_the_reason_is_told(
 
     wait_until(is_free)
     assert peer.ask(DescribeTopics(0, None), TopicsDescribed).topics == []
-    peer.close()
 
 
 def test_an_owner_that_no_restart_can_help_takes_only_its_partition_offline(daemon: Daemon) -> None:
@@ -92,7 +88,6 @@ def test_an_owner_that_no_restart_can_help_takes_only_its_partition_offline(daem
     refusal = peer.refused(CreateTopic(0, "foreign", 1, 1, {}))
     assert refusal.error == "ForeignVersionError"
     assert peer.partition("calm").state == "running"
-    peer.close()
 
 
 def test_an_owner_that_talks_nonsense_is_killed_and_replaced(daemon: Daemon) -> None:
@@ -102,7 +97,6 @@ def test_an_owner_that_talks_nonsense_is_killed_and_replaced(daemon: Daemon) -> 
     wait_until(lambda: len([order for order in daemon.orders("babbles") if order["kind"] == "start"]) >= 3)
     assert "talks nonsense" in daemon.log()
     peer.ask(DeleteTopic(0, "babbles"), Done)  # closed uncleanly, it would be left for the next start
-    peer.close()
 
 
 def test_an_owner_that_does_not_answer_is_killed_and_its_successor_gets_the_order(daemon: Daemon) -> None:
@@ -116,8 +110,6 @@ def test_an_owner_that_does_not_answer_is_killed_and_its_successor_gets_the_orde
     wait_until(lambda: other.partition("deaf").pid not in (0, first))
     wait_until(lambda: daemon.kinds("deaf").count("AttachLane") >= 2)
     assert "does not react" in daemon.log()
-    peer.close()
-    other.close()
 
 
 def test_an_owner_that_dies_while_it_closes_has_a_successor_that_closes(daemon: Daemon) -> None:
@@ -145,7 +137,6 @@ def test_a_killed_zygote_is_replaced_and_its_owners_live_on_and_are_still_watche
     wait_until(lambda: daemon.running("calm.1", but_not=owner))
     gone(owner)
     assert not os.path.exists(f"/proc/{owner}"), "the supervisor reaps owners whose zygote is gone"
-    peer.close()
 
 
 # --- topics -----------------------------------------------------------------------------------------------------------
@@ -166,7 +157,6 @@ def test_a_deleted_topic_leaves_neither_files_nor_regions_and_its_name_is_free(d
     again = peer.create("calm", 1)
     assert again.topic_id != topic.topic_id
     assert again.partitions[0].partition_id == 2
-    peer.close()
 
 
 def test_an_altered_topic_tells_its_owners_and_starts_new_ones(daemon: Daemon) -> None:
@@ -179,7 +169,6 @@ def test_an_altered_topic_tells_its_owners_and_starts_new_ones(daemon: Daemon) -
     wait_until(lambda: daemon.kinds("calm")[-1] == "AlterConfig")
     config = daemon.orders("calm")[-1]["config"]
     assert (config["segment.ms"], config["retention.ms"]) == ("77", "604800000")
-    peer.close()
 
 
 def test_retention_is_ordered_at_its_interval(daemon: Daemon) -> None:
@@ -188,7 +177,6 @@ def test_retention_is_ordered_at_its_interval(daemon: Daemon) -> None:
     peer = daemon.peer()
     peer.create("calm")
     wait_until(lambda: daemon.kinds("calm").count("ApplyRetention") >= 2)
-    peer.close()
 
 
 def test_the_catalog_and_its_ids_survive_a_restart(daemon: Daemon) -> None:
@@ -206,7 +194,6 @@ def test_the_catalog_and_its_ids_survive_a_restart(daemon: Daemon) -> None:
     assert [(one.partition_id, one.leader_epoch) for one in after.partitions] == [(0, 1), (1, 1)]
     assert peer.producer_id() > producer_id
     assert peer.welcome.client_id > client_id
-    peer.close()
 
 
 def test_more_partitions_than_the_supervisor_can_watch_are_refused_with_the_figures(daemon: Daemon) -> None:
@@ -217,4 +204,3 @@ def test_more_partitions_than_the_supervisor_can_watch_are_refused_with_the_figu
     assert refusal.error == "InvalidPartitionsError"
     assert "which may have 128: raise LimitNOFILE" in refusal.message
     peer.create("calm", 2)
-    peer.close()
