@@ -10,7 +10,7 @@ import time
 import click
 
 from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
-from shmlog.cli.readiness import ReadinessSocket
+from shmlog.client.readiness import ReadinessSocket
 from shmlog.errors import ClusterAlreadyRunningError, StartError
 
 READY_TIMEOUT_S = 60.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self, Unpack
+from typing import Unpack
 
 from shmlog.client.admin import NativeAdmin
 from shmlog.client.connection import Connection
 from shmlog.client.consumer import NativeConsumer
-from shmlog.client.handle import Handle
+from shmlog.client.handle import ClosableHandle
 from shmlog.client.producer import NativeProducer
 from shmlog.client.results import ClusterInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
@@ -23,7 +22,7 @@ from shmlog.partition.attachment import MappedPartition
 from shmlog.partition.reader import PartitionReader
 
 
-class NativeCluster(Handle):
+class NativeCluster(ClosableHandle):
     """Implements api.Cluster. Owns the connection; `on_close` runs last (an embedded cluster ends there)."""
 
     def __init__(self, connection: Connection, on_close: Callable[[], None] | None = None) -> None:
@@ -91,15 +90,6 @@ class NativeCluster(Handle):
             self._connection.close()
             if self._on_close is not None:
                 self._on_close()
-
-    def __enter__(self) -> Self:
-        self.check_usable()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _counts(tag: str, partition_id: int) -> dict[str, int]:

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from shmlog import settings
 from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
-from shmlog.client.handle import Handle
+from shmlog.client.handle import ClosableHandle
 from shmlog.client.serialization import Deserializer, deserializer, from_bytes
 from shmlog.client.subscription import Partitions, Subscription
 from shmlog.control.messages import PartitionDescription
@@ -33,7 +32,7 @@ from shmlog.partition.reader import PartitionReader
 OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
 
-class NativeConsumer(Handle):
+class NativeConsumer(ClosableHandle):
     """Implements api.Consumer over shared memory. `open_reader` maps a partition; made by NativeCluster.consumer()."""
 
     def __init__(
@@ -297,12 +296,3 @@ class NativeConsumer(Handle):
 
     def abandon(self) -> None:
         self._fetcher.read_ahead.drop()
-
-    def __enter__(self) -> Self:
-        self.check_usable()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from types import TracebackType
+from typing import Self
 
 from shmlog.errors import ForkedHandleError, HandleClosedError
 
@@ -43,6 +45,22 @@ class Handle:
 
     def abandon(self) -> None:
         """Called in a forked child: drop what was inherited without a word to anybody. Must not raise or block."""
+
+
+class ClosableHandle(Handle):
+    """Base of what users close themselves, with close() or by leaving a `with` block."""
+
+    def close(self) -> None:
+        """Let go of everything; a second call does nothing. Each class says what that is."""
+
+    def __enter__(self) -> Self:
+        self.check_usable()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 _handles: weakref.WeakSet[Handle] = weakref.WeakSet()

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import getrandbits
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from shmlog import settings
 from shmlog.client.connection import Connection
-from shmlog.client.handle import Handle
+from shmlog.client.handle import ClosableHandle
 from shmlog.client.lanes import LaneOpener
 from shmlog.client.serialization import serializer, to_bytes
 from shmlog.clock import wall_ms
@@ -36,14 +35,14 @@ from shmlog.native.send import SendPath, TopicLanes
 NEVER: Final = float("inf")
 
 
-class NativeProducer(SendPath, Handle):
+class NativeProducer(SendPath, ClosableHandle):
     """Implements api.Producer over shared memory. Made by cluster.producer()."""
 
     def __init__(self, connection: Connection, given: Mapping[str, object]) -> None:
         config = settings.parse("producer", given)
         partitioner = config["partitioner"]
         key, value = serializer(config["key.serializer"]), serializer(config["value.serializer"])
-        Handle.__init__(self, "producer")
+        ClosableHandle.__init__(self, "producer")
         SendPath.__init__(
             self,
             connection.region.mapping,
@@ -280,12 +279,3 @@ class NativeProducer(SendPath, Handle):
             for lane in self._retired:
                 lane.close()
             self.topics.clear()
-
-    def __enter__(self) -> Self:
-        self.check_usable()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

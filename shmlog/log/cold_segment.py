@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from shmlog.errors import CorruptRecordError
 from shmlog.log.offset_index import OffsetIndex
@@ -16,6 +17,7 @@ from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
 HEADER_CHUNK_BYTES = 64 * 1024
+Index = TypeVar("Index", OffsetIndex, TimeIndex)
 
 
 class ColdSegment:
@@ -44,14 +46,8 @@ class ColdSegment:
 
     def position_for(self, offset: int) -> int:
         """A byte position where a batch begins, at or before the batch with `offset`."""
-        opened = self._open_index(INDEX_SUFFIX)
-        if opened is None:
-            return 0
-        fd, size_bytes = opened
-        try:
-            entry = OffsetIndex(fd, size_bytes, self.base_offset).lookup(offset)
-        finally:
-            self._storage.close(fd)
+        index = self._index(INDEX_SUFFIX, OffsetIndex)
+        entry = index.lookup(offset) if index is not None else None
         if entry is None:
             return 0
         header = self._header_at(entry.position)
@@ -72,14 +68,8 @@ class ColdSegment:
 
     def _position_for_time(self, timestamp_ms: int) -> int:
         """A byte position where a batch begins, with only older records before it."""
-        opened = self._open_index(TIME_INDEX_SUFFIX)
-        if opened is None:
-            return 0
-        fd, size_bytes = opened
-        try:
-            entry = TimeIndex(fd, size_bytes, self.base_offset).last_before(timestamp_ms)
-        finally:
-            self._storage.close(fd)
+        index = self._index(TIME_INDEX_SUFFIX, TimeIndex)
+        entry = index.last_before(timestamp_ms) if index is not None else None
         if entry is None:
             return 0
         start = self.position_for(entry.offset)
@@ -90,13 +80,16 @@ class ColdSegment:
                 break
         return 0
 
-    def _open_index(self, suffix: str) -> tuple[int, int] | None:
-        """Descriptor and size of one of the index files; None when it is not there."""
+    def _index(self, suffix: str, kind: Callable[[int, int, int], Index]) -> Index | None:
+        """One of the index files as it is now; None when it is not there."""
         try:
             fd = self._storage.open(segment_path(self._directory, self.base_offset, suffix), os.O_RDONLY)
         except FileNotFoundError:
             return None
-        return fd, self._storage.size_bytes(fd)
+        try:
+            return kind(fd, self._storage.size_bytes(fd), self.base_offset)
+        finally:
+            self._storage.close(fd)
 
     def _header_at(self, position: int) -> BatchHeader | None:
         if position < 0:

@@ -27,12 +27,14 @@ class Failure:
 class FaultyStorage(OsStorage):
     """OsStorage whose syncs only count, and whose `failures` make the calls they match raise OSError, every time.
 
-    `calls` counts by operation; `synced` lists the names of files and directories in the order they were synced.
+    `calls` counts by operation; `synced` lists the names of files and directories in the order they were synced;
+    `read_bytes` is how much was read, which never fails.
     """
 
     failures: list[Failure] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     synced: list[str] = field(default_factory=list)
+    read_bytes: int = 0
     calls_left: int | None = None
     """After so many calls every further one raises Killed before it does anything; None: never."""
     opened: set[int] = field(default_factory=set)
@@ -63,6 +65,16 @@ class FaultyStorage(OsStorage):
         """What the kernel does for a killed process."""
         for fd in list(self.opened):
             self.close(fd)
+
+    def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+        data = super().pread(fd, size_bytes, position)
+        self.read_bytes += len(data)
+        return data
+
+    def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        size_bytes = super().pread_into(fd, buffer, position)
+        self.read_bytes += size_bytes
+        return size_bytes
 
     def pwrite(self, fd: int, data: bytes, position: int) -> None:
         self._call("pwrite", os.readlink(f"/proc/self/fd/{fd}"))

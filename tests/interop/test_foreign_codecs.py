@@ -1,4 +1,7 @@
-"""kafka-python and aiokafka as independent judges of our batches and segments, in both directions."""
+"""kafka-python and aiokafka as independent judges of our batches and segments, in both directions.
+
+The native decoder is judged by them, and by the reference decoder that they judge too.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,23 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from shmlog.errors import CorruptRecordError
 from shmlog.log.partition_log import PartitionLog
+from shmlog.native.records import Record, decode_batches
 from shmlog.record.batch import NewRecord, StoredRecord, decode_records, encode_batch
 from shmlog.record.control import Marker, MarkerType, encode_marker
 from shmlog.record.header import BatchHeader
 from shmlog.settings import TopicConfig
+from shmlog.testing.worked_batches import WORKED_BATCH, WORKED_MARKER
 
 kafka_records = pytest.importorskip("kafka.record", reason="needs kafka-python, from the extra test")
 aiokafka_memory = pytest.importorskip("aiokafka.record.memory_records", reason="needs aiokafka, from the extra test")
 aiokafka_default = pytest.importorskip("aiokafka.record.default_records", reason="needs aiokafka, from the extra test")
 kafka_default = pytest.importorskip("kafka.record.default_records", reason="needs kafka-python, from the extra test")
 
+NO_LIMIT = 2**62
 PATCHED_BYTES = 16
 """Base offset, length and leader epoch: clients leave the first and the last to the broker."""
-
-WORKED_BATCH = bytes.fromhex(
-    "000000000000006400000049000000000236752d040000000000010000018bcfe568000000018bcfe568050000000000"
-    "000007000300000000000000021c000000046b31047631020268027810000a02046b320100"
-)
-WORKED_MARKER = bytes.fromhex(
-    "0000000000000066000000420000000002f602d8e10030000000000000018bcfe5680a0000018bcfe5680a0000000000"
-    "0000070003ffffffff000000012000000008000000010c00000000000500"
-)
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,9 @@ def stored(records: list[NewRecord], base_offset: int) -> list[StoredRecord]:
     ]
 
 
+# --- the reference codec ----------------------------------------------------------------------------------------------
+
+
 @each_library
 @given(records=batches_of_records, producer=producers, base_offset=st.integers(0, 2**62))
 def test_they_decode_what_we_encode(
@@ -182,6 +183,9 @@ def test_they_notice_every_flipped_bit_under_the_checksum_as_we_do(library: Libr
         assert not BatchHeader.parse(damaged).crc_is_valid(damaged)
 
 
+# --- segments ---------------------------------------------------------------------------------------------------------
+
+
 @each_library
 def test_they_read_our_segments_record_for_record(library: Library, tmp_path: Path) -> None:
     config = dataclasses.replace(TopicConfig.from_mapping({}), segment_bytes=4000)
@@ -222,3 +226,65 @@ def test_batches_that_they_encoded_lie_in_our_log_unchanged(
     assert b"".join(log.batches()) == theirs + patched
     assert library.decode(b"".join(log.batches())) == stored(records, 0) + stored(records, len(records))
     log.close(clean=False)
+
+
+# --- the native decoder -----------------------------------------------------------------------------------------------
+
+
+def decoded(records: list[NewRecord], base_offset: int) -> list[Record]:
+    return [
+        Record("t", 3, base_offset + number, record.timestamp_ms, record.key, record.value, record.headers)
+        for number, record in enumerate(records)
+    ]
+
+
+@each_library
+@given(records=batches_of_records)
+def test_the_native_decoder_decodes_what_they_encode(library: Library, records: list[NewRecord]) -> None:
+    theirs = library.encode(records, -1, -1, -1)
+    assert decode_batches(theirs, "t", 3, 0, NO_LIMIT, 1000) == (decoded(records, 0), len(records), len(theirs))
+
+
+@given(batches=st.lists(batches_of_records, min_size=1, max_size=5), from_offset=st.integers(0, 30))
+def test_the_native_decoder_agrees_with_the_reference_over_several_batches(
+    batches: list[list[NewRecord]], from_offset: int
+) -> None:
+    chunk, wanted, offset = b"", [], 0
+    for records in batches:
+        chunk += encode_batch(records, base_offset=offset)
+        wanted += decoded(records, offset)
+        offset += len(records)
+    found, next_offset, consumed = decode_batches(chunk, "t", 3, from_offset, NO_LIMIT, 1000)
+    assert found == wanted[from_offset:]
+    assert consumed == len(chunk)
+    assert next_offset >= offset
+
+
+def test_the_native_decoder_steps_over_a_marker_and_stops_before_the_limit() -> None:
+    marker = encode_marker(Marker(MarkerType.COMMIT, 1), base_offset=1, producer_id=7, producer_epoch=0, timestamp_ms=5)
+    chunk = encode_batch([NewRecord(b"a")], base_offset=0) + marker + encode_batch([NewRecord(b"b")], base_offset=2)
+    records, next_offset, consumed = decode_batches(chunk, "t", 3, 0, NO_LIMIT, 1000)
+    assert ([record.value for record in records], next_offset, consumed) == ([b"a", b"b"], 3, len(chunk))
+    records, next_offset, _ = decode_batches(chunk, "t", 3, 0, 2, 1000)
+    assert ([record.value for record in records], next_offset) == ([b"a"], 2)
+
+
+@given(records=batches_of_records, data=st.data())
+def test_the_native_decoder_refuses_every_flipped_bit_that_the_reference_refuses(
+    records: list[NewRecord], data: st.DataObject
+) -> None:
+    batch = bytearray(encode_batch(records, base_offset=0))
+    byte = data.draw(st.integers(16, len(batch) - 1))
+    batch[byte] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(CorruptRecordError):
+        decode_records(bytes(batch))
+    with pytest.raises(CorruptRecordError):
+        decode_batches(bytes(batch), "t", 3, 0, NO_LIMIT, 1000)
+
+
+def test_the_header_of_a_batch_that_the_native_decoder_left_is_where_it_says() -> None:
+    first = encode_batch([NewRecord(b"a")] * 3, base_offset=0)
+    chunk = first + encode_batch([NewRecord(b"b")] * 3, base_offset=3)
+    _, next_offset, consumed = decode_batches(chunk, "t", 3, 0, NO_LIMIT, 3)
+    assert (next_offset, consumed) == (3, len(first))
+    assert BatchHeader.parse(chunk, consumed).base_offset == 3

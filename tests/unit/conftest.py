@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from shmlog.testing.fake_cluster import FakeCluster
+from shmlog.testing.partition_rig import Rig, open_rig
 
 
 @pytest.fixture
 def world() -> Iterator[FakeCluster]:
     with FakeCluster() as made:
+        yield made
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536"}) as made:
         yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from shmlog.native.publish import Publisher
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneFullError, LaneNeedsAttentionError, Rig, open_rig
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536"}) as made:
-        yield made
-
-
-def send(lane: Lane, *values: bytes) -> None:
-    for value in values:
-        lane.send(TOPIC_NAME, value)
-
-
 def fill(lane: Lane) -> int:
     """Send numbered records until the lane is full; how many it took."""
     for number in itertools.count():
@@ -36,10 +24,6 @@ def fill(lane: Lane) -> int:
         except LaneFullError:
             return number
     raise AssertionError("unreachable")
-
-
-def values(rig: Rig) -> list[bytes]:
-    return [record.value for record in rig.read_all()]
 
 
 def test_a_record_arrives_with_key_headers_and_timestamp(rig: Rig) -> None:
@@ -68,11 +52,11 @@ def test_null_and_empty_keys_and_values_stay_apart(rig: Rig) -> None:
 
 def test_the_owner_takes_an_open_batch_and_the_next_record_goes_into_another(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1", b"2")
+    lane.send_all(b"1", b"2")
     rig.run()
-    send(lane, b"3")
+    lane.send_all(b"3")
     rig.run()
-    assert values(rig) == [b"1", b"2", b"3"]
+    assert rig.values() == [b"1", b"2", b"3"]
     assert rig.control.counters()["batches"] == 2
 
 
@@ -101,9 +85,9 @@ def test_a_full_lane_says_so_and_takes_records_again_once_the_owner_has_been(rig
     lane = rig.lane()
     sent = fill(lane)
     rig.run()
-    send(lane, b"%08d" % sent)
+    lane.send_all(b"%08d" % sent)
     rig.run()
-    assert [int(value[:8]) for value in values(rig)] == list(range(sent + 1))
+    assert [int(value[:8]) for value in rig.values()] == list(range(sent + 1))
 
 
 def test_records_of_every_size_up_to_the_limit_arrive_whole(rig: Rig) -> None:
@@ -111,40 +95,40 @@ def test_records_of_every_size_up_to_the_limit_arrive_whole(rig: Rig) -> None:
     sizes = [0, 1, 63, 64, 8191, 8192, 16383, 16384, 16385, 40000, 65536 - 61 - 20]
     sent = [os.urandom(size) for size in sizes]
     for value in sent:
-        send(lane, value)
+        lane.send_all(value)
         rig.run()
-    assert values(rig) == sent
+    assert rig.values() == sent
 
 
 def test_a_record_beyond_max_message_bytes_names_size_limit_and_remedy(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"before")
+    lane.send_all(b"before")
     with pytest.raises(RecordTooLargeError, match=r"65\d{3}.*65536.*raise max.message.bytes"):
-        send(lane, bytes(65536))
-    send(lane, b"after")
+        lane.send_all(bytes(65536))
+    lane.send_all(b"after")
     rig.run()
-    assert values(rig) == [b"before", b"after"]
+    assert rig.values() == [b"before", b"after"]
 
 
 def test_a_record_beyond_the_words_range_goes_as_a_complete_frame(tmp_path: Path) -> None:
     with open_rig(tmp_path / "flights-0", {"max.message.bytes": str(4 << 20)}) as rig:
         lane = rig.lane()
         large = os.urandom((1 << 20) + 12345)
-        send(lane, b"small", large, b"next")
+        lane.send_all(b"small", large, b"next")
         rig.run()
-        assert values(rig) == [b"small", large, b"next"]
+        assert rig.values() == [b"small", large, b"next"]
 
 
 def test_lanes_take_turns_and_each_keeps_its_order(rig: Rig) -> None:
     lanes = [rig.lane(producer_id=number) for number in range(5)]
     for k in range(200):
         for number, lane in enumerate(lanes):
-            send(lane, b"%d:%d" % (number, k))
+            lane.send_all(b"%d:%d" % (number, k))
         if k % 7 == 0:
             rig.run()
     rig.run()
     seen: dict[int, list[int]] = {}
-    for value in values(rig):
+    for value in rig.values():
         producer, k = map(int, value.split(b":"))
         seen.setdefault(producer, []).append(k)
     assert seen == {number: list(range(200)) for number in range(5)}
@@ -152,59 +136,59 @@ def test_lanes_take_turns_and_each_keeps_its_order(rig: Rig) -> None:
 
 def test_a_lingering_batch_is_left_open_until_sealed(rig: Rig) -> None:
     lane = rig.lane(linger_us=60_000_000)
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.run()
-    send(lane, b"2")
+    lane.send_all(b"2")
     rig.run()
-    assert values(rig) == []
+    assert rig.values() == []
     lane.writer.seal()
     rig.run()
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
     assert rig.control.counters()["batches"] == 1
 
 
 def test_a_closing_lane_is_drained_without_lingering_and_its_producer_told(rig: Rig) -> None:
     lane = rig.lane(linger_us=60_000_000)
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.desk.begin_close(1, "idle")
     rig.run()
     assert rig.desk.drained() == [(1, "idle", 1)]
-    assert values(rig) == [b"1"]
+    assert rig.values() == [b"1"]
     assert lane.writer.state == LaneState.CLOSED
 
 
 def test_a_record_that_comes_after_the_lane_closed_is_handed_to_another_lane(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.desk.begin_close(1, "idle")
     rig.run()
     rig.desk.drained()
     with pytest.raises(LaneNeedsAttentionError):
-        send(lane, b"2")
+        lane.send_all(b"2")
     lane.writer.reclaim()
     [batch] = lane.writer.unpublished()
     successor = rig.lane(sequence=lane.writer.next_sequence - 1)
     assert successor.writer.adopt(lane.writer, batch)
     rig.run()
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
 
 
 def test_a_repeated_batch_gets_the_offset_of_the_first_and_is_not_appended_again(rig: Rig) -> None:
     first = rig.lane()
-    send(first, b"1", b"2")
+    first.send_all(b"1", b"2")
     rig.run()
     again = rig.lane(sequence=0)
     delivery = again.send(TOPIC_NAME, b"1")
     again.send(TOPIC_NAME, b"2")
     rig.run()
     assert delivery.result().offset == 0
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
     assert rig.control.counters()["duplicates"] == 1
 
 
 def test_a_gap_in_the_sequence_stops_the_lane_and_names_the_error(rig: Rig) -> None:
     first = rig.lane()
-    send(first, b"1")
+    first.send_all(b"1")
     rig.run()
     lane = rig.lane(sequence=5)
     delivery = lane.send(TOPIC_NAME, b"late")
@@ -212,18 +196,18 @@ def test_a_gap_in_the_sequence_stops_the_lane_and_names_the_error(rig: Rig) -> N
     assert lane.writer.reclaim() == 1
     assert type(delivery.error).__name__ == "OutOfOrderSequenceError"
     assert lane.writer.state == LaneState.STOPPED
-    assert values(rig) == [b"1"]
+    assert rig.values() == [b"1"]
 
 
 def test_an_older_epoch_is_fenced(rig: Rig) -> None:
-    send(rig.lane(epoch=3), b"new")
+    rig.lane(epoch=3).send_all(b"new")
     rig.run()
     old = rig.lane(epoch=2)
     delivery = old.send(TOPIC_NAME, b"old")
     rig.run()
     old.writer.reclaim()
     assert type(delivery.error).__name__ == "ProducerFencedError"
-    assert values(rig) == [b"new"]
+    assert rig.values() == [b"new"]
 
 
 @pytest.mark.parametrize(
@@ -238,19 +222,19 @@ def test_an_older_epoch_is_fenced(rig: Rig) -> None:
 )
 def test_garbage_in_a_lane_is_quarantined_and_hurts_nobody_else(rig: Rig, garbage: tuple[int, int]) -> None:
     broken, sound = rig.lane(producer_id=1), rig.lane(producer_id=2)
-    send(broken, b"will be overwritten")
+    broken.send_all(b"will be overwritten")
     broken.mapping.store(*garbage)
-    send(sound, b"1")
+    sound.send_all(b"1")
     rig.run()
-    send(sound, b"2")
+    sound.send_all(b"2")
     rig.run()
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
     assert broken.writer.state == LaneState.QUARANTINED
 
 
 def test_reading_a_batch_whose_bytes_changed_raises_instead_of_returning_them(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"good", b"good")
+    lane.send_all(b"good", b"good")
     rig.run()
     from shmlog.memory import names, region
 
@@ -263,7 +247,7 @@ def test_reading_a_batch_whose_bytes_changed_raises_instead_of_returning_them(ri
 def test_the_ring_and_the_segment_hold_the_same_bytes(rig: Rig) -> None:
     lane = rig.lane()
     for k in range(50):
-        send(lane, b"%d" % k)
+        lane.send_all(b"%d" % k)
         rig.run()
     publisher: Publisher = rig.publisher
     segment = (rig.directory / f"{0:020d}.log").read_bytes()
@@ -275,11 +259,11 @@ def test_segments_roll_at_their_size_and_a_reader_crosses_them(tmp_path: Path) -
     with open_rig(tmp_path / "flights-0", config) as rig:
         lane = rig.lane()
         for k in range(3000):
-            send(lane, b"%06d" % k + bytes(2000))
+            lane.send_all(b"%06d" % k + bytes(2000))
             if k % 20 == 0:
                 rig.run()
         rig.run()
         segments = sorted(tmp_path.glob("*/*.log"))
         assert len(segments) > 5
         assert all(path.stat().st_size <= 1048576 for path in segments)
-        assert [int(value[:6]) for value in values(rig)] == list(range(3000))
+        assert [int(value[:6]) for value in rig.values()] == list(range(3000))

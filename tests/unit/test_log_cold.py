@@ -240,20 +240,7 @@ def test_an_index_look_up_saves_reading_the_segment(log: PartitionLog) -> None:
     for _ in range(2000):
         append(log, [1])
 
-    class CountingStorage(FaultyStorage):
-        read_bytes = 0
-
-        def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
-            data = super().pread(fd, size_bytes, position)
-            self.read_bytes += len(data)
-            return data
-
-        def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
-            done = super().pread_into(fd, buffer, position)
-            self.read_bytes += done
-            return done
-
-    storage = CountingStorage()
+    storage = FaultyStorage()
     reader = ColdReader(log.directory, storage)
     assert reader.read(1900, 100, NO_LIMIT) is not None
     assert storage.read_bytes < 2000 < log.active.size_bytes // 50

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 
 from shmlog.errors import CorruptRecordError
-from shmlog.log.dump import verify
-from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.segment import segment_path
-from shmlog.record.batch import NewRecord, encode_batch
-from shmlog.settings import TopicConfig
 from shmlog.testing.damage import (
     Damage,
     empty,
@@ -23,69 +18,22 @@ from shmlog.testing.damage import (
     remove,
     shorten,
 )
+from shmlog.testing.known_log import (
+    CONFIG,
+    append,
+    assert_it_goes_on,
+    batch_at,
+    contents,
+    log_file,
+    open_log,
+    write_log,
+)
 from shmlog.testing.storage import FaultyStorage
-
-TOPIC_ID = "A" * 22
-CONFIG = dataclasses.replace(TopicConfig.from_mapping({}), index_interval_bytes=300)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "flights-0"
-
-
-def open_log(
-    directory: Path, *, warm_from: WarmStart | None = None, storage: FaultyStorage | None = None
-) -> PartitionLog:
-    return PartitionLog.open(
-        str(directory), CONFIG, topic_id=TOPIC_ID, storage=storage or FaultyStorage(), warm_from=warm_from
-    )
-
-
-def batch_at(offset: int) -> bytes:
-    """The batch that these tests always write at an offset: two records, timestamps that go up and down."""
-    records = [NewRecord(b"value %06d" % number, b"key", 1000 + number * 7 % 11) for number in (offset, offset + 1)]
-    return encode_batch(records, base_offset=offset)
-
-
-def append(log: PartitionLog, batches: int) -> None:
-    for _ in range(batches):
-        log.append(batch_at(log.log_end_offset))
-
-
-def write_log(directory: Path, segments: list[int], *, clean: bool) -> list[bytes]:
-    """A log whose segments have so many batches; returns the bytes of each segment's log."""
-    log = open_log(directory)
-    for number, batches in enumerate(segments):
-        if number:
-            log.roll(log.log_end_offset)
-        append(log, batches)
-    paths = [Path(info.path) for info in log.segments()]
-    log.close(clean)
-    return [path.read_bytes() for path in paths]
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    """The files of all segments by name."""
-    return {path.name: path.read_bytes() for path in sorted(directory.glob("0*")) if path.suffix != ".snapshot"}
-
-
-def log_file(directory: Path, base_offset: int) -> Path:
-    return Path(segment_path(str(directory), base_offset, ".log"))
-
-
-def expected_log(batches: int) -> bytes:
-    return b"".join(batch_at(2 * number) for number in range(batches))
-
-
-def assert_it_goes_on(log: PartitionLog, directory: Path, batches: int) -> None:
-    """After `batches` batches were kept: one more can be written, and everything is what an undisturbed log holds."""
-    assert log.log_end_offset == 2 * batches
-    append(log, 1)
-    assert b"".join(log.batches()) == expected_log(batches + 1)
-    log.close(clean=True)
-    for name in contents(directory):
-        assert verify(str(directory / name)).sound, name
 
 
 def test_a_successor_goes_on_wherever_the_owner_before_was_killed(directory: Path, tmp_path: Path) -> None:
@@ -107,16 +55,8 @@ def test_a_successor_goes_on_wherever_the_owner_before_was_killed(directory: Pat
 
 
 def test_a_successor_does_not_read_the_log(directory: Path) -> None:
-    class CountingStorage(FaultyStorage):
-        read_bytes = 0
-
-        def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
-            data = super().pread(fd, size_bytes, position)
-            self.read_bytes += len(data)
-            return data
-
     (whole,) = write_log(directory, [500], clean=False)
-    storage = CountingStorage()
+    storage = FaultyStorage()
     log = open_log(directory, warm_from=WarmStart(0, len(whole)), storage=storage)
     assert log.log_end_offset == 1000
     assert storage.read_bytes < 4000 < len(whole) // 10

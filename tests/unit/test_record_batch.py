@@ -12,15 +12,8 @@ from shmlog.record.batch import NewRecord, StoredRecord, decode_records, encode_
 from shmlog.record.control import Marker, MarkerType, decode_marker, encode_marker
 from shmlog.record.header import BatchHeader
 from shmlog.record.varint import append_varint, read_varint
+from shmlog.testing.worked_batches import WORKED_BATCH, WORKED_MARKER
 
-WORKED_BATCH = bytes.fromhex(
-    "000000000000006400000049000000000236752d040000000000010000018bcfe568000000018bcfe568050000000000"
-    "000007000300000000000000021c000000046b31047631020268027810000a02046b320100"
-)
-WORKED_MARKER = bytes.fromhex(
-    "0000000000000066000000420000000002f602d8e10030000000000000018bcfe5680a0000018bcfe5680a0000000000"
-    "0000070003ffffffff000000012000000008000000010c00000000000500"
-)
 WORKED_RECORDS = [
     NewRecord(b"v1", b"k1", 1_700_000_000_000, (("h", b"x"),)),
     NewRecord(None, b"k2", 1_700_000_000_005),

@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from shmlog.memory import layout, names, region
 from shmlog.memory.layout import OwnerState
-from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536"}) as made:
-        yield made
-
-
-def send(lane: Lane, *values: bytes) -> None:
-    for value in values:
-        lane.send(TOPIC_NAME, value)
-
-
-def values(rig: Rig) -> list[bytes]:
-    return [record.value for record in rig.read_all()]
+from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
 
 
 def test_what_was_accepted_but_not_taken_is_delivered_by_the_successor(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1", b"2")
+    lane.send_all(b"1", b"2")
     rig.take_over(1)
     rig.run()
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
 
 
 def test_a_batch_that_the_dead_owner_closed_but_did_not_publish_is_taken(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1", b"2")
+    lane.send_all(b"1", b"2")
     word = lane.mapping.load(layout.LANE_OPEN)
     lane.mapping.store(layout.LANE_OPEN, word | 1 << 38)  # died between its fetch_or and the tail
     rig.take_over(1)
     rig.run()
-    assert values(rig) == [b"1", b"2"]
-    send(lane, b"3")
+    assert rig.values() == [b"1", b"2"]
+    lane.send_all(b"3")
     rig.run()
-    assert values(rig) == [b"1", b"2", b"3"]
+    assert rig.values() == [b"1", b"2", b"3"]
 
 
 def test_a_batch_that_is_published_is_not_taken_again_though_its_lanes_head_did_not_move(rig: Rig) -> None:
@@ -58,15 +40,15 @@ def test_a_batch_that_is_published_is_not_taken_again_though_its_lanes_head_did_
     rig.take_over(1)
     rig.run()
     assert first.result().offset == 0
-    assert values(rig) == [b"1"]
+    assert rig.values() == [b"1"]
 
 
 def test_what_was_published_but_not_written_is_written_at_its_place(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.run()
     size = rig.publisher.written_pos
-    send(lane, b"2")
+    lane.send_all(b"2")
     rig.run()
     page = rig.control.mapping  # died before the pwrite of the second batch
     page.store(layout.CTL_WRITTEN_POS, size)
@@ -79,42 +61,42 @@ def test_what_was_published_but_not_written_is_written_at_its_place(rig: Rig) ->
     rig.take_over(1)
     rig.run()
     assert path.read_bytes() == whole
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
 
 
 def test_a_torn_tail_is_read_from_the_index_and_not_from_the_offset_cell(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.run()
     rig.control.mapping.store(layout.CTL_TAIL_OFFSET, 99)  # the offset cell of a group whose position never came
     rig.take_over(1)
-    send(lane, b"2")
+    lane.send_all(b"2")
     rig.run()
     assert [record.offset for record in rig.read_all()] == [0, 1]
 
 
 def test_index_entries_of_a_group_that_was_not_published_are_erased(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.run()
     index = region.open_region(names.index(rig.tag, 1, rig.control.generation), writable=True)
     tail = rig.publisher.tail_pos
     index.write(layout.IDX_ENTRY_BYTES, struct.pack("<QQQIIIIQQq", 2, tail + 500, 1, 500, 40, 0, 1, 4096, 0, 0))
     rig.take_over(1)
     assert index.load(layout.IDX_ENTRY_BYTES) == 0
-    send(lane, b"2")
+    lane.send_all(b"2")
     rig.run()
-    assert values(rig) == [b"1", b"2"]
+    assert rig.values() == [b"1", b"2"]
 
 
 def test_a_lane_that_was_closing_goes_on_closing(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1")
+    lane.send_all(b"1")
     rig.desk.begin_close(1, "closed")
     rig.take_over(1)
     rig.run()
     assert [lane_id for lane_id, _, _ in rig.desk.drained()] == [1]
-    assert values(rig) == [b"1"]
+    assert rig.values() == [b"1"]
     assert lane.writer.state == layout.LaneState.CLOSED
 
 
@@ -125,21 +107,21 @@ def test_nothing_is_taken_from_a_lane_that_was_already_closed(rig: Rig) -> None:
     lane.mapping.store(layout.LANE_OPEN, word_of_one_record)  # its producer carries this one into another lane
     rig.take_over(1)
     rig.run()
-    assert values(rig) == []
+    assert rig.values() == []
     assert [lane_id for lane_id, _, _ in rig.desk.drained()] == [1]
 
 
 def test_duplicates_are_recognised_across_a_takeover(rig: Rig) -> None:
     lane = rig.lane()
     for k in range(20):
-        send(lane, b"%d" % k)
+        lane.send_all(b"%d" % k)
         rig.run()
     rig.take_over(1)
     again = rig.lane(sequence=19)
     delivery = again.send(TOPIC_NAME, b"19")
     rig.run()
     assert delivery.result().offset == 19
-    assert len(values(rig)) == 20
+    assert len(rig.values()) == 20
 
 
 def test_a_wrapped_ring_is_taken_over(tmp_path: Path) -> None:
@@ -149,33 +131,33 @@ def test_a_wrapped_ring_is_taken_over(tmp_path: Path) -> None:
         sent = 0
         for epoch in range(1, 6):
             for _ in range(900):
-                send(lane, b"%06d" % sent + bytes(600))
+                lane.send_all(b"%06d" % sent + bytes(600))
                 sent += 1
                 if sent % 40 == 0:
                     rig.run()
             rig.take_over(epoch)
         rig.run()
         assert rig.publisher.tail_pos > 2 * rig.publisher.capacity
-        assert [int(value[:6]) for value in values(rig)] == list(range(sent))
+        assert [int(value[:6]) for value in rig.values()] == list(range(sent))
 
 
 def test_a_roll_whose_new_segment_never_got_a_byte_is_done_again(tmp_path: Path) -> None:
     with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536", "segment.bytes": "1048576"}) as rig:
         lane = rig.lane()
         for k in range(300):
-            send(lane, b"%06d" % k + bytes(200))
+            lane.send_all(b"%06d" % k + bytes(200))
         rig.run()
         (rig.directory / f"{10**9:020d}.log").touch()  # created, but not yet named in the ctl region
         rig.take_over(1)
-        send(lane, b"%06d" % 300)
+        lane.send_all(b"%06d" % 300)
         rig.run()
-        assert [int(value[:6]) for value in values(rig)] == list(range(301))
+        assert [int(value[:6]) for value in rig.values()] == list(range(301))
         assert not (rig.directory / f"{10**9:020d}.log").exists()
 
 
 def test_without_the_ring_the_segments_are_recovered_and_readers_attach_again(rig: Rig) -> None:
     lane = rig.lane()
-    send(lane, b"1", b"2")
+    lane.send_all(b"1", b"2")
     rig.run()
     reader = rig.reader()
     assert len(reader.fetch(1 << 20)) == 2
@@ -185,8 +167,8 @@ def test_without_the_ring_the_segments_are_recovered_and_readers_attach_again(ri
     old_page = rig.control.mapping
     rig.take_over(1)
     assert old_page.load(layout.CTL_STATE) == OwnerState.REPLACED
-    assert values(rig) == [b"1", b"2"]
-    send(rig.lane(producer_id=8), b"3")
+    assert rig.values() == [b"1", b"2"]
+    rig.lane(producer_id=8).send_all(b"3")
     rig.run()
     found = [record.value for _ in range(3) for record in reader.fetch(1 << 20)]
     assert found == [b"3"]
@@ -197,16 +179,16 @@ def test_a_larger_ring_is_opened_under_way_and_readers_follow(rig: Rig) -> None:
     from shmlog.settings import TopicConfig
 
     lane = rig.lane()
-    send(lane, b"1", b"2")
+    lane.send_all(b"1", b"2")
     rig.run()
     reader = rig.reader()
     assert len(reader.fetch(1 << 20)) == 2
     config = TopicConfig.from_mapping(rig.config | {"max.message.bytes": "1000000"})
     grow_ring(rig.spec, config, rig.control, rig.publisher)
-    send(lane, b"3")
+    lane.send_all(b"3")
     rig.run()
     assert [record.value for _ in range(3) for record in reader.fetch(1 << 20)] == [b"3"]
     rig.take_over(1)
-    send(lane, b"4")
+    lane.send_all(b"4")
     rig.run()
-    assert values(rig) == [b"1", b"2", b"3", b"4"]
+    assert rig.values() == [b"1", b"2", b"3", b"4"]
