@@ -212,6 +212,7 @@ class SupervisionMachine:
             case Ready() if one.phase is OwnerPhase.STARTING:
                 one.phase, one.ready_ns, one.error = OwnerPhase.RUNNING, now_ns, ""
             case Ready() if one.phase is OwnerPhase.CLOSING:
+                one.ready_ns = now_ns
                 return Step(actions=(CloseOwner(seen.partition_id, one.delete),))
             case ClosedCleanly():
                 one.clean = True
@@ -299,5 +300,7 @@ class SupervisionMachine:
         return Step(actions=(Gone(partition_id, one.delete, one.clean),))
 
     def _is_stuck(self, one: Supervised, since_ns: int, now_ns: int) -> bool:
-        works = one.phase in (OwnerPhase.STARTING, OwnerPhase.RUNNING, OwnerPhase.CLOSING)
-        return 0 < self._unresponsive_ns <= now_ns - since_ns and works and not one.killed
+        """Whether the present owner has been silent for too long; what its predecessor owed does not count."""
+        if one.killed or one.ready_ns is None or one.phase not in (OwnerPhase.RUNNING, OwnerPhase.CLOSING):
+            return False
+        return 0 < self._unresponsive_ns <= now_ns - max(since_ns, one.ready_ns)

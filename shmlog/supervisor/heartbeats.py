@@ -26,7 +26,6 @@ class Heartbeats:
         self._owners = owners
         self._lanes = lanes
         self._patience_ns = identity.config.owner_unresponsive_ms * 1_000_000
-        self._rung_ns: dict[int, int] = {}
 
     def start(self) -> None:
         """Look from now on, unless the setting says never."""
@@ -41,19 +40,15 @@ class Heartbeats:
         owed = {waiting.partition_id: waiting.since_ns for waiting in self._lanes.unanswered()}
         for partition_id, since_ns in owed.items():
             self._owners.observe(Unanswered(partition_id, max(since_ns, self._beat_ns(partition_id))))
-        running = self._owners.all_running()
-        self._rung_ns = {one.partition_id: at for one in running if (at := self._rung_ns.get(one.partition_id))}
-        for owner in running:
-            partition_id, now_ns = owner.partition_id, self._loop.now_ns()
-            beat_ns = self._beat_ns(partition_id)
-            rung_ns = self._rung_ns.get(partition_id)
-            if beat_ns == 0 or now_ns - beat_ns < self._patience_ns or (rung_ns is not None and beat_ns > rung_ns):
-                self._rung_ns.pop(partition_id, None)
-            elif rung_ns is None:
-                self._rung_ns[partition_id] = now_ns
+        for owner in self._owners.all_running():
+            now_ns, beat_ns = self._loop.now_ns(), self._beat_ns(owner.partition_id)
+            if beat_ns == 0 or now_ns - beat_ns < self._patience_ns or beat_ns > (owner.rung_ns or now_ns):
+                owner.rung_ns = None
+            elif owner.rung_ns is None:
+                owner.rung_ns = now_ns
                 owner.bell.ring()
             else:
-                self._owners.observe(Unanswered(partition_id, rung_ns))
+                self._owners.observe(Unanswered(owner.partition_id, owner.rung_ns))
 
     def _beat_ns(self, partition_id: int) -> int:
         """When its heart last beat; 0 if it has no control page."""

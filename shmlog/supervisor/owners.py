@@ -81,6 +81,8 @@ class Owner:
     ready: OwnerReady | None = None
     clients: set[int] = field(default_factory=set)
     """Clients that it was told to ring."""
+    rung_ns: int | None = None
+    """Since when it has been expected to show that it lives; None: nobody doubts it."""
     said_goodbye: bool = False
     broken: bool = False
 

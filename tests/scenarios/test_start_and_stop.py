@@ -195,20 +195,18 @@ def test_a_real_owner_killed_under_an_open_lane_is_replaced_over_its_ring(real_d
     lane = peer.open_lane("flights")
     first = peer.partition("flights")
     os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: peer.partition("flights").state == "running" and peer.partition("flights").pid != first.pid)
+    wait_until(lambda: real_daemon.running("flights", but_not=first.pid))
     assert peer.partition("flights").leader_epoch == first.leader_epoch + 1
     assert lane.region.split(".")[2] in real_daemon.regions(peer)
 
 
 def test_a_stopped_owner_is_replaced_even_if_nobody_asked_it_for_anything(real_daemon: Daemon) -> None:
-    real_daemon.config = "[cluster]\nowner.unresponsive.ms = 400\n"
+    real_daemon.config = "[cluster]\nowner.unresponsive.ms = 1000\n"
     real_daemon.start()
     peer = real_daemon.peer()
     peer.create("flights", 2)
     stuck, idle = peer.topic("flights").partitions
     os.kill(stuck.pid, signal.SIGSTOP)
-    wait_until(
-        lambda: peer.partition("flights", 0).state == "running" and peer.partition("flights", 0).pid != stuck.pid
-    )
+    wait_until(lambda: real_daemon.running("flights", but_not=stuck.pid), timeout_s=30.0)
     assert peer.partition("flights", 0).leader_epoch == stuck.leader_epoch + 1
     assert peer.partition("flights", 1).pid == idle.pid, "an idle owner answers its bell"

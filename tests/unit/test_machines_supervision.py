@@ -160,6 +160,59 @@ def test_a_silent_owner_is_killed_once_and_replaced_only_when_its_exit_is_seen()
     )
 
 
+def test_a_successor_is_not_killed_for_what_its_predecessor_owed() -> None:
+    """Regression: the old order counted against an owner that was still starting, which was killed again and again."""
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (10, Ready(1)),
+        (1500, Unanswered(1, 500 * MS)),
+        (1600, Exited(1)),
+        (1700, Unanswered(1, 500 * MS)),
+        (1800, Ready(1)),
+        (1900, Unanswered(1, 500 * MS)),
+        (2800, Unanswered(1, 500 * MS)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            10   ready         -> - [running]
+            1500 unanswered    -> kill [running]
+            1600 exited        -> epoch 2, start under 2 [starting]
+            1700 unanswered    -> - [starting]
+            1800 ready         -> - [running]
+            1900 unanswered    -> - [running]
+            2800 unanswered    -> kill [running]
+        """
+    )
+
+
+def test_a_successor_that_only_has_to_close_is_not_killed_for_what_its_predecessor_owed() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (10, Ready(1)),
+        (20, Unwanted(1, delete=False)),
+        (1500, Unanswered(1, 500 * MS)),
+        (1600, Exited(1)),
+        (1700, Unanswered(1, 500 * MS)),
+        (1800, Ready(1)),
+        (1900, Unanswered(1, 500 * MS)),
+        (2800, Unanswered(1, 500 * MS)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            10   ready         -> - [running]
+            20   unwanted      -> close [closing]
+            1500 unanswered    -> kill [closing]
+            1600 exited        -> epoch 2, start under 2 [closing]
+            1700 unanswered    -> - [closing]
+            1800 ready         -> close [closing]
+            1900 unanswered    -> - [closing]
+            2800 unanswered    -> kill [closing]
+        """
+    )
+
+
 def test_closing_waits_for_an_owner_that_is_just_starting() -> None:
     script: list[tuple[int, Observation]] = [
         (0, Wanted(1, 0)),
