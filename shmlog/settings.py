@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from shmlog.errors import InvalidConfigError
 from shmlog.limits import (
     FRAME_RECORDS_MAX,
-    LANE_BYTES_MIN,
+    LANE_BYTES_MAX,
     MAX_MESSAGE_BYTES_DEFAULT,
     MAX_MESSAGE_BYTES_MAX,
     OPEN_BATCH_BYTES_MAX,
@@ -204,7 +204,7 @@ PRODUCER: Final = _table(
         0,
         "Size of each of this producer's lanes; 0: what max.message.bytes needs.",
         0,
-        max(2**31, LANE_BYTES_MIN),
+        LANE_BYTES_MAX,
     ),
     Setting("partitioner", "partitioner", "murmur2", "Which partition a record without one goes to."),
     Setting("key.serializer", "serializer", None, "Turns keys into bytes; without one keys are bytes."),

@@ -66,7 +66,12 @@ class NativeProducer(SendPath, ClosableHandle):
     # --- hooks of the compiled path -----------------------------------------------------------------------------------
 
     def _open_topic(self, topic: str) -> TopicLanes:
-        return TopicLanes(topic, self._opener.partition_count(topic), wall_ms() + METADATA_MAX_AGE_MS)
+        with self._lock:
+            lanes = self.topics.get(topic)
+            if lanes is None:
+                count = self._opener.partition_count(topic)
+                lanes = self.topics[topic] = TopicLanes(topic, count, wall_ms() + METADATA_MAX_AGE_MS)
+            return lanes
 
     def _refresh(self, lanes: TopicLanes) -> None:
         lanes.grow(self._opener.partition_count(lanes.topic), wall_ms() + METADATA_MAX_AGE_MS)
@@ -81,7 +86,12 @@ class NativeProducer(SendPath, ClosableHandle):
     def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
         """Wait until the lane has room again; returns the deadline to pass in the next time."""
         deadline_ns = deadline_ns or time.monotonic_ns() + int(self._delivery_timeout_s * 1e9)
-        if not self._sleep_until(lambda: lane.reclaim() > 0 or lane.attention, deadline_ns / 1e9):
+        lanes = self.topics.get(lane.topic)
+
+        def has_changed() -> bool:
+            return lanes is None or lanes.lanes[lane.partition] is not lane or lane.reclaim() > 0 or lane.attention
+
+        if not self._sleep_until(has_changed, deadline_ns / 1e9):
             raise DeliveryTimeoutError(
                 f"no room for a record to {lane.topic}-{lane.partition} for {self._delivery_timeout_s:g} s"
                 f" (delivery.timeout.ms): it was not sent. {lane.pending} batches before it wait for their"
@@ -96,6 +106,8 @@ class NativeProducer(SendPath, ClosableHandle):
             current = lanes.lanes[lane.partition]
             if current is not lane and current is not None:
                 return current  # another thread was faster
+            if lane.state == LaneState.OPEN:  # a batch was refused, and its owner died before it could stop the lane
+                self._opener.close(lane)
             deadline = time.monotonic() + self._delivery_timeout_s
             settled = partial(self._is_settled, lane)
             if not self._sleep_until(settled, deadline):
@@ -205,7 +217,7 @@ class NativeProducer(SendPath, ClosableHandle):
                 for lane in lanes.lanes:
                     if lane is not None:
                         lane.reclaim()
-                        if lane.attention or lane.state != LaneState.OPEN:
+                        if lane.attention or (lane.state != LaneState.OPEN and lane.unpublished()):
                             self._attend(lane)
             for lane in list(self._retired):
                 lane.reclaim()
@@ -230,7 +242,8 @@ class NativeProducer(SendPath, ClosableHandle):
     def _run_callbacks(self) -> None:
         while self.completed:
             batch = self.completed.pop(0)
-            for delivery, callback in batch.callbacks or ():
+            callbacks, batch.callbacks = batch.callbacks, None
+            for delivery, callback in callbacks or ():
                 callback(delivery)
 
     # --- what users call ----------------------------------------------------------------------------------------------
@@ -269,10 +282,11 @@ class NativeProducer(SendPath, ClosableHandle):
         """Flush and let go. What was accepted is delivered in any case, also when the flush does not finish in time."""
         if self._closed or self.inherited:
             return
+        self.shut = True
         try:
             self.flush(timeout)
         finally:
-            self._closed = self.shut = True
+            self._closed = True
             for lane in [lane for topic in self.topics.values() for lane in topic.lanes if lane is not None]:
                 self._opener.release(lane)
                 lane.close()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from shmlog.limits import LANE_BATCHES_MIN, LANE_BYTES_MIN
+from shmlog.errors import CorruptRecordError
+from shmlog.limits import (
+    BATCH_HEADER_BYTES,
+    LANE_BATCHES_MIN,
+    LANE_BYTES_MAX,
+    LANE_BYTES_MIN,
+    MAX_MESSAGE_BYTES_MAX,
+)
 from shmlog.memory import layout, region
 from shmlog.native.mapping import Mapping
 
@@ -52,7 +59,21 @@ def create_lane(
 
 
 def open_lane(name: str) -> tuple[Mapping, LaneTerms]:
-    """Map a lane, its data twice back to back, and read its terms."""
+    """Map a lane, its data twice back to back, and read its terms. CorruptRecordError if they make no sense."""
     mapping = region.open_region(name, writable=True, doubled_from=layout.LANE_DATA)
     layout.RegionHeader.load(mapping, layout.KIND_LANE, name)
-    return mapping, LaneTerms(*_TERMS.unpack(mapping.read(_TERMS_AT, _TERMS.size)))
+    terms = LaneTerms(*_TERMS.unpack(mapping.read(_TERMS_AT, _TERMS.size)))
+    # The producer can write all of its lane, terms included: what its owner computes with must make sense.
+    sane = (
+        -1 <= terms.producer_id < 1 << 62
+        and -1 <= terms.producer_epoch < 1 << 15
+        and BATCH_HEADER_BYTES < terms.max_batch_bytes <= MAX_MESSAGE_BYTES_MAX
+        and LANE_BATCHES_MIN * terms.max_batch_bytes <= mapping.size_bytes - layout.LANE_DATA <= LANE_BYTES_MAX
+        and mapping.load(layout.LANE_HEAD) % 8 == 0
+    )
+    if not sane:
+        mapping.close()
+        raise CorruptRecordError(
+            f"lane {name} of {mapping.size_bytes} bytes has terms or a head that make no sense: {terms}"
+        )
+    return mapping, terms

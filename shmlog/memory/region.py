@@ -8,7 +8,7 @@ import os
 
 import posix_ipc
 
-from shmlog.errors import ShmBudgetExceededError
+from shmlog.errors import CorruptRecordError, ShmBudgetExceededError
 from shmlog.limits import PAGE_BYTES
 from shmlog.memory.names import PREFIX
 from shmlog.native.mapping import Mapping
@@ -50,10 +50,12 @@ def create(name: str, size_bytes: int, *, mode: int = 0o600, group: int | None =
 
 
 def open_region(name: str, *, writable: bool = False, doubled_from: int = -1) -> Mapping:
-    """Map an existing region. Raises FileNotFoundError or PermissionError naming it."""
+    """Map an existing region. Raises FileNotFoundError, PermissionError or CorruptRecordError."""
     fd = os.open(SHM_DIRECTORY + name, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         return Mapping(fd, os.fstat(fd).st_size, writable=writable, doubled_from=doubled_from)
+    except ValueError as error:  # somebody has cut it
+        raise CorruptRecordError(f"region {name} cannot be mapped: {error}") from error
     finally:
         os.close(fd)
 

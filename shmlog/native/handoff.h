@@ -23,7 +23,8 @@ typedef struct {
     int64_t producer_id, linger_ns, seen_ns, not_before_ns, last_ns;
     int16_t producer_epoch;
     uint32_t max_frame, slot;
-    int closing, stopped, lingering; /* lingering: the open batch at the cursor has been seen, at seen_ns */
+    int closing, lingering;  /* lingering: the open batch at the cursor has been seen, at seen_ns */
+    int stopped, announced;  /* stopped: the LANE_STATE_* why nothing is taken any more; announced: it stands in the lane */
 } lane_reader;
 
 typedef struct { unsigned char *frame; uint32_t end, count; int from_word; } taken_batch;

@@ -54,7 +54,7 @@ cdef class LaneWriter:
     cdef uint64_t data_bytes, free, start, word, frame_limit
     cdef uint32_t end, count
     cdef int64_t base_timestamp, max_timestamp
-    cdef BatchResult current
+    cdef BatchResult current, spare
     cdef object unacknowledged
 
     cdef BatchResult append(self, record_source *record)

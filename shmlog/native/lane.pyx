@@ -6,7 +6,7 @@ from collections import deque
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from shmlog.errors import LaneQuarantinedError, RecordTooLargeError, by_code
+from shmlog.errors import HandleClosedError, LaneQuarantinedError, RecordTooLargeError, by_code
 from shmlog.model import RecordMetadata
 from shmlog.native.mapping cimport (
     Mapping, shm_cas_release, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
@@ -124,7 +124,14 @@ cdef class LaneWriter:
         cdef uint64_t body, need, word
         cdef unsigned char *frame
         cdef unsigned char *at
-        cdef uint32_t end, count = self.count
+        cdef uint32_t end, count
+        if self.spare is None:
+            # A new tracked object can set off a garbage collection, and that any Python code, and that another thread's
+            # send: so it is made before the first look at the lane's state, and nothing else is until the word is stored.
+            self.spare = BatchResult.__new__(BatchResult)
+        if self.base == NULL:
+            raise HandleClosedError("this producer was closed by another thread; the record was not sent")
+        count = self.count
         if count:
             delta = record.timestamp_ms - self.base_timestamp
             body = record_body_bytes(delta, count, record.key_length, record.value_length, record.header_count, record.header_bytes)
@@ -160,6 +167,8 @@ cdef class LaneWriter:
                 f" {self.max_batch_bytes}: raise max.message.bytes on topic {self.topic!r} or send less")
         if self.unacknowledged:
             self.reclaim()
+            if self.count or self.spare is None or self.base == NULL:
+                return self.append(record)  # reclaim() let another thread in
         if self.start + FRAME_BYTES + need + 8 - self.free > self.data_bytes:
             self.seal()
             return None
@@ -210,7 +219,8 @@ cdef class LaneWriter:
         shm_store32_relaxed(frame + FRAME_BASE_SEQUENCE, <uint32_t>self.next_sequence if self.next_sequence >= 0 else 0xFFFFFFFF)
 
     cdef BatchResult _new_result(self):
-        cdef BatchResult result = BatchResult.__new__(BatchResult)
+        cdef BatchResult result = self.spare
+        self.spare = None
         result.topic = self.topic
         result.partition = self.partition
         result.base_offset = -1
@@ -261,7 +271,7 @@ cdef class LaneWriter:
     cpdef int reclaim(self) except -1:
         """Settle batches whose acknowledgement has come and free their room; returns how many were settled."""
         cdef uint64_t head, acknowledged
-        cdef int64_t last
+        cdef int64_t last = 0
         cdef unsigned char *frame
         cdef BatchResult batch
         cdef uint32_t status
@@ -282,23 +292,24 @@ cdef class LaneWriter:
                 self._close_frame()  # the owner closed it: the word can change no more
             frame = self.base + LANE_DATA + batch.pos % self.data_bytes
             status = shm_load32_relaxed(frame + FRAME_STATUS)
+            if status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
+                last = <int64_t>shm_load_relaxed(frame + FRAME_BASE_OFFSET) + batch.count
+                if self.acks != 0 and <int64_t>acknowledged < last:
+                    break
+            self.unacknowledged.popleft()  # before anything that could let another thread in
+            self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
+            settled += 1
             if status == FRAME_STATUS_REJECTED:
                 batch.fail(by_code(shm_load32_relaxed(frame + FRAME_ERROR))(
                     f"{self.topic}-{self.partition} refused a batch of {batch.count} records"))
                 self.attention = True
             elif status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
-                last = <int64_t>shm_load_relaxed(frame + FRAME_BASE_OFFSET) + batch.count
-                if self.acks != 0 and <int64_t>acknowledged < last:
-                    break
                 if batch.status == _PENDING:  # else its delivery timeout has passed, and its user was told so
                     batch.base_offset = last - batch.count
                     batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
                     batch.status = _ACKNOWLEDGED
             else:
-                raise LaneQuarantinedError(f"the lane to {self.topic}-{self.partition} has a head without a result")
-            self.unacknowledged.popleft()
-            self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
-            settled += 1
+                batch.fail(LaneQuarantinedError(f"the owner of {self.topic}-{self.partition} left a batch without a result"))
             if batch.callbacks is not None:
                 self.completed.append(batch)
         if settled:
@@ -332,6 +343,12 @@ cdef class LaneWriter:
         cdef unsigned char *frame
         self.mapping.check()
         old.mapping.check()
+        if batch.length > <uint64_t>self.max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES:
+            old.unacknowledged.remove(batch)
+            batch.fail(RecordTooLargeError(
+                f"{batch.count} records to {self.topic}-{self.partition} were accepted when max.message.bytes was larger"
+                f" than the {self.max_batch_bytes} of now, and were not published before: send them again, in less"))
+            return True
         if self.count:
             self._close_frame()
         self.reclaim()

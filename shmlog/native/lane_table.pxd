@@ -10,7 +10,7 @@ cdef extern from "handoff.h" nogil:
         int64_t producer_id, linger_ns, last_ns
         int16_t producer_epoch
         uint32_t max_frame, slot
-        int closing, stopped
+        int closing, stopped, announced
     ctypedef struct taken_batch:
         unsigned char *frame
         uint32_t end, count
@@ -31,5 +31,6 @@ cdef class LaneTable:
 
     cdef lane_reader *_lane(self, uint64_t lane_id) except NULL
     cdef bint _lanes_have_work(self) noexcept nogil
+    cdef void _announce_stops(self) noexcept nogil
     cdef void _wake(self) noexcept nogil
     cdef void _count(self, int counter, uint64_t amount) noexcept nogil

@@ -59,7 +59,10 @@ cdef class LaneTable:
         lane.max_frame = <uint32_t>(max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES)
         lane.linger_ns = <int64_t>min(shm_load_relaxed(lane.base + LANE_LINGER_US), <uint64_t>3600000000) * 1000
         # Nothing is taken from a lane that a predecessor closed: its producer carries the rest into another one.
-        lane.stopped = shm_load_relaxed(lane.base + LANE_STATE) >= LANE_STATE_CLOSED
+        lane.stopped = <int>shm_load_relaxed(lane.base + LANE_STATE)
+        if lane.stopped < LANE_STATE_CLOSED:
+            lane.stopped = 0
+        lane.announced = lane.stopped
         lane.last_ns = monotonic_ns()
         self.lanes[self.lane_count] = lane
         self.lane_count += 1
@@ -136,6 +139,17 @@ cdef class LaneTable:
         for mapping in self.client_mappings.values():
             self.bells[self.bell_count] = mapping.base
             self.bell_count += 1
+
+    cdef void _announce_stops(self) noexcept nogil:
+        """Tell producers that their lanes are stopped: after the heads, which say what of them is published."""
+        cdef size_t k
+        cdef lane_reader *lane
+        for k in range(self.lane_count):
+            lane = self.lanes[k]
+            if lane.stopped and not lane.announced:
+                lane.announced = 1
+                shm_store_release(lane.base + LANE_STATE, lane.stopped)
+        self._wake()
 
     cdef bint _lanes_have_work(self) noexcept nogil:
         cdef size_t k

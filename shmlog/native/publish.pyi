@@ -17,6 +17,8 @@ BUSY: int
 """run(): the budget is used up, there may be more."""
 STOPPED: int
 """run(): a batch was rejected or a lane quarantined; see lane_state()."""
+GROW: int
+"""run(): the next batch is legal but too large for this ring; everything is written, open a larger one."""
 GROUP_BATCHES_MAX: int
 """So many batches are published at once, at the most."""
 

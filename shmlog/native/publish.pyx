@@ -42,7 +42,7 @@ cdef extern from "layout.h" nogil:
     enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
     enum: FRAME_STATUS_REJECTED
 
-IDLE, ROLL, FAILED, SYNC, BUSY, STOPPED = range(6)  # outcomes of run(), see publish.pyi
+IDLE, ROLL, FAILED, SYNC, BUSY, STOPPED, GROW = range(7)  # outcomes of run(), see publish.pyi
 
 cdef enum:
     _IDLE = 0
@@ -51,6 +51,8 @@ cdef enum:
     _SYNC = 3
     _BUSY = 4
     _STOPPED = 5
+    _GROW = 6
+    RING_BATCHES = 4        # limits.RING_BATCHES_MIN
     GROUP_BATCHES = 512
     GROUP_BYTES = 262144
     LANE_QUANTUM = 65536
@@ -128,7 +130,7 @@ cdef class Publisher(LaneTable):
             outcome = self._gather(now)
             if self.written_pos != self.tail_pos and self._write() != 0:
                 return _FAILED
-            if outcome == _ROLL or outcome == _STOPPED:
+            if outcome == _ROLL or outcome == _STOPPED or outcome == _GROW:
                 return outcome
             if outcome == _IDLE:
                 if self.burst_records >= BURST_RECORDS:
@@ -188,13 +190,11 @@ cdef class Publisher(LaneTable):
                             shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos + taken.end)
                             shm_fence_seq_cst()
                         got = self._append(lane, &taken, &pos, &offset)
-                    if got == _ROLL:
-                        outcome = _ROLL
+                    if got == _ROLL or got == _GROW:
+                        outcome = got
                         break
                     if got == _STOPPED:
-                        lane.stopped = 1
-                        shm_store_relaxed(lane.base + LANE_ERROR, 0)
-                        shm_store_release(lane.base + LANE_STATE, LANE_STATE_QUARANTINED)
+                        lane.stopped = LANE_STATE_QUARANTINED
                         outcome = _STOPPED
                         break
                     quantum += taken.end
@@ -212,6 +212,8 @@ cdef class Publisher(LaneTable):
             for k in range(self.pending_count):
                 if self.pending[k].status == FRAME_STATUS_REJECTED:
                     outcome = _STOPPED
+        if outcome == _STOPPED:
+            self._announce_stops()
         return outcome
 
     cdef int _append(self, lane_reader *lane, taken_batch *taken, uint64_t *pos, int64_t *offset) noexcept nogil:
@@ -238,6 +240,8 @@ cdef class Publisher(LaneTable):
             elif verdict != PRODUCER_NEW:
                 entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_FENCED if verdict == PRODUCER_FENCED else ERROR_SEQUENCE
         if entry.status == FRAME_STATUS_APPENDED:
+            if length > self.capacity // RING_BATCHES:
+                return _GROW
             if file_bytes > 0 and (file_bytes + length > self.segment_bytes
                                    or offset[0] + taken.count - self.writer.base_offset > INT32_MAX):
                 return _ROLL
@@ -256,7 +260,7 @@ cdef class Publisher(LaneTable):
         lane_advance(lane, entry.lane_pos_end)
         self.pending_count += 1
         if entry.status == FRAME_STATUS_REJECTED:
-            lane.stopped = 1
+            lane.stopped = LANE_STATE_STOPPED
         return _IDLE
 
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil:
@@ -295,7 +299,6 @@ cdef class Publisher(LaneTable):
             shm_store32_relaxed(entry.frame + FRAME_STATUS, entry.status)
             if entry.status == FRAME_STATUS_REJECTED:
                 shm_store_relaxed(entry.lane.base + LANE_ERROR, entry.error)
-                shm_store_relaxed(entry.lane.base + LANE_STATE, LANE_STATE_STOPPED)
                 rejected += 1
             elif entry.status == FRAME_STATUS_DUPLICATE:
                 duplicates += 1

@@ -7,6 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from shmlog.errors import HandleClosedError, SerializationError, UnknownTopicOrPartitionError
 from shmlog.native.lane cimport BatchResult, Delivery, LaneWriter, record_source
+from shmlog.native.lane import PENDING
 from shmlog.native.mapping cimport Mapping
 
 cdef extern from "futex.h" nogil:
@@ -124,8 +125,7 @@ cdef class SendPath:
     cdef TopicLanes lanes_of(self, topic):
         lanes = self.topics.get(topic)
         if lanes is None:
-            lanes = self._open_topic(topic)
-            self.topics[topic] = lanes
+            lanes = self._open_topic(topic)  # enters it into topics: of several threads, one does
         return <TopicLanes>lanes
 
     cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except -1:
@@ -148,11 +148,13 @@ cdef class SendPath:
         lanes.sticky_bytes += value_length + 10
         return lanes.sticky
 
-    cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, uint32_t *index, int64_t *timestamp):
+    cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, on_delivery,
+                            uint32_t *index, int64_t *timestamp):
         cdef record_source record
         cdef LaneWriter lane
         cdef BatchResult batch
         cdef int32_t number
+        cdef Delivery delivery
         cdef bytes header_bytes
         cdef int64_t deadline_ns = 0
         if self.serializes_values or not PyBytes_CheckExact(value):
@@ -187,6 +189,8 @@ cdef class SendPath:
             self._refresh(lanes)  # partitions may have been added
         if not 0 <= number < lanes.partition_count:
             raise UnknownTopicOrPartitionError(f"topic {lanes.topic!r} has partitions 0 to {lanes.partition_count - 1}, not {number}")
+        if self.shut:
+            self.check()  # closed by another thread, while a serializer or a partitioner ran
         while True:
             lane = <LaneWriter>lanes.lanes[number]
             if lane is None or lane.attention:
@@ -197,6 +201,13 @@ cdef class SendPath:
             deadline_ns = self._wait_for_room(lane, deadline_ns)
         index[0] = batch.count - 1
         timestamp[0] = record.timestamp_ms
+        if on_delivery is not None:
+            delivery = batch.delivery(index[0], timestamp[0])
+            if batch.callbacks is None:
+                batch.callbacks = []
+            batch.callbacks.append((delivery, on_delivery))
+            if batch.status != PENDING:
+                self.completed.append(batch)  # settled by another thread just now
         if lane.attention:
             self._attend(lane)
         return batch
@@ -205,20 +216,14 @@ cdef class SendPath:
         cdef uint32_t index = 0
         cdef int64_t timestamp = 0
         cdef BatchResult batch
-        cdef Delivery delivery
         self.check()
-        batch = self.accept(self.lanes_of(topic), value, key, headers, partition, timestamp_ms, &index, &timestamp)
-        delivery = batch.delivery(index, timestamp)
-        if on_delivery is not None:
-            if batch.callbacks is None:
-                batch.callbacks = []
-            batch.callbacks.append((delivery, on_delivery))
+        batch = self.accept(self.lanes_of(topic), value, key, headers, partition, timestamp_ms, on_delivery, &index, &timestamp)
         if self.completed:
             self._run_callbacks()
-        return delivery
+        return batch.delivery(index, timestamp)
 
     def send_many(self, topic, values, keys=None, headers=None, partition=None, timestamps_ms=None):
-        cdef uint32_t index = 0
+        cdef uint32_t index = 0, expected = 0
         cdef int64_t timestamp = 0
         cdef Py_ssize_t k, count
         cdef BatchResult batch
@@ -238,11 +243,12 @@ cdef class SendPath:
         deliveries.timestamps = []
         for k in range(count):
             batch = self.accept(lanes, values[k], None if keys is None else keys[k], None if headers is None else headers[k],
-                                partition, None if timestamps_ms is None else timestamps_ms[k], &index, &timestamp)
-            if batch is not last:
+                                partition, None if timestamps_ms is None else timestamps_ms[k], None, &index, &timestamp)
+            if batch is not last or index != expected:
                 deliveries.runs.append((batch, index))
                 deliveries.starts.append(k)
                 last = batch
+            expected = index + 1  # unless another thread sends in between
             deliveries.timestamps.append(timestamp)
         deliveries.count = count
         if self.completed:

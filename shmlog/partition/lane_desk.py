@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmBudgetExceededError
+from shmlog.limits import RING_BATCHES_MIN
 from shmlog.memory import layout, names, region
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, open_lane
@@ -12,6 +13,7 @@ from shmlog.memory.layout import LaneState
 from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
 from shmlog.partition.survey import RingEnd, lane_results
+from shmlog.settings import TopicConfig
 
 
 @dataclass(slots=True)
@@ -24,22 +26,29 @@ class _Attached:
 class LaneDesk:
     """Keeps the lane table of the ctl region and the publisher's lanes in step."""
 
-    def __init__(self, control: ControlPage, publisher: Publisher, tag: str) -> None:
+    def __init__(self, control: ControlPage, publisher: Publisher, tag: str, max_batch_bytes: int) -> None:
+        self.max_batch_bytes = max_batch_bytes
+        """No frame is larger, whatever a lane's terms say. What the ring cannot take makes it grow."""
         self._control = control
         self._publisher = publisher
         self._tag = tag
         self._lanes: dict[int, _Attached] = {}
         self._closing: dict[int, str] = {}
 
+    def ring_bytes_needed(self, config: TopicConfig) -> int:
+        """A ring that takes every batch that an attached lane may hold."""
+        return max(config.ring_bytes, RING_BATCHES_MIN * self.max_batch_bytes)
+
     def recover(self, end: RingEnd | None) -> None:
         """Attach the lanes that the predecessor left in the table, after completing what it did not get to say.
 
-        A lane whose region is gone was swept by somebody: its slot is freed. A lane that was closing goes on closing.
+        A lane whose region is gone or spoiled loses its slot. A lane that was closing goes on closing.
         """
         for slot, lane_id, client_id in self._control.lanes():
             try:
                 mapping, terms = open_lane(names.lane(self._tag, lane_id))
             except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+                # Not reported, so the supervisor orders it attached, hears that it cannot be, and removes it.
                 self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES, 0)
                 continue
             if end is not None:
@@ -69,7 +78,7 @@ class LaneDesk:
             slot=slot,
             producer_id=terms.producer_id,
             producer_epoch=terms.producer_epoch,
-            max_batch_bytes=min(terms.max_batch_bytes, self._control.max_batch_bytes),
+            max_batch_bytes=min(terms.max_batch_bytes, self.max_batch_bytes),
         )
         self._lanes[lane_id] = _Attached(slot, client_id, mapping)
 
@@ -122,7 +131,10 @@ def _complete_results(mapping: Mapping, end: RingEnd, slot: int, lane_id: int) -
     data_bytes = mapping.size_bytes - layout.LANE_DATA
     for result in results:
         frame = layout.LANE_DATA + result.lane_pos % data_bytes
-        mapping.store(frame + layout.FRAME_BASE_OFFSET, result.base_offset)
-        mapping.store(frame + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED)
+        appended = result.base_offset is not None
+        mapping.store(frame + layout.FRAME_BASE_OFFSET, result.base_offset if result.base_offset is not None else 0)
+        mapping.store(
+            frame + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED if appended else layout.FRAME_STATUS_DUPLICATE
+        )
     if published_to != head:
         mapping.store(layout.LANE_HEAD, published_to)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError
-from shmlog.limits import BATCH_HEADER_BYTES
+from shmlog.limits import RING_BATCHES_MIN
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
@@ -107,6 +107,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     )
     for cell in end.stale_cells:  # before RUN: an entry of a group that never was must not look valid to the next one
         index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
+    page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)  # it died over a larger ring, perhaps
     page.store(layout.CTL_TAIL_OFFSET, end.next_offset)
     page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
@@ -179,7 +180,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     generation = spec.leader_epoch + 1
     page = control.mapping
     base_pos, end_offset = log.active.size_bytes, log.log_end_offset
-    ring, index = make_ring(spec, config, generation)
+    ring, index = make_ring(spec, config.ring_bytes, generation)
     for offset_cell, pos_cell in (
         (layout.CTL_TAIL_OFFSET, layout.CTL_TAIL_POS),
         (layout.CTL_WRITTEN_OFFSET, layout.CTL_WRITTEN_POS),
@@ -200,15 +201,15 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     _restore_producers(log, producers)
     publisher = _publisher(spec, config, page, ring, index, log, producers, RingEnd(end_offset, 0, [], []))
     publisher.store_image()
-    store_ring(page, ring, index, config, generation)
+    store_ring(page, ring, index, generation)
     return OpenPartition(
         control, bell.open_bell(spec.cid8, spec.partition_id), publisher, log, config, None, log.recovered
     )
 
 
-def make_ring(spec: OwnerSpec, config: TopicConfig, generation: int) -> tuple[Mapping, Mapping]:
+def make_ring(spec: OwnerSpec, ring_bytes: int, generation: int) -> tuple[Mapping, Mapping]:
     """Make and map the ring and the index of a generation."""
-    ring_bytes = region.page_align(config.ring_bytes)
+    ring_bytes = region.page_align(ring_bytes)
     entries = max(INDEX_ENTRIES_MIN, 1 << (ring_bytes // INDEX_BYTES_PER_ENTRY - 1).bit_length())
     ring_name = names.ring(spec.cid8, spec.partition_id, generation)
     index_name = names.index(spec.cid8, spec.partition_id, generation)
@@ -224,11 +225,11 @@ def make_ring(spec: OwnerSpec, config: TopicConfig, generation: int) -> tuple[Ma
     )
 
 
-def store_ring(page: Mapping, ring: Mapping, index: Mapping, config: TopicConfig, generation: int) -> None:
+def store_ring(page: Mapping, ring: Mapping, index: Mapping, generation: int) -> None:
     """Announce a ring; its generation last, so that who sees it sees the rest."""
     page.store(layout.CTL_RING_CAPACITY, ring.size_bytes)
     page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
-    page.store(layout.CTL_MAX_BATCH, max(config.max_message_bytes, BATCH_HEADER_BYTES))
+    page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)
     page.store(layout.CTL_RING_GENERATION, generation)
 
 

@@ -35,20 +35,21 @@ from shmlog.errors import (
     ShmlogError,
     StorageError,
 )
-from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S
+from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.layout import OwnerState
 from shmlog.native import publish
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
-from shmlog.partition.opening import open_partition
+from shmlog.partition.opening import OpenPartition, open_partition
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
 REFUSED_DISK_SLEEP_S = 0.1
+REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room on the disk
 RETRIABLE_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
 
 
@@ -66,6 +67,11 @@ def run(spec: OwnerSpec, channel: Channel) -> int:
         _report_failure(channel, error)
         return 1
     return 0
+
+
+def largest_batch(opened: OpenPartition) -> int:
+    """Batches up to what is configured now, or was when the ring was made, are legal."""
+    return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN)
 
 
 def _report_failure(channel: Channel, error: Exception) -> None:
@@ -91,9 +97,10 @@ class OwnerAgent:
         self._config = opened.config
         self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
-        self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8)
+        self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, largest_batch(opened))
         self._clients: dict[int, ClientRegion] = {}
         self._close: Close | None = None
+        self._close_since_ns = 0
         self._orphan_since_ns: int | None = None
         self._next_housekeeping_ns = 0
         self._disk_refuses = False
@@ -131,6 +138,8 @@ class OwnerAgent:
             self._control.store_error_text("")
         if outcome == publish.ROLL:
             self._keeper.roll()
+        elif outcome == publish.GROW:
+            grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
         elif outcome == publish.SYNC:
             self._keeper.sync()
         done = self._handle_messages() if outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
@@ -206,7 +215,7 @@ class OwnerAgent:
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case Close():
-                self._close = message
+                self._close, self._close_since_ns = message, monotonic_ns()
                 self._page.store(layout.CTL_STATE, OwnerState.DELETED if message.delete else OwnerState.CLOSING)
                 self._desk.close_all()
             case _:
@@ -238,9 +247,9 @@ class OwnerAgent:
             client.close()
 
     def _alter(self, config: TopicConfig) -> None:
+        """Lanes that are attached keep their limits. A larger ring comes with the first batch that needs it."""
         self._config = config
-        if config.max_message_bytes > self._control.max_batch_bytes or config.ring_bytes > self._publisher.capacity:
-            grow_ring(self._spec, config, self._control, self._publisher)
+        self._desk.max_batch_bytes = max(self._desk.max_batch_bytes, config.max_message_bytes)
         self._keeper.configure(config)
 
     def _let_lanes_go(self) -> int:
@@ -254,9 +263,15 @@ class OwnerAgent:
         code = self._publisher.last_errno
         if code not in RETRIABLE_DISK_ERRORS:
             raise StorageError(f"cannot write {self._spec.log_dir}: {os.strerror(code)}")
+        unwritten = self._publisher.tail_pos - self._publisher.written_pos
+        if self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
+            raise StorageError(
+                f"cannot close {self._spec.topic}-{self._spec.partition}: the disk of {self._spec.log_dir} does not take"
+                f" its last {unwritten} bytes ({os.strerror(code)}); they stay in shared memory: free space, and start"
+                " the cluster again before a reboot"
+            )
         if not self._disk_refuses:
             status = os.statvfs(self._spec.log_dir)
-            unwritten = self._publisher.tail_pos - self._publisher.written_pos
             self._control.store_error_text(
                 f"the disk of {self._spec.log_dir} refuses to take {unwritten} bytes ({os.strerror(code)};"
                 f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
@@ -269,11 +284,17 @@ class OwnerAgent:
     def _finished(self) -> bool:
         if self._orphan_since_ns is not None and monotonic_ns() - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9:
             return True
-        return self._close is not None and self._desk.is_empty
+        return self._close is not None and self._is_drained()
+
+    def _is_drained(self) -> bool:
+        """All that was accepted is written. (A deleted topic's last records need not be.)"""
+        assert self._close is not None
+        written = self._publisher.written_pos == self._publisher.tail_pos
+        return self._desk.is_empty and (written or self._close.delete)
 
     def _finish(self) -> None:
-        """Everything accepted is written. As an orphan, lanes stay for the next owner: their producers may live."""
-        if self._close is None:
+        """As an orphan, leave ring and lanes to the next owner: their producers may live."""
+        if self._close is None or not self._is_drained():
             self._keeper.close(clean=False)
             return
         self._keeper.close(clean=not self._close.delete)

@@ -1,4 +1,4 @@
-"""A new ring generation under a running owner: when larger batches are allowed, or a larger ring is asked for."""
+"""A new ring generation under a running owner: when a batch comes that is legal and too large for this one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from shmlog.memory import layout, names, region
 from shmlog.memory.control_page import ControlPage
 from shmlog.native.publish import Publisher
 from shmlog.partition.opening import make_ring, store_ring
-from shmlog.settings import TopicConfig
 
 NOWHERE = (1 << 64) - 1
 
 
-def grow_ring(spec: OwnerSpec, config: TopicConfig, control: ControlPage, publisher: Publisher) -> None:
-    """Open a new ring behind the tail and leave the old one to its readers, who attach again when they notice.
+def grow_ring(spec: OwnerSpec, ring_bytes: int, control: ControlPage, publisher: Publisher) -> None:
+    """Open a ring of `ring_bytes` behind the tail and leave the old one to its readers, who notice and attach again.
 
     Everything is written, so that segments have what the new ring has not. A kill before the new generation is stored
     leaves the old one in force: its region gives its size, and its base cells then name its tail, which is right too.
@@ -23,12 +22,12 @@ def grow_ring(spec: OwnerSpec, config: TopicConfig, control: ControlPage, publis
     generation = old + 1
     region.unlink(names.ring(spec.cid8, spec.partition_id, generation))  # a predecessor's attempt
     region.unlink(names.index(spec.cid8, spec.partition_id, generation))
-    ring, index = make_ring(spec, config, generation)
+    ring, index = make_ring(spec, ring_bytes, generation)
     page.store(layout.CTL_BASE_OFFSET, NOWHERE)
     page.store(layout.CTL_BASE_POS, publisher.tail_pos)
     page.store(layout.CTL_BASE_OFFSET, publisher.tail_offset)
     publisher.use_ring(ring, index)
-    store_ring(page, ring, index, config, generation)
+    store_ring(page, ring, index, generation)
     publisher.settle()
     region.unlink(names.ring(spec.cid8, spec.partition_id, old))
     region.unlink(names.index(spec.cid8, spec.partition_id, old))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
-from shmlog.memory.layout import IDX_ENTRY_BYTES
+from shmlog.limits import BATCH_HEADER_BYTES
+from shmlog.memory.layout import FRAME_BYTES, IDX_ENTRY_BYTES
 from shmlog.native.publish import GROUP_BATCHES_MAX
 
 _ENTRY = struct.Struct("<QQQIIIIQQq")
@@ -43,10 +44,10 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What the frame at `lane_pos` must say: its batch is in the log at `base_offset`."""
+    """What the frame at `lane_pos` must say: its batch is in the log at `base_offset`, or it was a duplicate (None)."""
 
     lane_pos: int
-    base_offset: int
+    base_offset: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,17 @@ def lane_results(end: RingEnd, slot: int, lane_id: int, head: int) -> tuple[int,
         for entry in end.published
         if entry.lane_slot == slot and entry.lane_generation == lane_id & 0xFFFFFFFF and entry.lane_pos_end > head
     ]
-    results, pos = [], head
+    results: list[FrameResult] = []
+    pos = head
     for entry in mine:
-        results.append(FrameResult(pos, entry.base_offset))
+        start = entry.lane_pos_end - frame_span(entry.length)
+        if start > pos:  # frames without an entry, in the middle of a published group: duplicates
+            results.append(FrameResult(pos, None))
+        results.append(FrameResult(start, entry.base_offset))
         pos = entry.lane_pos_end
     return pos, results
+
+
+def frame_span(batch_bytes: int) -> int:
+    """Bytes of lane that the frame of a batch of `batch_bytes` takes."""
+    return (batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES + 7) & ~7

@@ -26,7 +26,9 @@ from shmlog.partition.attachment import MappedPartition
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import open_partition
+from shmlog.partition.owner import largest_batch
 from shmlog.partition.reader import PartitionReader
+from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TOPIC, as_text
 
 TOPIC_NAME = "flights"
@@ -51,7 +53,7 @@ class Rig:
         self.control, self.publisher = self.opened.control, self.opened.publisher
         self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
-        self.desk = LaneDesk(self.control, self.publisher, self.tag)
+        self.desk = LaneDesk(self.control, self.publisher, self.tag, largest_batch(self.opened))
         self.desk.recover(self.opened.end)
         self.keeper.settle()
 
@@ -80,6 +82,9 @@ class Rig:
                 self.keeper.roll()
             elif outcome == publish.SYNC:
                 self.keeper.sync()
+            elif outcome == publish.GROW:
+                ring_bytes = self.desk.ring_bytes_needed(self.opened.config)
+                grow_ring(self.spec, ring_bytes, self.control, self.publisher)
             elif outcome == publish.STOPPED:
                 continue
 

@@ -11,6 +11,7 @@ from shmlog.memory.layout import IDX_ENTRY_BYTES
 from shmlog.partition.survey import FrameResult, find_end, lane_results, offset_at, read_entries
 
 BATCH = 100  # bytes of every batch, 10 records each
+SPAN = 104  # bytes of its frame in a lane: 64 instead of 61 in front, whole words
 
 
 def index_of(*entries: tuple[int, int, int], cells: int = 8) -> bytes:
@@ -54,9 +55,17 @@ def test_the_offset_at_the_written_position_is_that_of_the_first_batch_that_is_n
 
 
 def test_a_lane_learns_the_results_of_frames_between_its_head_and_the_log() -> None:
-    end = find_end(read_entries(index_of((0, 1, 64), (1, 2, 512), (2, 1, 192), (3, 1, 256))), 4 * BATCH, 0, 0)
-    assert lane_results(end, 5, 1, head=64) == (256, [FrameResult(64, 20), FrameResult(192, 30)])
-    assert lane_results(end, 5, 1, head=256) == (256, [])
+    end = find_end(
+        read_entries(index_of((0, 1, SPAN), (1, 2, 5 * SPAN), (2, 1, 2 * SPAN), (3, 1, 3 * SPAN))), 4 * BATCH, 0, 0
+    )
+    assert lane_results(end, 5, 1, head=SPAN) == (3 * SPAN, [FrameResult(SPAN, 20), FrameResult(2 * SPAN, 30)])
+    assert lane_results(end, 5, 1, head=3 * SPAN) == (3 * SPAN, [])
+
+
+def test_a_duplicate_among_published_frames_has_no_entry_and_does_not_shift_the_others() -> None:
+    end = find_end(read_entries(index_of((0, 1, SPAN), (1, 1, 3 * SPAN))), 2 * BATCH, 0, 0)
+    expected = [FrameResult(0, 0), FrameResult(SPAN, None), FrameResult(2 * SPAN, 10)]
+    assert lane_results(end, 5, 1, head=0) == (3 * SPAN, expected)
 
 
 def test_entries_of_an_earlier_lane_in_the_same_slot_say_nothing_about_this_one() -> None:

@@ -176,15 +176,13 @@ def test_without_the_ring_the_segments_are_recovered_and_readers_attach_again(ri
 
 def test_a_larger_ring_is_opened_under_way_and_readers_follow(rig: Rig) -> None:
     from shmlog.partition.regeneration import grow_ring
-    from shmlog.settings import TopicConfig
 
     lane = rig.lane()
     lane.send_all(b"1", b"2")
     rig.run()
     reader = rig.reader()
     assert len(reader.fetch(1 << 20)) == 2
-    config = TopicConfig.from_mapping(rig.config | {"max.message.bytes": "1000000"})
-    grow_ring(rig.spec, config, rig.control, rig.publisher)
+    grow_ring(rig.spec, 4_000_000, rig.control, rig.publisher)
     lane.send_all(b"3")
     rig.run()
     assert [record.value for _ in range(3) for record in reader.fetch(1 << 20)] == [b"3"]
