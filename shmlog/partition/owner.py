@@ -266,7 +266,7 @@ class OwnerAgent:
         unwritten = self._publisher.tail_pos - self._publisher.written_pos
         if self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
             raise StorageError(
-                f"cannot close {self._spec.topic}-{self._spec.partition}: the disk of {self._spec.log_dir} does not take"
+                f"cannot close {self._spec.topic}-{self._spec.partition}: the disk of {self._spec.log_dir} refuses"
                 f" its last {unwritten} bytes ({os.strerror(code)}); they stay in shared memory: free space, and start"
                 " the cluster again before a reboot"
             )

@@ -41,6 +41,7 @@ from shmlog.control.messages import (
 from shmlog.control.paths import RuntimePaths, runtime_paths
 from shmlog.memory import region
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 
 TIMEOUT_S = 20.0
 ReplyType = TypeVar("ReplyType", bound=Reply)
@@ -182,11 +183,8 @@ class Daemon:
 
     def fails_to_start(self, *arguments: str) -> str:
         """Start it, expect exit status 1, and return its last line."""
-        with self.spawn(*arguments) as process:
-            try:
-                assert process.wait(TIMEOUT_S) == 1
-            finally:
-                process.kill()
+        with killed_afterwards(self.spawn(*arguments)) as process:
+            assert process.wait(TIMEOUT_S) == 1
         return self.log().splitlines()[-1]
 
     def log(self) -> str:

@@ -17,6 +17,7 @@ import pytest
 import shmlog
 from shmlog.control.paths import runtime_paths
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -280,8 +281,10 @@ def test_an_embedded_cluster_ends_when_its_host_is_killed_even_if_a_child_of_the
         print(cluster.name, child, flush=True)
         time.sleep(60)
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "data"], stdout=subprocess.PIPE, text=True
+    with killed_afterwards(
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), tmp_path / "data"], stdout=subprocess.PIPE, text=True
+        )
     ) as host:
         assert host.stdout is not None
         name, child = host.stdout.readline().split()

@@ -18,6 +18,7 @@ from shmlog.cli.demo import command
 from shmlog.cli.demo.expectation import Expectation, read_expectation
 from shmlog.cli.demo.source import Source
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 
 pytestmark = pytest.mark.slow
 
@@ -109,9 +110,11 @@ def test_bad_input_is_one_line(arguments: list[str], complaint: str) -> None:
 def test_ctrl_c_ends_the_demo_at_once_and_leaves_nothing(orders: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-P", "-m", "shmlog.cli.main", "demo", "--input", str(orders), "--key", "customer"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    running = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    wait_until(lambda: any(tmp_path.glob("shmlog-demo-*/data/input-0")), timeout_s=60, what="the topic")
-    running.send_signal(signal.SIGINT)
-    out, error = running.communicate(timeout=60)
-    assert (running.returncode, out, error) == (130, b"", b"")
-    assert not list(tmp_path.glob("shmlog-demo-*"))
+    with killed_afterwards(
+        subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    ) as running:
+        wait_until(lambda: any(tmp_path.glob("shmlog-demo-*/data/input-0")), timeout_s=60, what="the topic")
+        running.send_signal(signal.SIGINT)
+        out, error = running.communicate(timeout=60)
+        assert (running.returncode, out, error) == (130, b"", b"")
+        assert not list(tmp_path.glob("shmlog-demo-*"))

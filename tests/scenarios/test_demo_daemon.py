@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 
 pytestmark = pytest.mark.slow
 
@@ -56,16 +57,18 @@ def test_records_go_in_and_come_out_in_order(daemon: Path) -> None:
 def test_follow_waits_for_records_and_ctrl_c_ends_it(daemon: Path) -> None:
     shmlog("topic", "create", "news")
     shmlog("produce", "news", stdin="old\n")
-    following = subprocess.Popen(
-        [*PROGRAM, "consume", "news", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert following.stdout is not None
-    assert following.stdout.readline() == "old\n"
-    shmlog("produce", "news", stdin="new\n")
-    assert following.stdout.readline() == "new\n"
-    following.send_signal(signal.SIGINT)
-    rest, error = following.communicate(timeout=30)
-    assert (following.returncode, rest, error) == (130, "", "")
+    with killed_afterwards(
+        subprocess.Popen(
+            [*PROGRAM, "consume", "news", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    ) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "old\n"
+        shmlog("produce", "news", stdin="new\n")
+        assert following.stdout.readline() == "new\n"
+        following.send_signal(signal.SIGINT)
+        rest, error = following.communicate(timeout=30)
+        assert (following.returncode, rest, error) == (130, "", "")
 
 
 def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:

@@ -29,6 +29,7 @@ from shmlog.control.messages import (
     Unsubscribe,
 )
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -101,7 +102,7 @@ def test_what_a_killed_client_left_is_drained_and_removed(daemon: Daemon, somebo
     peer.create("calm")
     command = [sys.executable, "-c", CLIENT, os.path.dirname(__file__), str(daemon.directory / "run")]
     command += ["fork"] * somebody_keeps_the_socket
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+    with killed_afterwards(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as client:
         assert client.stdout is not None
         child = int(client.stdout.readline())
         assert {"l1", "c2"} <= daemon.regions(peer)

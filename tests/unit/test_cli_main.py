@@ -12,6 +12,7 @@ import pytest
 from shmlog.cli import main as cli
 from shmlog.cli.root import COMMANDS, root
 from shmlog.errors import RecordTooLargeError
+from shmlog.testing.processes import killed_afterwards
 
 
 def run_failing(error: BaseException) -> int:
@@ -77,14 +78,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         "    while True: sys.stdout.write('x' * 65536)\n"
         "sys.exit(m.run([], lambda: flood))"
     )
-    writer = subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert writer.stdout is not None
-    assert writer.stderr is not None
-    writer.stdout.read(10)
-    writer.stdout.close()
-    assert writer.wait(timeout=30) == 141
-    assert writer.stderr.read() == b""
-    writer.stderr.close()
+    with killed_afterwards(
+        subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        writer.stdout.read(10)
+        writer.stdout.close()
+        assert writer.wait(timeout=30) == 141
+        assert writer.stderr.read() == b""
+        writer.stderr.close()
 
 
 def test_without_a_cluster_the_error_says_how_to_start_one(

@@ -18,6 +18,7 @@ ECHO = """
 import sys
 from shmlog.errors import ShmlogError
 from shmlog.testing.worker_process import hear, say, serve
+from shmlog.testing.processes import killed_afterwards
 
 def work():
     say(ready=True)
@@ -84,12 +85,14 @@ def test_a_worker_leaves_when_its_parent_is_killed(tmp_path: Path, monkeypatch: 
         "import time; from shmlog.testing.worker_process import WorkerProcess\n"
         "w = WorkerProcess('echo_worker'); w.receive(30); print(w.pid, flush=True); time.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.communicate()
-    wait_until(lambda: not runs(worker), timeout_s=TIMEOUT_S, what="the end of the worker")
+    with killed_afterwards(
+        subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True)
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.communicate()
+        wait_until(lambda: not runs(worker), timeout_s=TIMEOUT_S, what="the end of the worker")
 
 
 def runs(pid: int) -> bool:
