@@ -145,7 +145,7 @@ class LogKeeper:
             removal_ns = now_ns + max(0, self._remove_at_ms - wall_ms()) * 1_000_000
         return min(self._sync_at_ns, self._flush_deadline_ns(), removal_ns)
 
-    def keep(self, now_ns: int) -> None:
+    def keep(self) -> None:
         """Once a second while awake: roll by age, remove files whose delay has passed."""
         now_ms = wall_ms()
         if (

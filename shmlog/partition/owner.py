@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from time import monotonic_ns
 
 from shmlog.control.channel import Channel, ChannelClosedError
@@ -74,6 +75,17 @@ def largest_batch(opened: OpenPartition) -> int:
     return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN)
 
 
+def _errno_of_full_disk(step: Callable[[], None]) -> int:
+    """Do `step`; the errno of a disk that has no room for it now, else 0."""
+    try:
+        step()
+    except OSError as error:
+        if error.errno not in RETRIABLE_DISK_ERRORS:
+            raise
+        return error.errno
+    return 0
+
+
 def _report_failure(channel: Channel, error: Exception) -> None:
     name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
     try:
@@ -131,26 +143,27 @@ class OwnerAgent:
     def work(self, now_ns: int) -> int:
         """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
         outcome = self._publisher.run(RUN_BUDGET_NS)
-        if outcome == publish.FAILED:
-            self._disk_refused()
-        elif self._disk_refuses:
-            self._disk_refuses = False
-            self._control.store_error_text("")
+        refused = self._publisher.last_errno if outcome == publish.FAILED else 0
         if outcome == publish.ROLL:
-            self._keeper.roll()
+            refused = _errno_of_full_disk(self._keeper.roll)
         elif outcome == publish.GROW:
             grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
         elif outcome == publish.SYNC:
             self._keeper.sync()
-        done = self._handle_messages() if outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
+        if refused:
+            self._disk_refused(refused)
+        elif self._disk_refuses:
+            self._disk_refuses = False
+            self._control.store_error_text("")
+        done = self._handle_messages() if refused or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
         if self._desk.is_closing:
             done += self._let_lanes_go()
         if now_ns >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
-            self._keeper.keep(now_ns)
+            _errno_of_full_disk(self._keeper.keep)  # else a second later
         self._keeper.sync_aside(now_ns)
-        return done if outcome in (publish.IDLE, publish.FAILED) else 1
+        return done if refused or outcome == publish.IDLE else 1
 
     # --- sleeping -----------------------------------------------------------------------------------------------------
 
@@ -259,8 +272,7 @@ class OwnerAgent:
                 self._channel.send(LaneDetached(lane_id, reason, records))
         return len(drained)
 
-    def _disk_refused(self) -> None:
-        code = self._publisher.last_errno
+    def _disk_refused(self, code: int) -> None:
         if code not in RETRIABLE_DISK_ERRORS:
             raise StorageError(f"cannot write {self._spec.log_dir}: {os.strerror(code)}")
         unwritten = self._publisher.tail_pos - self._publisher.written_pos

@@ -177,3 +177,25 @@ def test_with_flush_messages_1_nothing_is_visible_before_it_is_on_the_disk(tmp_p
         assert (rig.control.written_offset, rig.control.high_watermark) == (1, 0)
         rig.keeper.sync()
         assert rig.control.high_watermark == 1
+
+
+def test_a_disk_without_room_for_a_new_segment_delays_the_roll_and_loses_nothing(
+    rig: Rig, lane: Lane, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sent = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.owner._keeper, "roll", no_room)
+        while not rig.control.error_text:
+            lane.send(TOPIC_NAME, b"%06d" % sent + bytes(2000))
+            sent += 1
+            if sent % 10 == 0:
+                stage.owner.work(monotonic_ns())
+    assert "No space left" in rig.control.error_text
+    lane.writer.seal()
+    while stage.owner.work(monotonic_ns()):
+        pass
+    assert rig.control.error_text == ""
+    assert [int(record.value[:6]) for record in rig.read_all()] == list(range(sent))
