@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shmlog.testing import wait_until
+from shmlog.testing.processes import killed_afterwards
 from shmlog.testing.worker_process import WorkerFailedError, WorkerProcess
 
 TIMEOUT_S = 30.0
@@ -18,7 +19,6 @@ ECHO = """
 import sys
 from shmlog.errors import ShmlogError
 from shmlog.testing.worker_process import hear, say, serve
-from shmlog.testing.processes import killed_afterwards
 
 def work():
     say(ready=True)
