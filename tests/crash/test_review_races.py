@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from shmlog.errors import InvalidConfigError
 from shmlog.memory import layout, names, region
 from shmlog.memory.lane import _TERMS, _TERMS_AT
 from shmlog.partition.owner import OwnerAgent
+from shmlog.testing import wait_until
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
 
 WAIT_S = 20.0
@@ -246,7 +246,8 @@ def test_on_delivery_is_called_for_a_record_whose_lane_closes_around_it(cluster:
             target=lambda: producer.send("flights", b"1", on_delivery=called.append), name="sending"
         )
         sending.start()
-        time.sleep(0.3)
+        bell = connection.doorbell.mapping
+        wait_until(lambda: bell.read(layout.BELL_SLEEPING, 4) != bytes(4) or not sending.is_alive())
     finally:
         os.kill(pid, signal.SIGCONT)
     sending.join(WAIT_S)
