@@ -15,6 +15,12 @@
 #define GATHER_RECORDS 4
 #define GATHER_BYTES   4096
 
+/* After a group of as many records the owner comes back for more after a nap, instead of asking to be woken for each
+ * piece. These three are limits.py's, too; tests/unit/test_limits.py compares. */
+#define BURST_RECORDS  64
+#define BURST_NAP_NS   50000
+#define RING_BATCHES   4
+
 enum { TAKE_NOTHING = 0, TAKE_BATCH = 1, TAKE_LATER = 2, TAKE_GARBAGE = 3 };
 
 typedef struct {

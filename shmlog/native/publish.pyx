@@ -27,7 +27,7 @@ cdef extern from "futex.h" nogil:
     void nap_ns(int64_t ns)
 
 cdef extern from "assemble.h" nogil:
-    enum: BATCH_HEADER_BYTES
+    enum: BATCH_HEADER_BYTES, BURST_RECORDS, BURST_NAP_NS, RING_BATCHES
     int assemble_batch(unsigned char *batch, const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
     int64_t batch_max_timestamp(const unsigned char *batch)
 
@@ -52,12 +52,9 @@ cdef enum:
     _BUSY = 4
     _STOPPED = 5
     _GROW = 6
-    RING_BATCHES = 4        # limits.RING_BATCHES_MIN
     GROUP_BATCHES = 512
     GROUP_BYTES = 262144
     LANE_QUANTUM = 65536
-    BURST_RECORDS = 64      # after a group of as many the owner comes back for more after a nap,
-    BURST_NAP_NS = 50000    # instead of asking to be woken for each piece
     ERROR_SEQUENCE = 45
     ERROR_FENCED = 47
     ERROR_INVALID = 42
