@@ -119,6 +119,7 @@ class OwnerAgent:
         self._desk.recover(opened.end)
         self._keeper.settle()
         self._control.store_error_text("")
+        self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())  # stopped right after this, it must be missed
         self._page.store(layout.CTL_STATE, OwnerState.RUN)
         self._channel.send(
             OwnerReady(

@@ -227,7 +227,7 @@ def test_other_processes_join_an_embedded_cluster_by_its_name(cluster: shmlog.Cl
         with shmlog.connect({cluster.name!r}) as cluster, cluster.producer() as producer:
             producer.send("flights", b"1")
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+    subprocess.run([sys.executable, "-P", "-c", textwrap.dedent(program)], check=True)
     with cluster.consumer("flights") as consumer:
         assert read_numbers(consumer, 1) == [1]
 
@@ -283,7 +283,7 @@ def test_an_embedded_cluster_ends_when_its_host_is_killed_even_if_a_child_of_the
     """
     with killed_afterwards(
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program), tmp_path / "data"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-c", textwrap.dedent(program), tmp_path / "data"], stdout=subprocess.PIPE, text=True
         )
     ) as host:
         assert host.stdout is not None

@@ -100,7 +100,7 @@ def test_what_a_killed_client_left_is_drained_and_removed(daemon: Daemon, somebo
     daemon.start()
     peer = daemon.peer()
     peer.create("calm")
-    command = [sys.executable, "-c", CLIENT, os.path.dirname(__file__), str(daemon.directory / "run")]
+    command = [sys.executable, "-P", "-c", CLIENT, os.path.dirname(__file__), str(daemon.directory / "run")]
     command += ["fork"] * somebody_keeps_the_socket
     with killed_afterwards(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as client:
         assert client.stdout is not None

@@ -301,5 +301,5 @@ def test_an_owner_never_imports_numpy() -> None:
         "    p.PartitionLog.open(d + '/t-0', TopicConfig.from_mapping({}), topic_id='A' * 22).close(clean=True)\n"
         "print('numpy' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-P", "-c", program], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "False"

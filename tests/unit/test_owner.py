@@ -70,6 +70,11 @@ def test_a_lane_whose_region_is_gone_is_refused_and_the_owner_lives(rig: Rig, st
     assert stage.order(AttachLane(77, 1, names.lane(rig.tag, 77))) == LaneDetached(77, "quarantined", 0)
 
 
+def test_the_heart_beats_before_the_owner_says_that_it_runs(rig: Rig, stage: Stage) -> None:
+    """Regression: an owner that was stopped before its first turn had no heartbeat, and nobody missed it."""
+    assert 0 < rig.control.heartbeat_ns <= monotonic_ns()
+
+
 def test_a_client_whose_region_is_gone_is_forgotten_and_the_owner_lives(rig: Rig, stage: Stage) -> None:
     assert stage.order(AttachClient(5, names.client(rig.tag, 5))) == ClientAttached(5)
 
