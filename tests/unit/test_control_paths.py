@@ -20,7 +20,6 @@ from shmlog.errors import InvalidConfigError, StartError
 from shmlog.testing import wait_until
 
 HOLD = "import sys; from shmlog.control.life import LifeLock; l = LifeLock.acquire(sys.argv[1]); l.write('hello');"
-CALM = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def test_the_order_of_defaults_is_explicit_then_environment_then_default() -> None:
@@ -79,9 +78,7 @@ def test_a_directory_that_a_stranger_put_there_is_refused(tmp_path: Path, monkey
 def test_a_life_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     path = str(tmp_path / "life")
     assert holder(path) is None
-    with subprocess.Popen(
-        [sys.executable, "-P", "-c", HOLD + "input()", path], stdin=subprocess.PIPE, env=CALM
-    ) as process:
+    with subprocess.Popen([sys.executable, "-P", "-c", HOLD + "input()", path], stdin=subprocess.PIPE) as process:
         assert wait_until(lambda: holder(path)) == process.pid
         wait_until(lambda: Path(path).read_text() == "hello")
         with pytest.raises(LockHeldError) as caught:
@@ -108,7 +105,7 @@ def test_a_forked_child_does_not_keep_a_life_lock(tmp_path: Path) -> None:
     path = str(tmp_path / "life")
     linger = HOLD + "import os, time; pid = os.fork(); print(pid, flush=True) if pid else input(); sys.exit(0)"
     with subprocess.Popen(
-        [sys.executable, "-P", "-c", linger, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=CALM
+        [sys.executable, "-P", "-c", linger, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
