@@ -30,6 +30,9 @@ from shmlog.log.segment import (
 )
 from shmlog.log.storage import Storage
 
+DAMAGED_SUFFIX = ".damaged"
+COPY_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
@@ -123,7 +126,11 @@ def recover_cold(
                 walk.valid_bytes, walk.next_offset, f"it is missing: the next file begins at offset {following}"
             )
         if walk.problem:
-            notes.append(_cut(storage, directory, segment, walk, base_offsets[number + 1 :]))
+            later = base_offsets[number + 1 :]
+            kept = ""
+            if walk.next_offset < recovery_point:  # not a torn tail: what was safe on the disk is damaged
+                kept = _keep_aside(storage, directory, [base_offset, *later])
+            notes.append(_cut(storage, directory, segment, walk, later) + kept)
             return Recovered(segment, base_offsets[: number + 1], notes)
         if following is None:
             return Recovered(segment, base_offsets, notes)
@@ -131,6 +138,28 @@ def recover_cold(
         segment.files.sync()
         segment.files.close()
     raise ValueError("a log has at least one segment")
+
+
+def _keep_aside(storage: Storage, directory: str, base_offsets: list[int]) -> str:
+    """Copy logs before they are cut, so that a person can still save what is sound behind the damage."""
+    for base_offset in base_offsets:
+        path = segment_path(directory, base_offset, LOG_SUFFIX)
+        source = storage.open(path, os.O_RDONLY)
+        try:
+            copy = storage.open(path + DAMAGED_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                position = 0
+                while chunk := storage.pread(source, COPY_BYTES, position):
+                    storage.pwrite(copy, chunk, position)
+                    position += len(chunk)
+                storage.fdatasync(copy)
+            finally:
+                storage.close(copy)
+        finally:
+            storage.close(source)
+    storage.fsync_dir(directory)
+    names = ", ".join(f"{base_offset:020d}{LOG_SUFFIX}{DAMAGED_SUFFIX}" for base_offset in base_offsets)
+    return f"; what was there is kept in {names}"
 
 
 def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, later: list[int]) -> str:

@@ -70,4 +70,6 @@ def assert_it_goes_on(log: PartitionLog, directory: Path, batches: int) -> None:
     assert b"".join(log.batches()) == expected_log(batches + 1)
     log.close(clean=True)
     for name in contents(directory):
+        if name.endswith(".damaged"):
+            continue  # kept aside for a person
         assert verify(str(directory / name)).sound, name

@@ -257,3 +257,19 @@ def test_epochs_and_snapshots_from_after_the_cut_are_dropped(directory: Path) ->
     assert log.latest_snapshot() == (4, [])
     assert not (directory / f"{10:020d}.snapshot").exists()  # it would be believed once the log has grown over it
     assert_it_goes_on(log, directory, 3)
+
+
+def test_damage_in_what_was_safe_on_the_disk_cuts_the_log_but_keeps_the_damaged_file(directory: Path) -> None:
+    """Regression: one flipped byte in a cleanly closed log, and a restart threw everything behind it away."""
+    log = open_log(directory)
+    append(log, 5)
+    log.close(clean=True)
+    damaged = bytearray(log_file(directory, 0).read_bytes())
+    damaged[8] ^= 0x40  # the first batch's length
+    log_file(directory, 0).write_bytes(damaged)
+    log = open_log(directory)
+    assert log.log_end_offset == 0
+    kept = log_file(directory, 0).with_name(log_file(directory, 0).name + ".damaged")
+    assert kept.read_bytes() == damaged
+    assert f"what was there is kept in {kept.name}" in log.recovered
+    log.close(clean=False)
