@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import click
 
 from shmlog.cli.main import main
@@ -100,6 +102,10 @@ def failover(
     output: str,
 ) -> None:
     """SIGKILL owners under a steady load; judged by the checker and by kafka-python on the segment files."""
+    if find_spec("kafka") is None:
+        raise click.ClickException(
+            "judging the segments needs an independent decoder, kafka-python: pip install 'shmlog[test]'"
+        )
     failover_bench.require_decoder()
     figures = Figures()
     with scratch_directory(data_dir) as directory:
