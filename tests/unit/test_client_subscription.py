@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from shmlog.client import subscription as subscription_module
@@ -119,13 +117,12 @@ def test_a_consumer_goes_on_after_its_cluster_was_killed_and_started_again(world
     consumer.close()
 
 
+@pytest.mark.usefixtures("nobody_waits_for_a_supervisor")
 def test_records_flow_while_the_supervisor_is_away(world: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription_module, "METADATA_REFRESH_S", 0.0)
     with world.consumer("flights") as consumer:
         world.supervisor.stop()
-        started = time.monotonic()
         for _ in range(50):
             world.partitions[P0].append(b"x")
             assert len(consumer.poll()) == 1
-        assert time.monotonic() - started < 4.0  # one wait for the supervisor would be CONNECT_TIMEOUT_S
         world.supervisor = FakeSupervisor(world.supervisor.paths)
