@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import pwd
+from dataclasses import dataclass, replace
 
 from shmlog.control import life, paths
+from shmlog.errors import ShmlogError
 
 LOG_FILE = "supervisor.log"
+NOT_YOURS_REMEDY = (
+    "choose another with $SHMLOG_RUNTIME_DIR, or unset it; shm.group and shm.mode of its cluster can let a group in"
+)
+
+
+class OutOfReachError(ShmlogError):
+    """The cluster belongs to another user, or runs where this process cannot signal it."""
+
+    name = "OUT_OF_REACH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +39,45 @@ class ClusterPlace:
         return os.path.join(self.data_dir, LOG_FILE)
 
 
-def find_cluster(name: str | None, *, data_dir: str | None = None, configured: str | None = None) -> ClusterPlace:
-    """Locate a cluster by the documented order of defaults; the data directory of a running one is what it says."""
+def expect_cluster(name: str | None, *, data_dir: str | None = None, configured: str | None = None) -> ClusterPlace:
+    """Where the cluster would be by the documented order of defaults, without a look whether it runs."""
     chosen = paths.cluster_name(name)
-    runtime = paths.runtime_paths(chosen)
-    pid = life.holder(runtime.supervisor_lock)
-    said = _data_dir_in_lock(runtime.supervisor_lock) if pid is not None else None
-    return ClusterPlace(chosen, runtime, pid, said or paths.data_directory(chosen, data_dir, configured))
+    return ClusterPlace(chosen, paths.runtime_paths(chosen), None, paths.data_directory(chosen, data_dir, configured))
+
+
+def find_cluster(name: str | None, *, data_dir: str | None = None, configured: str | None = None) -> ClusterPlace:
+    """As expect_cluster(), and whether it runs; the data directory of a running one is what it says.
+
+    Raises OutOfReachError if its runtime directory is closed to us.
+    """
+    place = expect_cluster(name, data_dir=data_dir, configured=configured)
+    lock = place.runtime.supervisor_lock
+    try:
+        pid = life.holder(lock)
+    except PermissionError:
+        directory = place.runtime.directory
+        raise OutOfReachError(
+            f"the runtime directory {directory} {whose(directory)} and is closed to you: {NOT_YOURS_REMEDY}"
+        ) from None
+    said = _data_dir_in_lock(lock) if pid is not None else None
+    return replace(place, pid=pid, data_dir=said or place.data_dir)
+
+
+def user_name(uid: int) -> str:
+    """The user's name, or the number if the password database has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def whose(directory: str) -> str:
+    """ "belongs to user bob": the owner of `directory`, or of the first above it that may be looked at."""
+    while True:
+        try:
+            return f"belongs to user {user_name(os.stat(directory).st_uid)}"
+        except (PermissionError, FileNotFoundError):
+            directory = os.path.dirname(directory)
 
 
 def _data_dir_in_lock(lock_file: str) -> str | None:

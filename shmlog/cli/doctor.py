@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from shmlog.cli.attach import cluster_option
-from shmlog.cli.cluster_paths import find_cluster
+from shmlog.cli.cluster_paths import OutOfReachError, expect_cluster, find_cluster
 from shmlog.cli.host_checks import CHECKS, Finding
+from shmlog.cli.leftovers import check_leftovers
 from shmlog.cli.output import output_option, print_json
 
 
@@ -20,12 +21,15 @@ Examples:
 @cluster_option
 @output_option
 def doctor(name: str | None, output: str) -> None:
-    """Check /dev/shm, limits, RemoveIPC, cgroups and leftovers; say what to do.
+    """Check /dev/shm, limits, RemoveIPC, cgroups, clusters and what dead ones left; say what to do.
 
     Needs no running cluster. The exit code is 1 if something must be changed before shmlog can work.
     """
-    place = find_cluster(name)
-    findings = [finding for check in CHECKS for finding in check(place)]
+    try:
+        place = find_cluster(name)
+    except OutOfReachError:  # which check_runtime_directory reports
+        place = expect_cluster(name)
+    findings = [finding for check in (*CHECKS, check_leftovers) for finding in check(place)]
     if output == "json":
         print_json([{field: getattr(f, field) for field in Finding.__slots__} for f in findings])
     else:

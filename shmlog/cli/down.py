@@ -9,14 +9,8 @@ import signal
 import click
 
 from shmlog.cli.attach import cluster_option
-from shmlog.cli.cluster_paths import find_cluster
-from shmlog.errors import NoClusterError, PollTimeoutError, ShmlogError
-
-
-class OutOfReachError(ShmlogError):
-    """The supervisor runs where this process cannot signal it."""
-
-    name = "OUT_OF_REACH"
+from shmlog.cli.cluster_paths import OutOfReachError, find_cluster
+from shmlog.errors import NoClusterError, PollTimeoutError
 
 
 @click.command(

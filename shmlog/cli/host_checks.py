@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmlog.cli.cgroup import memory_limit, task_limit
-from shmlog.cli.cluster_paths import ClusterPlace
-from shmlog.cli.memory import list_all
+from shmlog.cli.cluster_paths import NOT_YOURS_REMEDY, ClusterPlace, whose
 from shmlog.cli.output import human_bytes
 from shmlog.control import life, paths
-from shmlog.memory import names, region
+from shmlog.errors import StartError
+from shmlog.memory import region
 
 SHM_BYTES_COMFORTABLE = 256 * 1024 * 1024
 SHM_BYTES_MIN = 48 * 1024 * 1024
@@ -131,6 +131,18 @@ def check_remove_ipc(place: ClusterPlace) -> Findings:
         yield Finding("RemoveIPC", "warn", "on (systemd's default)", remedy)
 
 
+def check_runtime_directory(place: ClusterPlace) -> Findings:
+    """Where the cluster's socket and locks are: ours, or open to a group that we are in."""
+    directory = place.runtime.directory
+    try:
+        life.holder(place.runtime.supervisor_lock)
+        paths.require_trusted(place.runtime)
+    except (PermissionError, StartError):
+        yield Finding("runtime directory", "fail", f"{directory} {whose(directory)}, not to you", NOT_YOURS_REMEDY)
+    else:
+        yield Finding("runtime directory", "ok", directory)
+
+
 def check_data_directory(place: ClusterPlace) -> Findings:
     """Where the cluster would store its data."""
     existing = Path(place.data_dir)
@@ -146,49 +158,6 @@ def check_data_directory(place: ClusterPlace) -> Findings:
         yield Finding("data directory", "warn", found, "set retention.bytes or retention.ms, or use another disk")
     else:
         yield Finding("data directory", "ok", found)
-
-
-def check_leftovers(place: ClusterPlace) -> Findings:
-    """Shared memory and runtime directories that no running cluster owns."""
-    alive, stale = _runtime_directories(place)
-    for directory in stale:
-        remedy = f"the next `shmlog up --name {os.path.basename(directory)}` recovers and removes it"
-        yield Finding("leftovers", "warn", f"{directory}: its supervisor is gone", remedy)
-    regions = list_all()
-    dead = [r for r in regions if r.tag not in alive]
-    if dead:
-        tags = ", ".join(sorted({r.tag for r in dead}))
-        found = f"{len(dead)} regions, {human_bytes(sum(r.bytes for r in dead))}, of clusters {tags} not running as you"
-        remedy = "start that cluster again: it takes over and sweeps; or remove /dev/shm/shmlog.<tag>.* by hand"
-        yield Finding("leftovers", "warn", found, remedy)
-    elif not stale:
-        yield Finding("leftovers", "ok", f"none; {len(regions)} regions belong to running clusters")
-
-
-def _runtime_directories(place: ClusterPlace) -> tuple[set[str], list[str]]:
-    """The region tags of this user's running clusters, and the directories whose supervisor is gone."""
-    base = os.path.dirname(place.runtime.directory)
-    alive: set[str] = set()
-    stale = []
-    with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(base)):
-            directory = os.path.join(base, name)
-            lock = paths.RuntimePaths(directory).supervisor_lock
-            if life.holder(lock) is None:
-                stale.append(directory)
-            elif (cluster_id := _cluster_id(lock)) is not None:
-                alive.add(names.cluster_tag(cluster_id, directory))
-    return alive, stale
-
-
-def _cluster_id(lock_file: str) -> str | None:
-    """The id in the data directory that the supervisor's lock file names."""
-    with contextlib.suppress(OSError, IndexError):
-        data_dir = Path(lock_file).read_text(encoding="utf-8").splitlines()[1]
-        for line in (Path(data_dir) / "meta.properties").read_text(encoding="utf-8").splitlines():
-            if line.startswith("cluster.id="):
-                return line.partition("=")[2].strip()
-    return None
 
 
 def _remove_ipc_is_off() -> bool:
@@ -212,6 +181,6 @@ CHECKS: tuple[Callable[[ClusterPlace], Findings], ...] = (
     check_file_size,
     check_cgroup,
     check_remove_ipc,
+    check_runtime_directory,
     check_data_directory,
-    check_leftovers,
 )

@@ -120,7 +120,7 @@ def require_trusted(paths: RuntimePaths) -> None:
     if not stat.S_ISDIR(status.st_mode) or (status.st_uid not in (0, os.getuid()) and not _is_ours_by_group(status)):
         raise StartError(
             f"the runtime directory {paths.directory} belongs to user {status.st_uid}, not to you:"
-            " remove it, or choose another with $SHMLOG_RUNTIME_DIR"
+            " choose another with $SHMLOG_RUNTIME_DIR, or unset it"
         )
 
 

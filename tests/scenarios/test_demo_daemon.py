@@ -140,6 +140,24 @@ def test_a_spoiled_segment_is_named_with_offset_and_what_is_left(daemon: Path, t
     assert "1 records" in complaint
 
 
+def test_the_doctor_names_a_cluster_whose_owners_outlived_their_supervisor(tmp_path: Path) -> None:
+    shmlog("up", "--detach", "--data-dir", str(tmp_path))
+    shmlog("topic", "create", "orders")
+    status = as_json("status")
+    owner = status["partitions"][0]["pid"]
+    subprocess.run(["kill", "-9", str(status["pid"])], check=True)
+
+    def complaints() -> list[Any]:
+        ours = [finding for finding in as_json("doctor") if str(tmp_path) in finding["remedy"]]
+        return [finding for finding in ours if finding["subject"] == "cluster 'default'"]
+
+    (complaint,) = wait_until(complaints, timeout_s=30, what="the end of the supervisor")
+    assert f"alive (pid {owner})" in complaint["found"]
+    assert complaint["remedy"] == f"`shmlog up --name default --data-dir {tmp_path}` takes it over"
+    shmlog("up", "--detach", "--data-dir", str(tmp_path))
+    shmlog("down")
+
+
 def test_after_kill_9_the_next_start_recovers(tmp_path: Path) -> None:
     data = tmp_path / "data"
     shmlog("up", "--detach", "--data-dir", str(data))
