@@ -129,7 +129,7 @@ class StartError(ShmlogError):
 
 
 class BrokerNotAvailableError(ShmlogError):
-    """The supervisor went away in the middle of a request."""
+    """The supervisor went away in the middle of a request, or it is there and does not answer."""
 
     code = 8
     name = "BROKER_NOT_AVAILABLE"

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from shmlog.client.absence import condition, explain
 from shmlog.client.handle import Handle
 from shmlog.client.registration import Registration
 from shmlog.client.session import Session
@@ -59,6 +60,9 @@ REPEATS_MAX: Final = 3
 GREETING_S_MIN: Final = 0.2
 """A supervisor gets at least this long to answer Hello."""
 
+_NOT_REACHED = (FileNotFoundError, ConnectionRefusedError, BlockingIOError, ChannelClosedError, PollTimeoutError)
+"""What an attempt to connect ends in when another one, a moment later, may reach a supervisor."""
+
 _REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane)
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""
@@ -80,7 +84,8 @@ class Question:
 class Connection(Handle):
     """Requests to the supervisor from any thread, and this process's client region.
 
-    Raises NoClusterError from the constructor when no supervisor answers within `timeout_s`.
+    The constructor raises NoClusterError when no supervisor lives, and BrokerNotAvailableError when one does and has
+    not answered within `timeout_s`.
     """
 
     def __init__(self, cluster_name: str, paths: RuntimePaths, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
@@ -122,7 +127,7 @@ class Connection(Handle):
         """This process's client region. Ask again after `registrations` has grown."""
         registration = self._registration
         if registration is None:  # lost with the cluster, and nobody has greeted us since
-            raise NoClusterError(self._nobody_there())
+            raise explain(self.cluster_name, self.paths, was_connected=True)
         return registration.region
 
     @property
@@ -139,10 +144,18 @@ class Connection(Handle):
 
         Connects to a restarted supervisor first where necessary. Raises what the supervisor refused it with,
         PollTimeoutError after `timeout_s`, NoClusterError if no supervisor comes back within CONNECT_TIMEOUT_S, and
-        BrokerNotAvailableError if it died over this request, so that nobody knows whether it was done.
+        BrokerNotAvailableError if one is there and does not answer a greeting, or if it died over this request, so that
+        nobody knows whether it was done.
         """
         self.check_usable()
-        deadline = time.monotonic() + timeout_s
+        try:
+            return self._request_until(time.monotonic() + timeout_s, message, expected)
+        except PollTimeoutError as error:
+            pid = life.holder(self.paths.supervisor_lock)
+            silence = "" if pid is None else f"; it {condition(pid, self.cluster_name)}"
+            raise PollTimeoutError(f"{error}{silence}") from error
+
+    def _request_until(self, deadline: float, message: Request, expected: type[ReplyType]) -> ReplyType:
         deaths = 0
         while True:
             session = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
@@ -249,10 +262,10 @@ class Connection(Handle):
             self.check_usable()
             try:
                 return self._connect(max(deadline, time.monotonic() + GREETING_S_MIN))
-            except (FileNotFoundError, ConnectionRefusedError, ChannelClosedError, PollTimeoutError) as error:
+            except _NOT_REACHED as error:
                 expected_soon = self._welcome is not None or life.holder(self.paths.supervisor_lock) is not None
                 if not expected_soon or time.monotonic() >= deadline:
-                    raise NoClusterError(self._nobody_there()) from error
+                    raise explain(self.cluster_name, self.paths, was_connected=self._welcome is not None) from error
             except PermissionError as error:
                 raise NoClusterError(
                     f"no permission to talk to cluster {self.cluster_name!r} at {self.paths.control_socket}: it belongs"
@@ -304,18 +317,6 @@ class Connection(Handle):
             self.registrations += 1
         self._welcome = welcome
 
-    def _nobody_there(self) -> str:
-        if self._welcome is not None:
-            return (
-                f"the supervisor of cluster {self.cluster_name!r} is gone and has not come back: start it again with"
-                f" `shmlog up --name {self.cluster_name}`"
-            )
-        return (
-            f"no cluster {self.cluster_name!r} is running (nothing answers at {self.paths.control_socket}"
-            f"{_running_beside(self.paths)}): start one with `shmlog up --name {self.cluster_name}`, or inside a"
-            " program with shmlog.start()"
-        )
-
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -337,12 +338,3 @@ class Connection(Handle):
 
 def _asks_for_new_id(message: Request) -> bool:
     return isinstance(message, InitProducerId) and message.producer_id is None
-
-
-def _running_beside(paths: RuntimePaths) -> str:
-    """Names other clusters of the same user, for who mistyped one."""
-    base = os.path.dirname(paths.directory)
-    names: list[str] = []
-    with suppress(OSError):
-        names = sorted(name for name in os.listdir(base) if os.path.exists(os.path.join(base, name, "control.sock")))
-    return f"; running there: {', '.join(names)}" if names else ""

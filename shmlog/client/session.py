@@ -129,10 +129,7 @@ class Session:
                 self._check_connected()
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    raise PollTimeoutError(
-                        f"the supervisor did not answer in time ({expected.__name__} was due); it is busy, stopped or"
-                        " stuck: look with `shmlog status`"
-                    )
+                    raise PollTimeoutError(f"the supervisor did not answer in time ({expected.__name__} was due)")
                 if self._reading:
                     continue
                 self._reading = True

@@ -16,7 +16,7 @@ def connect(name: str | None = None, *, timeout: float = 5.0) -> Cluster:
     """Connect to the running cluster `name`; without a name to $SHMLOG_CLUSTER, or to "default".
 
     `timeout` seconds are for a cluster that is just starting. Raises NoClusterError, which says how to start one, at
-    once if none is.
+    once if none is, and BrokerNotAvailableError if its supervisor is there and does not answer in that time.
     """
     chosen = cluster_name(name)
     return NativeCluster(Connection(chosen, runtime_paths(chosen), timeout))

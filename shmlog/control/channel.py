@@ -57,8 +57,11 @@ class Channel:
 
     @classmethod
     def connect(cls, path: str) -> Channel:
-        """Connect to a listening socket. Raises what connect(2) raises: FileNotFoundError, ConnectionRefusedError."""
+        """Connect to a listening socket, without waiting. Raises what connect(2) raises: FileNotFoundError,
+        ConnectionRefusedError; BlockingIOError while so many others wait to be accepted that the kernel takes no more.
+        """
         endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        endpoint.setblocking(False)
         try:
             endpoint.connect(path)
         except OSError:

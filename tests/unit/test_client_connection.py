@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -131,8 +132,15 @@ def test_without_a_cluster_the_error_comes_at_once_and_says_how_to_start_one(pat
         Connection("planes", paths, timeout_s=30.0)
 
 
-def test_a_mistyped_cluster_name_is_answered_with_those_that_run(supervisor: FakeSupervisor) -> None:
-    with pytest.raises(NoClusterError, match="running there: planes"):
+def test_a_mistyped_cluster_name_is_answered_with_those_that_run(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = runtime_paths("trains")
+    make_runtime_directory(dead)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left_behind:
+        left_behind.bind(dead.control_socket)
+    monkeypatch.setattr(life, "holder", {supervisor.paths.supervisor_lock: 1}.get)
+    with pytest.raises(NoClusterError, match=r"running there: planes\)"):
         Connection("plains", runtime_paths("plains"))
 
 
