@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from typing import BinaryIO
 
 import click
 
 from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
 from shmlog.client.readiness import ReadinessSocket
+from shmlog.control import data_directory
 from shmlog.errors import ClusterAlreadyRunningError, StartError
 
 READY_TIMEOUT_S = 60.0
@@ -35,7 +37,7 @@ Defaults, the same in a shell and under cron, sudo and systemd:
 """
 )
 @click.option("-n", "--name", metavar="NAME", help="The cluster. Default: $SHMLOG_CLUSTER, else 'default'.")
-@click.option("-d", "--data-dir", type=click.Path(file_okay=False), help="Where topics are stored.")
+@click.option("-d", "--data-dir", type=click.Path(), help="Where topics are stored.")
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="A TOML file: [cluster] and [topic-defaults].")
 @click.option("--detach", is_flag=True, help="Return as soon as the cluster is ready; it goes on in the background.")
 @click.option("--print-systemd-unit", is_flag=True, help="Print a unit (notify, watchdog) for this cluster, and stop.")
@@ -73,11 +75,10 @@ def supervisor_command(place: ClusterPlace, *, data_dir: str, config: str | None
 def start_detached(place: ClusterPlace, command: list[str]) -> None:
     """Start in a session of its own, wait until it is ready, and say where it is. Raises StartError with its words."""
     began = time.monotonic()
-    os.makedirs(place.data_dir, mode=0o700, exist_ok=True)
-    log_start = _rotate(place.log_file)
+    log, log_start = _open_log(place)
     ready = ReadinessSocket()
     try:
-        with open(place.log_file, "ab") as log:
+        with log:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -107,6 +108,18 @@ def _configured_data_dir(config: str | None) -> str | None:
     from shmlog.control.config_file import load_config
 
     return load_config(config).data_dir
+
+
+def _open_log(place: ClusterPlace) -> tuple[BinaryIO, int]:
+    """The log to append to, and where the next lines begin. It belongs to who has the data directory: who will not get
+    that must not write there. Raises StartError and DataDirectoryInUseError as the supervisor does."""
+    data_directory.make(place.data_dir)
+    try:
+        data_directory.require_free(place.data_dir)
+        log_start = _rotate(place.log_file)
+        return open(place.log_file, "ab"), log_start
+    except OSError as error:
+        raise StartError(f"cannot write {error.filename}: {error.strerror}; {data_directory.OTHER}") from error
 
 
 def _rotate(log_file: str) -> int:

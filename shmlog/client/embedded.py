@@ -21,8 +21,7 @@ import orjson
 from shmlog import settings
 from shmlog.client.handle import Handle
 from shmlog.client.readiness import ReadinessSocket
-from shmlog.control import life
-from shmlog.control.paths import data_directory, runtime_paths
+from shmlog.control import data_directory, life, paths
 from shmlog.errors import (
     ClusterAlreadyRunningError,
     DataDirectoryInUseError,
@@ -134,10 +133,11 @@ class EmbeddedSupervisor(Handle):
 
 def _why(name: str, data_dir: str | None) -> type[ShmlogError]:
     """What kind of error it is that a supervisor did not start: its words say the rest."""
-    if life.holder(runtime_paths(name).supervisor_lock) is not None:
+    if life.holder(paths.runtime_paths(name).supervisor_lock) is not None:
         return ClusterAlreadyRunningError
-    if life.holder(os.path.join(data_directory(name, data_dir), ".lock")) is not None:
-        return DataDirectoryInUseError
+    with suppress(PermissionError):  # another user's, which its words say
+        if data_directory.holder(paths.data_directory(name, data_dir)) is not None:
+            return DataDirectoryInUseError
     return StartError
 
 

@@ -8,9 +8,10 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
+from shmlog.control import data_directory
 from shmlog.control.life import LifeLock, LockHeldError
 from shmlog.control.paths import RuntimePaths, make_runtime_directory
-from shmlog.errors import ClusterAlreadyRunningError, DataDirectoryInUseError, ForeignVersionError, StartError
+from shmlog.errors import ClusterAlreadyRunningError, ForeignVersionError, StartError
 from shmlog.version import VERSION
 
 DATA_VERSION = "1"
@@ -56,16 +57,17 @@ def enter(name: str, runtime: RuntimePaths, data_dir: str, *, directory_mode: in
     Raises ClusterAlreadyRunningError or DataDirectoryInUseError naming process and data directory, StartError for a
     directory that cannot be used, ForeignVersionError for one of another version.
     """
+    data_directory.make(data_dir)  # first: it is the one that cannot be made, mostly
     try:
         make_runtime_directory(runtime, mode=directory_mode, group=group)
-        os.makedirs(data_dir, mode=0o750, exist_ok=True)
     except OSError as error:
-        raise StartError(f"cannot create {error.filename}: {error.strerror}") from error
+        _remove_directories(runtime)
+        raise StartError(f"cannot make the runtime directory {error.filename}: {error.strerror}") from error
     runtime_lock = _lock_runtime(name, runtime)
     try:
         make_runtime_directory(runtime, mode=directory_mode, group=group)  # a predecessor may just have cleaned up
-        data_lock = _lock_data(data_dir)
-        cluster_id = _cluster_id(data_dir)
+        data_lock = data_directory.lock(data_dir)
+        cluster_id = _cluster_id(data_dir, group)
     except BaseException:
         _leave(runtime, runtime_lock)
         raise
@@ -82,7 +84,12 @@ def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(directory)
     runtime_lock.release()
-    for directory in (runtime.directory, os.path.dirname(runtime.directory)):
+    _remove_directories(runtime)
+
+
+def _remove_directories(runtime: RuntimePaths) -> None:
+    """Those that are empty."""
+    for directory in (runtime.lives, runtime.owners, runtime.directory, os.path.dirname(runtime.directory)):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 
@@ -103,27 +110,17 @@ def _lock_runtime(name: str, runtime: RuntimePaths) -> LifeLock:
         ) from None
 
 
-def _lock_data(data_dir: str) -> LifeLock:
-    path = os.path.join(data_dir, ".lock")
-    try:
-        return LifeLock.acquire(path)
-    except LockHeldError as held:
-        _, _, name = held.content.strip().partition("\n")
-        raise DataDirectoryInUseError(
-            f"the data directory {data_dir} is in use by process {held.pid} (cluster {name!r}):"
-            " stop that cluster or choose another --data-dir"
-        ) from None
-    except OSError as error:
-        raise StartError(f"cannot lock {path}: {error.strerror}") from error
-
-
-def _cluster_id(data_dir: str) -> str:
-    """The id in meta.properties, which is made with the data directory."""
+def _cluster_id(data_dir: str, group: int | None) -> str:
+    """The id in meta.properties, which is made with the data directory. Members of `group` may then look into it:
+    they read files there when memory has moved on."""
     path = os.path.join(data_dir, META_PROPERTIES)
     try:
         with open(path, encoding="utf-8") as file:
             found = dict(line.strip().split("=", 1) for line in file if "=" in line and not line.startswith("#"))
     except FileNotFoundError:
+        if group is not None:
+            os.chown(data_dir, -1, group)
+            os.chmod(data_dir, 0o750)  # noqa: S103  (that is what shm.group asks for)
         return _make_properties(data_dir, path)
     if found.get("version") != DATA_VERSION or "cluster.id" not in found:
         raise ForeignVersionError(

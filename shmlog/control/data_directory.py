@@ -1,0 +1,57 @@
+"""The data directory as processes agree on it: made if it is missing, and locked by one supervisor at a time."""
+
+from __future__ import annotations
+
+import os
+
+from shmlog.control import life
+from shmlog.control.life import LifeLock, LockHeldError
+from shmlog.errors import DataDirectoryInUseError, StartError
+
+OTHER = "choose another data directory"
+
+
+def make(directory: str) -> None:
+    """Create it and what is missing above it, for its user and group alone. Raises StartError naming it."""
+    try:
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+    except FileExistsError:
+        raise StartError(f"the data directory {directory} is a file: {OTHER}") from None
+    except OSError as error:
+        raise StartError(f"cannot create the data directory {directory}: {error.strerror}; {OTHER}") from error
+
+
+def lock(directory: str) -> LifeLock:
+    """Become the one who writes there. Raises DataDirectoryInUseError naming who does, StartError."""
+    path = _lock_file(directory)
+    try:
+        return LifeLock.acquire(path)
+    except LockHeldError as held:
+        raise _in_use(directory, held.pid, held.content) from None
+    except OSError as error:
+        raise StartError(f"cannot lock {path}: {error.strerror}; {OTHER}") from error
+
+
+def holder(directory: str) -> int | None:
+    """Pid of the supervisor that writes there, as life.holder; never for this process's own."""
+    return life.holder(_lock_file(directory))
+
+
+def require_free(directory: str) -> None:
+    """Raise DataDirectoryInUseError if a supervisor has it now. One that comes a moment later is refused by lock()."""
+    pid = holder(directory)
+    if pid is not None:
+        with open(_lock_file(directory), encoding="utf-8", errors="replace") as file:
+            raise _in_use(directory, pid, file.read())
+
+
+def _lock_file(directory: str) -> str:
+    return os.path.join(directory, ".lock")
+
+
+def _in_use(directory: str, pid: int, content: str) -> DataDirectoryInUseError:
+    """`content`: pid and cluster name, one per line, as the supervisor wrote them."""
+    _, _, name = content.strip().partition("\n")
+    return DataDirectoryInUseError(
+        f"the data directory {directory} is in use by process {pid} (cluster {name!r}): stop that cluster or {OTHER}"
+    )

@@ -1,0 +1,60 @@
+"""`shmlog up` from the shell: what it says, where it writes, and what a start that fails leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shmlog
+
+PROGRAM = [sys.executable, "-P", "-m", "shmlog.cli.main"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def runtime_base() -> Path:
+    return Path(os.environ["SHMLOG_RUNTIME_DIR"])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """The data directory of a detached cluster."""
+    directory = tmp_path / "data"
+    started = run("up", "--detach", "--data-dir", str(directory))
+    assert started.returncode == 0, started.stderr
+    yield directory
+    assert run("down").returncode == 0
+
+
+@pytest.mark.parametrize("place", ["thesis.txt", "thesis.txt/below", "/proc/nowhere"])
+def test_a_data_directory_that_cannot_be_is_the_same_error_everywhere_and_nothing_is_left(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "thesis.txt").write_text("important")
+    directory = str(tmp_path / place)
+    with pytest.raises(shmlog.StartError) as caught:
+        shmlog.start(directory)
+    assert directory in str(caught.value)
+    assert "choose another data directory" in str(caught.value)
+    for arguments in ([], ["--detach"]):
+        failed = run("up", "--data-dir", directory, *arguments)
+        assert (failed.returncode, failed.stderr) == (1, f"error: {caught.value}\n")
+    assert not runtime_base().exists()
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_a_second_cluster_on_the_same_data_does_not_write_into_the_log_of_the_first(data: Path) -> None:
+    before = (data / "supervisor.log").read_text()
+    refused = run("up", "--detach", "--name", "other", "--data-dir", str(data))
+    assert refused.returncode == 1
+    assert f"the data directory {data} is in use by process " in refused.stderr
+    assert "(cluster 'default')" in refused.stderr
+    assert (data / "supervisor.log").read_text() == before
+    assert os.listdir(runtime_base()) == ["default"]
