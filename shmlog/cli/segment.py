@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,12 +13,13 @@ import click
 import orjson
 
 from shmlog.cli.output import output_option, print_json, text_table
-from shmlog.errors import InvalidRequestError
+from shmlog.errors import CorruptRecordError, InvalidRequestError
 
 if TYPE_CHECKING:
     from shmlog.log.dump import BatchRow, Damage
 
 SUFFIXES = (".log", ".index", ".timeindex", ".snapshot")
+SEGMENT_FILE = re.compile(rf"\d{{20}}({'|'.join(map(re.escape, SUFFIXES))})")
 Rows = Iterator[dict[str, object]]
 
 
@@ -37,23 +40,14 @@ Examples:
 @click.option("--records", is_flag=True, help="Of a .log: every record, as consume -o json prints it.")
 @output_option
 def dump(file: str, records: bool, output: str) -> None:
-    """Print the batches of a .log FILE, or the entries of an .index, .timeindex or .snapshot."""
+    """Print the batches of a .log FILE, or the entries of an .index, .timeindex or .snapshot.
+
+    Damage is a row of its own, and makes the exit code 1.
+    """
     _require(file)
-    if records:
-        _print_records(file)
-        return
-    rows = _rows(file)
-    if output == "json":
-        for row in rows:
-            click.echo(orjson.dumps(row).decode())
-        return
-    listed = list(rows)
-    if listed:
-        columns = max((list(row) for row in listed), key=len)
-        cells = [[_cell(row, column) for column in columns] for row in listed]
-        click.echo(text_table([column.replace("_", " ") for column in columns], cells))
-    else:
-        click.echo(f"{file}: empty", err=True)
+    is_sound = _print_records(file) if records else _print_rows(file, output)
+    if not is_sound:
+        raise CorruptRecordError(f"{file} is damaged: `shmlog segment verify` says what of it can be recovered")
 
 
 @segment.command(
@@ -62,12 +56,13 @@ Examples:
   shmlog segment verify data/orders-0/00000000000000000000.log
   shmlog segment verify data/orders-0/*.log data/orders-0/*.index
   shmlog segment verify data/orders-0              every file of the partition
+  shmlog segment verify data                       every partition of a data directory
 """
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @output_option
 def verify(files: tuple[str, ...], output: str) -> None:
-    """Check every FILE, or every file of a partition's directory: checksums, offsets, indexes against the log.
+    """Check every FILE, or every file of a partition's or a data directory: checksums, offsets, indexes.
 
     What is wrong is said with file, offset and what can be recovered; then the exit code is 1.
     """
@@ -87,16 +82,31 @@ def verify(files: tuple[str, ...], output: str) -> None:
 
 
 def _expand(files: tuple[str, ...]) -> Iterator[str]:
+    """Directories become the files of segments in them, or, where there are none, in the directories below."""
     for file in files:
-        if os.path.isdir(file):
-            yield from sorted(os.path.join(file, name) for name in os.listdir(file) if name.endswith(SUFFIXES))
-        else:
+        if not os.path.isdir(file):
             yield file
+            continue
+        below = sorted(entry.path for entry in os.scandir(file) if entry.is_dir())
+        found = _segment_files(file) or [name for directory in below for name in _segment_files(directory)]
+        if not found:
+            raise InvalidRequestError(
+                f"{file}: no segment files in it or one below; give a partition's directory, such as DATA/orders-0"
+            )
+        yield from found
+
+
+def _segment_files(directory: str) -> list[str]:
+    return sorted(entry.path for entry in os.scandir(directory) if SEGMENT_FILE.fullmatch(entry.name))
 
 
 def _require(file: str) -> None:
-    if not os.path.isfile(file):
-        raise InvalidRequestError(f"{file}: no such file")
+    try:
+        is_file = stat.S_ISREG(os.stat(file).st_mode)
+    except OSError as error:
+        raise InvalidRequestError(f"{file}: {error.strerror}") from error
+    if not is_file:
+        raise InvalidRequestError(f"{file}: not a file")
     if not file.endswith(SUFFIXES):
         raise InvalidRequestError(f"{file}: its name must end with one of {', '.join(SUFFIXES)}")
 
@@ -111,6 +121,25 @@ def _rows(file: str) -> Rows:
     if file.endswith(".index"):
         return ({"offset": entry.offset, "position": entry.position} for entry in files.dump_offset_index(file))
     return ({name: getattr(e, name) for name in e.__slots__} for e in files.dump_snapshot(file))
+
+
+def _print_rows(file: str, output: str) -> bool:
+    """Returns whether none of them is damage."""
+    listed = []
+    is_sound = True
+    for row in _rows(file):
+        is_sound = is_sound and "damage" not in row
+        if output == "json":
+            click.echo(orjson.dumps(row).decode())
+        else:
+            listed.append(row)
+    if listed:
+        columns = max((list(row) for row in listed), key=len)
+        cells = [[_cell(row, column) for column in columns] for row in listed]
+        click.echo(text_table([column.replace("_", " ") for column in columns], cells))
+    elif output != "json":
+        click.echo(f"{file}: empty", err=True)
+    return is_sound
 
 
 def _batch_row(row: BatchRow | Damage) -> dict[str, object]:
@@ -143,7 +172,8 @@ def _cell(row: dict[str, object], header: str) -> object:
     return str(value) if header in ("max_timestamp_ms", "timestamp_ms", "producer") else value
 
 
-def _print_records(file: str) -> None:
+def _print_records(file: str) -> bool:
+    """Returns whether there is no damage between them."""
     from shmlog.cli.record_format import json_line
     from shmlog.log.dump import Damage, dump_log
     from shmlog.native.records import decode_batches
@@ -153,9 +183,11 @@ def _print_records(file: str) -> None:
     topic, _, number = os.path.basename(os.path.dirname(os.path.abspath(file))).rpartition("-")
     partition = int(number) if number.isdecimal() else 0
     out = sys.stdout.buffer
+    is_sound = True
     with open(file, "rb") as stream:
         for row in dump_log(file):
             if isinstance(row, Damage):
+                is_sound = False
                 click.echo(f"damage at byte {row.position}, offset {row.expected_offset}: {row.problem}", err=True)
                 continue
             stream.seek(row.position)
@@ -164,3 +196,4 @@ def _print_records(file: str) -> None:
                 batch, topic, partition, row.header.base_offset, row.header.next_offset, row.header.record_count
             )
             out.write(b"".join(map(json_line, found)))
+    return is_sound

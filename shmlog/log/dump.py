@@ -136,17 +136,19 @@ def _verify_log(path: str) -> Verdict:
             next_offset = row.header.next_offset
             sound_bytes = row.position + row.header.size_bytes
     if not damages:
-        summary = f"{path}: sound, {batches} batches, {records} records, offsets {first_offset} to {next_offset - 1}"
+        held = f"{_count(batches, 'batch', 'batches')}, {_count(records, 'record')}"
+        summary = f"{path}: sound, {held}, offsets {first_offset} to {next_offset - 1}"
         if not batches:
             summary = f"{path}: sound, empty"
         return Verdict(path, True, batches, records, first_offset, next_offset, summary)
     first = damages[0]
     summary = (
         f"{path}: corrupt at offset {first.expected_offset} (byte {first.position}): {first.problem}; recoverable: "
-        f"{records} records in the first {sound_bytes} bytes"
+        f"{_count(records, 'record')} in the first {_count(sound_bytes, 'byte')}"
     )
     if later_batches:
-        summary += f", and {later_records} records in {later_batches} sound batches after the damage"
+        later = f"{_count(later_records, 'record')} in {_count(later_batches, 'sound batch', 'sound batches')}"
+        summary += f", and {later} after the damage"
     return Verdict(path, False, batches + later_batches, records + later_records, first_offset, next_offset, summary)
 
 
@@ -182,15 +184,20 @@ def _verify_snapshot(path: str) -> Verdict:
         entries = dump_snapshot(path)
     except CorruptRecordError as error:
         return Verdict(path, False, 0, 0, offset, offset, f"{error}; an older snapshot or the log has the same")
-    return Verdict(path, True, len(entries), 0, offset, offset, f"{path}: sound, {len(entries)} producers")
+    return Verdict(path, True, len(entries), 0, offset, offset, f"{path}: sound, {_count(len(entries), 'producer')}")
 
 
 def _index_verdict(path: str, suffix: str, entries: int, problem: str) -> Verdict:
     base_offset = _base_offset(path, suffix)
-    summary = f"{path}: sound, {entries} entries"
+    summary = f"{path}: sound, {_count(entries, 'entry', 'entries')}"
     if problem:
         summary = f"{path}: corrupt: {problem}, which its log does not bear out; recoverable: all of it, from the log"
     return Verdict(path, not problem, entries, 0, base_offset, base_offset, summary)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    """ "1 batch", "2 batches"; without `many` an s is added."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _ragged(path: str, entry_bytes: int) -> str:

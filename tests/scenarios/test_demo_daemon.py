@@ -137,7 +137,13 @@ def test_a_spoiled_segment_is_named_with_offset_and_what_is_left(daemon: Path, t
     complaint = shmlog("segment", "verify", str(spoiled), code=1)
     assert str(spoiled) in complaint
     assert "offset 1" in complaint
-    assert "1 records" in complaint
+    assert "1 record in" in complaint
+    dumped = subprocess.run([*PROGRAM, "segment", "dump", str(spoiled)], capture_output=True, text=True, check=False)
+    assert dumped.returncode == 1
+    assert "DAMAGE" in dumped.stdout
+    assert dumped.stderr == f"error: {spoiled} is damaged: `shmlog segment verify` says what of it can be recovered\n"
+    assert f"error: {spoiled} is damaged" in shmlog("segment", "dump", "--records", str(spoiled), code=1)
+    assert f"error: {spoiled} is damaged" in shmlog("segment", "dump", str(spoiled), "-o", "json", code=1)
 
 
 def test_the_doctor_names_a_cluster_whose_owners_outlived_their_supervisor(tmp_path: Path) -> None:
