@@ -21,6 +21,7 @@ COMMANDS = {
     "memory": ("shmlog.cli.memory", "Look into the shared memory of clusters."),
     "doctor": ("shmlog.cli.doctor", "Check this host, and say what to do."),
     "bench": ("shmlog.cli.bench", "Measure throughput, latency and failover."),
+    "torture": ("shmlog.cli.torture.command", "Kill, stop and fail everything, and judge what was promised."),
     "completion": ("shmlog.cli.completion", "Print the completion script of a shell."),
 }
 

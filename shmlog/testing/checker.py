@@ -9,6 +9,7 @@ Rules (each is tested on a forged history that breaks it alone):
   misplaced     an acknowledged record that was read at another place, or two acknowledged at one place
   phantom       a record that was read though nobody intended it, or though its producer was told that it was refused
   disagreeing   one offset under which two readers were given different records
+  unread        records at the end of a partition that a reader was not given though it says that it was at the end
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from shmlog.testing.history import NO_KEY, SEQUENCE_BITS, SEQUENCE_MAX, History, name_of
 
+RULES = ("lost", "duplicated", "reordered", "gaps", "misplaced", "phantom", "disagreeing", "unread")
 EXAMPLES_PER_RULE_MAX = 5
 
 Int64s = npt.NDArray[np.int64]
@@ -40,6 +42,7 @@ class Verdict:
     misplaced: int
     phantom: int
     disagreeing: int
+    unread: int
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -50,8 +53,7 @@ class Verdict:
     @property
     def broken(self) -> dict[str, int]:
         """The rules that were broken, with how often."""
-        rules = ("lost", "duplicated", "reordered", "gaps", "misplaced", "phantom", "disagreeing")
-        return {rule: getattr(self, rule) for rule in rules if getattr(self, rule)}
+        return {rule: getattr(self, rule) for rule in RULES if getattr(self, rule)}
 
     def __str__(self) -> str:
         summary = f"{self.attempts} attempts, {self.acks} acknowledged, {self.reads} read"
@@ -98,6 +100,7 @@ class _Check:
             misplaced=self.misplaced(),
             phantom=self.phantom(),
             disagreeing=self.disagreeing(),
+            unread=self.unread(),
             examples=self.examples,
         )
 
@@ -129,7 +132,7 @@ class _Check:
         for at in back[:EXAMPLES_PER_RULE_MAX]:
             earlier, later = order[at], order[at + 1]
             examples.append(
-                f"partition {self.log_partitions[earlier]}: {name_of(int(self.log_ids[earlier]))} at offset "
+                f"{self.partition(self.log_partitions[earlier])}: {name_of(int(self.log_ids[earlier]))} at offset "
                 f"{self.log_offsets[earlier]} comes before sequence {sequences[later]} at {self.log_offsets[later]}"
             )
         self.note("reordered", examples)
@@ -169,7 +172,8 @@ class _Check:
         self.note(
             "gaps",
             [
-                f"reader {readers[at]} of partition {partitions[at]} was given offset {offsets[at]}, not {expected[at]}"
+                f"{self.reader(readers[at])} of {self.partition(partitions[at])} was given offset {offsets[at]},"
+                f" not {expected[at]}"
                 for at in wrong[:EXAMPLES_PER_RULE_MAX]
             ],
         )
@@ -189,7 +193,7 @@ class _Check:
         self.note(
             "misplaced",
             [
-                f"{name_of(int(ids[at]))} was acknowledged at partition {partitions[at]} offset {offsets[at]} "
+                f"{name_of(int(ids[at]))} was acknowledged at {self.partition(partitions[at])} offset {offsets[at]} "
                 f"and read at {self.places_of(int(ids[at]))}"
                 for at in wrong[:EXAMPLES_PER_RULE_MAX]
             ],
@@ -218,15 +222,42 @@ class _Check:
         self.note(
             "disagreeing",
             [
-                f"partition {partitions[at]} offset {offsets[at]} holds {counts[at]} different records"
+                f"{self.partition(partitions[at])} offset {offsets[at]} holds {counts[at]} different records"
                 for at in several[:EXAMPLES_PER_RULE_MAX]
             ],
         )
         return len(several)
 
+    def unread(self) -> int:
+        """What lies beyond the end of a reader that has finished; what it skipped before that is a gap."""
+        ends: dict[int, int] = {}
+        if len(self.log_offsets):
+            last = np.flatnonzero(np.append(np.diff(self.log_partitions) != 0, True))  # they are in log order
+            ends = {int(self.log_partitions[at]): int(self.log_offsets[at]) + 1 for at in last}
+        missing = 0
+        sentences = []
+        for reader, partition in sorted(self.history.finished):
+            mine = self.offsets[(self.readers == reader) & (self.partitions == partition)]
+            begin = 0 if self.first_offset < 0 else self.first_offset
+            position, end = int(mine[-1]) + 1 if len(mine) else begin, ends.get(partition, 0)
+            if position < end:
+                missing += end - position
+                sentences.append(
+                    f"{self.reader(reader)} found the end of {self.partition(partition)} at offset {position}, and"
+                    f" others read on to {end}"
+                )
+        self.note("unread", sentences[:EXAMPLES_PER_RULE_MAX])
+        return missing
+
     def places_of(self, identity: int) -> str:
         at = np.flatnonzero(self.log_ids == identity)
-        return ", ".join(f"partition {self.log_partitions[i]} offset {self.log_offsets[i]}" for i in at)
+        return ", ".join(f"{self.partition(self.log_partitions[i])} offset {self.log_offsets[i]}" for i in at)
+
+    def partition(self, number: int) -> str:
+        return self.history.partition_names.get(int(number), f"partition {number}")
+
+    def reader(self, number: int) -> str:
+        return self.history.reader_names.get(int(number), f"reader {number}")
 
     def note(self, rule: str, sentences: list[str]) -> None:
         self.examples.extend(f"{rule}: {sentence}" for sentence in sentences)

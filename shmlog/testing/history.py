@@ -8,6 +8,7 @@ An intent without an outcome is an operation whose outcome is unknown: the recor
     history.intend(producer=0, sequence=7, key=b"AA")
     history.acknowledge(producer=0, sequence=7, partition=2, offset=41)     # or refuse(...), or nothing
     history.read(reader=0, partition=2, offset=41, producer=0, sequence=7)
+    history.finish(reader=0, partition=2)                                   # it says that it has read to the end
     verdict = check_history(history)
 """
 
@@ -40,7 +41,8 @@ class History:
     """Columns of int64, appended by the clients in the order in which things happened to each of them.
 
     `complete` says that the readers together read every partition from its first record to its end; only then can a
-    missing record be called lost.
+    missing record be called lost. `finished` holds who says of itself to have read which partition to its end.
+    `partition_names` and `reader_names` give the numbers words, for the sentences of a verdict.
     """
 
     def __init__(self, *, complete: bool = True) -> None:
@@ -56,6 +58,9 @@ class History:
         self.read_offsets = array("q")
         self.read_ids = array("q")
         self.key_numbers: dict[bytes, int] = {}
+        self.finished: set[tuple[int, int]] = set()
+        self.partition_names: dict[int, str] = {}
+        self.reader_names: dict[int, str] = {}
 
     def intend(self, producer: int, sequence: int, key: bytes | None = None) -> None:
         """Before the operation: this record is about to be sent."""
@@ -78,6 +83,10 @@ class History:
         self.read_partitions.append(partition)
         self.read_offsets.append(offset)
         self.read_ids.append(record_id(producer, sequence))
+
+    def finish(self, reader: int, partition: int) -> None:
+        """A reader says that it has read a partition to its end: what others found there, it must have been given."""
+        self.finished.add((reader, partition))
 
     def intend_range(self, producer: int, sequences: range) -> None:
         """Many intents of null-key records at once."""

@@ -158,3 +158,33 @@ def test_two_readers_with_different_records_at_one_offset_disagree() -> None:
 def test_a_producer_or_sequence_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="out of range"):
         History().intend(1 << 30, 0)
+
+
+def test_a_reader_that_stops_before_an_end_that_others_saw_has_left_records_unread() -> None:
+    history = honest_history()
+    for offset in range(8):
+        history.read(1, 0, offset, 0, 2 * offset)
+    history.finish(0, 0)
+    assert check_history(history).ok  # reader 1 goes on reading
+    history.finish(1, 0)
+    assert broken_rules(history) == {"unread": 2}
+
+
+def test_a_reader_that_was_given_nothing_of_a_partition_has_left_all_of_it_unread() -> None:
+    history = honest_history()
+    history.finish(1, 1)
+    assert broken_rules(history) == {"unread": 10}
+
+
+def test_a_reader_at_the_end_of_an_empty_partition_has_read_everything() -> None:
+    history = honest_history()
+    history.finish(0, 2)
+    assert check_history(history).ok
+
+
+def test_a_verdict_calls_partitions_and_readers_by_their_names() -> None:
+    history = honest_history()
+    history.partition_names[0], history.reader_names[0] = "flights-0", "the segments"
+    drop_read(history, 4)
+    gap = next(example for example in check_history(history).examples if example.startswith("gaps"))
+    assert gap == "gaps: the segments of flights-0 was given offset 5, not 4"

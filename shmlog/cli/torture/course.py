@@ -1,0 +1,110 @@
+"""The course of a torture: begin, do what the plan says, heal, demand progress, drain, and stop the cluster."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from shmlog.cli.torture.cast import Cast
+from shmlog.cli.torture.injection import Injector
+from shmlog.cli.torture.plan import Plan
+from shmlog.cli.torture.progress import Progress
+from shmlog.cli.torture.stage import Stage
+from shmlog.errors import ShmlogError
+from shmlog.model import TopicPartition
+
+LOOK_EVERY_S = 0.005
+UP_AGAIN_S = 0.2
+
+
+@dataclass(slots=True)
+class Course:
+    """One torture. `complaints` are sentences about what should not have happened, the cast's apart."""
+
+    stage: Stage
+    cast: Cast
+    plan: Plan
+    progress: Progress
+    complaints: list[str] = field(default_factory=list)
+    log_dirs: dict[TopicPartition, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def run(self) -> Injector:
+        """All of it; Ctrl-C ends the faults early, and what happened so far is judged."""
+        injector = Injector(self.stage, self.cast)
+        self.progress.say("starting")
+        self.stage.begin()
+        self.cast.begin()
+        try:
+            self._suffer(injector)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self._recover(injector)
+        return injector
+
+    def _suffer(self, injector: Injector) -> None:
+        began = time.monotonic()
+        faults = list(self.plan.faults)
+        while (now := time.monotonic() - began) < self.plan.seconds:
+            while faults and faults[0].at_s <= now:
+                self.progress.fault(faults[0])
+                injector.inject(faults.pop(0))
+            self._tend(injector)
+            self.seconds = now
+            self.progress.look(now, injector.count("kill"), self.cast.acks())
+            time.sleep(LOOK_EVERY_S)
+
+    def _tend(self, injector: Injector) -> None:
+        """Undo what is due, start the daemon again when it is gone, and the clients."""
+        injector.undo_due()
+        self.cast.tend()
+        if self.stage.is_coming_up() or self.stage.supervisor_pid():
+            return
+        if injector.up_at is None:
+            if not injector.supervisor_may_die:
+                self.complaints.append(f"the supervisor is gone, and nobody killed it: {self.stage.last_words()}")
+            injector.up_at = time.monotonic() + UP_AGAIN_S
+        elif time.monotonic() >= injector.up_at:
+            injector.up_at = None
+            self.stage.begin_up()
+
+    def _recover(self, injector: Injector) -> None:
+        """Heal everything; then each producer must get records through, and each consumer read everything."""
+        self.progress.say("healing")
+        injector.heal()
+        patience_s = self.stage.profile.recovery_seconds
+        deadline = time.monotonic() + patience_s
+        injector.supervisor_may_die = True  # `up` may just be failing over what is healed now
+        while self.stage.is_coming_up() or not self.stage.supervisor_pid() or not self._everybody_is_ready():
+            self._tend(injector)
+            if time.monotonic() > deadline:
+                self.complaints.append(
+                    f"the cluster does not recover within {patience_s:g} s after everything was healed:"
+                    f" {self.stage.last_words() or 'clients do not get ready'}"
+                )
+                return
+            time.sleep(LOOK_EVERY_S)
+        self.progress.say("demanding progress")
+        self.cast.conclude(self.cast.producers, patience_s + 10, seconds=patience_s)
+        self._drain(patience_s)
+        self.progress.say("stopping the cluster")
+        if wrong := self.stage.down():
+            self.complaints.append(wrong)
+
+    def _everybody_is_ready(self) -> bool:
+        return all(player.is_ready for player in self.cast.players())
+
+    def _drain(self, patience_s: float) -> None:
+        self.progress.say("reading to the end")
+        try:
+            with self.stage.connect() as cluster:
+                for name in self.stage.profile.topics:
+                    for partition in cluster.admin.describe_topic(name).partitions:
+                        self.log_dirs[TopicPartition(name, partition.partition)] = partition.log_dir
+                ends = {place: counts["log_end_offset"] for place, counts in cluster.metrics().items()}
+        except (ShmlogError, OSError) as error:
+            self.complaints.append(f"after everything was healed: {type(error).__name__}: {error}")
+            return
+        order = {str(number): ends[place] for number, place in enumerate(self.stage.partition_ids)}
+        self.cast.conclude(self.cast.consumers, patience_s + 10, ends=order, seconds=patience_s)

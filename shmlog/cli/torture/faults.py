@@ -1,0 +1,81 @@
+"""The kinds of faults, and how often each happens by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["kill", "stop", "disk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of fault. `seconds` is the range of its duration; `doc` one line for people.
+
+    `calls`, `error` (None: short writes), and the ranges of `skip` and `count` are for a disk that misbehaves.
+    """
+
+    group: Group
+    victim: Literal["owner", "producer", "consumer", "supervisor", "zygote", "everything", "partition", "metadata"]
+    per_minute: float
+    doc: str
+    seconds: tuple[float, float] = (0.0, 0.0)
+    calls: tuple[str, ...] = ()
+    error: str | None = None
+    skip: tuple[int, int] = (0, 0)
+    count: tuple[int, int] = (1, 1)
+
+
+_FULL = 1_000_000
+_SYNCS = ("fdatasync", "fsync")
+_WRITES = ("pwrite", "write", "open", "posix_fallocate")
+
+KINDS: dict[str, Kind] = {
+    "kill_owner": Kind("kill", "owner", 40, "SIGKILL of a partition's owner"),
+    "kill_producer": Kind("kill", "producer", 12, "SIGKILL of a producer, which is started again"),
+    "kill_consumer": Kind("kill", "consumer", 8, "SIGKILL of a consumer, which goes on at its position"),
+    "kill_supervisor": Kind("kill", "supervisor", 8, "SIGKILL of the supervisor, then `shmlog up`", (0.0, 1.5)),
+    "kill_zygote": Kind("kill", "zygote", 6, "SIGKILL of the zygote"),
+    "kill_everything": Kind("kill", "everything", 4, "SIGKILL of every process at once, then `shmlog up`", (0.0, 0.5)),
+    "stop_owner": Kind("stop", "owner", 10, "SIGSTOP of an owner, SIGCONT later", (0.01, 1.0)),
+    "hang_owner": Kind("stop", "owner", 3, "SIGSTOP of an owner until the supervisor kills it", (6.0, 8.0)),
+    "stop_producer": Kind("stop", "producer", 8, "SIGSTOP of a producer, SIGCONT later", (0.05, 3.0)),
+    "stop_consumer": Kind("stop", "consumer", 8, "SIGSTOP of a consumer, SIGCONT later", (0.05, 3.0)),
+    "stop_supervisor": Kind("stop", "supervisor", 4, "SIGSTOP of the supervisor, SIGCONT later", (0.05, 2.0)),
+    "stop_zygote": Kind("stop", "zygote", 4, "SIGSTOP of the zygote, SIGCONT later", (0.05, 2.0)),
+    "disk_full": Kind(
+        "disk",
+        "partition",
+        8,
+        "ENOSPC from every write to one partition",
+        (0.1, 2.0),
+        _WRITES,
+        "ENOSPC",
+        (0, 30),
+        (_FULL, _FULL),
+    ),
+    "disk_error": Kind(
+        "disk", "partition", 8, "EIO from some writes to one partition", (1.0, 3.0), ("pwrite",), "EIO", (0, 40), (1, 3)
+    ),
+    "sync_error": Kind("disk", "partition", 6, "EIO from one fdatasync or fsync", (2.0, 4.0), _SYNCS, "EIO", (0, 10)),
+    "short_writes": Kind(
+        "disk",
+        "partition",
+        10,
+        "writes that do half of their work",
+        (1.0, 3.0),
+        ("pwrite", "write"),
+        None,
+        (0, 20),
+        (1, 200),
+    ),
+    "rename_error": Kind(
+        "disk", "partition", 4, "EIO from rename or ftruncate", (2.0, 4.0), ("rename", "ftruncate"), "EIO", (0, 2)
+    ),
+    "metadata_full": Kind(
+        "disk", "metadata", 2, "ENOSPC from the metadata log", (0.2, 1.5), _WRITES, "ENOSPC", (0, 3), (_FULL, _FULL)
+    ),
+    "metadata_error": Kind(
+        "disk", "metadata", 2, "EIO from the metadata log", (0.5, 2.0), ("pwrite", *_SYNCS), "EIO", (0, 3), (1, 2)
+    ),
+}

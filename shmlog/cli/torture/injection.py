@@ -1,0 +1,136 @@
+"""Doing to the cluster and its clients what a plan says, and undoing it when its time is over."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shmlog.cli.torture.cast import Cast, Player
+from shmlog.cli.torture.faults import KINDS
+from shmlog.cli.torture.plan import Fault
+from shmlog.cli.torture.stage import Stage
+
+METADATA_PLACE = "__cluster_metadata-0/"
+
+
+@dataclass(slots=True)
+class Injector:
+    """Carries faults out. Counts what really happened: a victim that was not there is not counted."""
+
+    stage: Stage
+    cast: Cast
+    done: Counter[str] = field(default_factory=Counter)
+    killed_owners: set[int] = field(default_factory=set)
+    supervisor_may_die: bool = False
+    up_at: float | None = None
+    _undo: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def inject(self, fault: Fault) -> None:
+        """Begin a fault."""
+        kind = KINDS[fault.kind]
+        if kind.group == "disk":
+            self._spoil(fault)
+        elif kind.victim in ("producer", "consumer"):
+            players = self.cast.producers if kind.victim == "producer" else self.cast.consumers
+            self._hit_player(fault, players[fault.target % len(players)])
+        elif kind.victim == "everything":
+            self._kill_everything(fault)
+        else:
+            self._hit_process(fault)
+
+    def undo_due(self) -> None:
+        """End what has lasted long enough."""
+        while self._undo and self._undo[0][0] <= time.monotonic():
+            heapq.heappop(self._undo)[2]()
+
+    def heal(self) -> None:
+        """End everything that was begun."""
+        while self._undo:
+            heapq.heappop(self._undo)[2]()
+
+    def count(self, group: str) -> int:
+        """How many faults of a group were carried out."""
+        return sum(count for name, count in self.done.items() if KINDS[name].group == group)
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _hit_player(self, fault: Fault, player: Player) -> None:
+        if KINDS[fault.kind].group == "kill":
+            self.done[fault.kind] += self.cast.kill(player)
+        elif self._stop(player.process.pid, fault.seconds):
+            self.done[fault.kind] += 1
+
+    def _hit_process(self, fault: Fault) -> None:
+        victim = KINDS[fault.kind].victim
+        pid: int | None
+        if victim == "owner":
+            places = list(self.stage.partition_ids)
+            pid = self.stage.owner_pid(places[fault.target % len(places)])
+        elif victim == "supervisor":
+            pid = self.stage.supervisor_pid()
+        else:
+            pid = self.stage.zygote_pid()
+        if not pid:
+            return
+        if KINDS[fault.kind].group == "stop":
+            self.done[fault.kind] += self._stop(pid, fault.seconds)
+            return
+        if victim == "owner":
+            self.killed_owners.add(pid)
+        if _signal(pid, signal.SIGKILL):
+            self.done[fault.kind] += 1
+            if victim == "supervisor":
+                self.up_at = time.monotonic() + fault.seconds
+
+    def _kill_everything(self, fault: Fault) -> None:
+        self.stage.stop_coming_up()
+        owners = {self.stage.owner_pid(place) for place in self.stage.partition_ids}
+        self.killed_owners |= {pid for pid in owners if pid}
+        killed = [pid for pid in self.stage.everybody() if _signal(pid, signal.SIGKILL)]
+        for player in self.cast.players():
+            self.cast.kill(player)
+        self.done[fault.kind] += bool(killed)
+        self.up_at = time.monotonic() + fault.seconds
+
+    def _stop(self, pid: int, seconds: float) -> bool:
+        if not _signal(pid, signal.SIGSTOP):
+            return False
+        self._later(seconds, lambda: _signal(pid, signal.SIGCONT))
+        return True
+
+    # --- the disk -----------------------------------------------------------------------------------------------------
+
+    def _spoil(self, fault: Fault) -> None:
+        kind = KINDS[fault.kind]
+        places = list(self.stage.partition_ids)
+        place = places[fault.target % len(places)]
+        is_metadata = kind.victim == "metadata"
+        where = METADATA_PLACE if is_metadata else f"{place.topic}-{place.partition}/"
+        self.supervisor_may_die = self.supervisor_may_die or is_metadata
+        orders = self.stage.faults
+        number = orders.arm(
+            kind.calls, kind.error, place=where, skip=fault.skip, count=fault.count, seconds=fault.seconds
+        )
+
+        def disarm() -> None:
+            self.done[fault.kind] += bool(orders.disarm(number))
+
+        self._later(fault.seconds, disarm)
+
+    def _later(self, seconds: float, action: Callable[[], object]) -> None:
+        heapq.heappush(self._undo, (time.monotonic() + seconds, next(self._numbers), action))
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

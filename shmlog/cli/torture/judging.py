@@ -1,0 +1,89 @@
+"""Judging a torture: the notes of all clients, the segments as plain Python decodes them, and the daemon's log."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+from shmlog.cli.torture.records import Recipe
+from shmlog.errors import CorruptRecordError, ShmlogError
+from shmlog.model import TopicPartition
+from shmlog.record.batch import decode_records
+from shmlog.record.header import BatchHeader
+from shmlog.testing import History, Verdict, check_history
+from shmlog.testing.history_file import load
+from shmlog.testing.segments import StoredRecord, UndecodableSegmentError, read_partition
+
+SEGMENTS = 1 << 16
+"""The number under which the segments take part as a reader."""
+DIED = re.compile(r": owner (\d+) died$")
+KILLED = re.compile(r"the owner of (\S+) does not react: killing it$")
+TRACE = "Traceback (most recent call last):"
+LINES_SHOWN_MAX = 5
+
+
+def reference_decoder(batches: bytes) -> Iterator[StoredRecord]:
+    """Our own decoder in plain Python, which the data path does not use; checksums are verified."""
+    position = 0
+    while position < len(batches):
+        header = BatchHeader.parse(batches, position)
+        for record in decode_records(batches, position):
+            yield StoredRecord(record.offset, record.timestamp_ms, record.key, record.value, record.headers)
+        position += header.size_bytes
+
+
+def judge(histories: Path, recipe: Recipe, log_dirs: dict[TopicPartition, str], complaints: list[str]) -> Verdict:
+    """The checker's verdict on everything. What cannot be decoded at all is added to `complaints`."""
+    history = History()
+    places = recipe.places()
+    history.partition_names = {number: str(place) for number, place in enumerate(places)}
+    history.reader_names[SEGMENTS] = "the reader of segments"
+    for file in sorted(histories.glob("producer-*")):
+        load(history, file, 0, recipe.key_of)
+    for file in sorted(histories.glob("consumer-*")):
+        reader = int(file.name.rpartition("-")[2])
+        history.reader_names[reader] = f"consumer {reader}"
+        load(history, file, reader, recipe.key_of)
+        for number in range(len(places)):
+            history.finish(reader, number)
+    for number, place in enumerate(places):
+        if place in log_dirs:
+            _read_segments(history, recipe, number, place, log_dirs[place], complaints)
+            history.finish(SEGMENTS, number)
+    return check_history(history)
+
+
+def _read_segments(
+    history: History, recipe: Recipe, number: int, place: TopicPartition, log_dir: str, complaints: list[str]
+) -> None:
+    offsets, ids = array("q"), array("q")
+    try:
+        for record in read_partition(log_dir, reference_decoder):
+            offsets.append(record.offset)
+            ids.append(recipe.identify(place.topic, record.offset, record.key, record.value))
+    except (UndecodableSegmentError, CorruptRecordError, ShmlogError, OSError) as error:
+        complaints.append(f"the segments of {place} cannot be decoded: {error}")
+    history.read_columns(SEGMENTS, number, offsets, ids)
+
+
+def log_complaints(log_file: Path, killed_owners: set[int]) -> list[str]:
+    """What the daemon's log says that no fault explains: owners that died by themselves, and tracebacks."""
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return [f"there is no log {log_file}"]
+    complaints = []
+    stuck: set[str] = set()
+    for at, line in enumerate(lines):
+        if found := KILLED.search(line):
+            stuck.add(found[1])
+        elif (found := DIED.search(line)) and int(found[1]) not in killed_owners:
+            title = line.rpartition(" WARNING ")[2].partition(":")[0]
+            if title not in stuck:
+                complaints.append(f"an owner died, and nobody killed it: {line}")
+            stuck.discard(title)
+        elif TRACE in line:
+            complaints.append("in the daemon's log: " + " | ".join(text.strip() for text in lines[at : at + 40])[:2000])
+    return complaints
