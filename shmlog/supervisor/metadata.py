@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from shmlog.clock import wall_ms
@@ -14,23 +15,34 @@ from shmlog.record.batch import NewRecord, decode_records, encode_batch
 from shmlog.record.header import BatchHeader
 from shmlog.settings import ClusterConfig, TopicConfig
 
+log = logging.getLogger(__name__)
+
 METADATA_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAQ"  # Kafka's
 
 
 class Catalog:
-    """The machine and its log. commit() returns when the records are on the disk."""
+    """The machine and its log. commit() returns when the records are on the disk.
+
+    Raises StorageError from the constructor when the disk refuses, before anything was started.
+    """
 
     def __init__(self, data_dir: str, config: ClusterConfig) -> None:
         self.machine = MetadataMachine(partitions_default=config.num_partitions, topic_defaults=config.topic_defaults)
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
         directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")
-        self._log = PartitionLog.open(directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID)
-        self.recovered = self._log.recovered
         try:
-            self._replay()
-        except BaseException:
-            self._log.close(clean=False)
-            raise
+            self._log = PartitionLog.open(directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID)
+            self.recovered = self._log.recovered
+            try:
+                self._replay()
+            except BaseException:
+                self._log.close(clean=False)
+                raise
+        except OSError as error:
+            raise StorageError(
+                f"the metadata log {directory} cannot be opened: {error.strerror or error}; mend the disk or free"
+                " space, and start the cluster again: nothing is lost"
+            ) from error
 
     def commit(self, records: tuple[MetadataRecord, ...]) -> None:
         """Append, sync and replay. A disk that refuses ends the supervisor: StorageError."""
@@ -64,7 +76,11 @@ class Catalog:
         return first
 
     def close(self, *, clean: bool) -> None:
-        self._log.close(clean)
+        """With `clean` a marker saves the next start its checks; a disk that refuses it costs only those."""
+        try:
+            self._log.close(clean)
+        except OSError as error:
+            log.warning("the metadata log %s was not closed cleanly: %s", self._log.directory, error)
 
     def _replay(self) -> None:
         for chunk in self._log.batches():

@@ -224,3 +224,28 @@ def test_a_cgroup_limits_processes_and_memory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(capacity, "cgroup_number", {}.get)
     capacity.check_partitions(3)
     assert capacity.free_memory_bytes() is None
+
+
+def test_a_metadata_log_that_cannot_be_opened_is_one_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "__cluster_metadata-0").write_text("in the way")
+    with pytest.raises(StorageError, match="the metadata log .*__cluster_metadata-0 cannot be opened: "):
+        Catalog(str(tmp_path), ClusterConfig.from_mapping({}))
+
+
+def test_a_metadata_log_that_cannot_be_closed_cleanly_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ClusterConfig.from_mapping({})
+    catalog = Catalog(str(tmp_path), config)
+    granted = catalog.next_id("client")
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken_disk:
+        broken_disk.setattr(os, "fdatasync", refuse)
+        catalog.close(clean=True)
+    assert "was not closed cleanly" in caplog.text
+    again = Catalog(str(tmp_path), config)
+    assert again.next_id("client") > granted
+    again.close(clean=True)

@@ -13,7 +13,6 @@ import orjson
 
 from shmlog.cli.torture import consuming, producing
 from shmlog.cli.torture.profile import Profile
-from shmlog.cli.torture.stage import NAME
 from shmlog.testing.worker_process import Message, WorkerFailedError, WorkerProcess
 
 READY_TIMEOUT_S = 60.0
@@ -40,6 +39,7 @@ class Player:
 class Cast:
     """All clients. `complaints` are what went wrong in one of them and should not have."""
 
+    cluster: str
     profile: Profile
     seed: int
     histories: Path
@@ -86,7 +86,7 @@ class Cast:
     def _order(self, history: Path) -> Message:
         topics = {name: topic.partitions for name, topic in self.profile.topics.items()}
         return {
-            "cluster": NAME,
+            "cluster": self.cluster,
             "history": str(history),
             "topics": topics,
             "record_bytes_max": self.profile.record_bytes_max,
@@ -121,7 +121,7 @@ class Cast:
 
     def _hear(self, player: Player, message: Message) -> None:
         player.is_ready = True
-        player.count = int(message.get("acks", message.get("read", player.count)))
+        player.count = int(message.get("acks") or message.get("read") or player.count)
         player.is_done = "done" in message
         self.troubles.update(message.get("troubles", {}))
 

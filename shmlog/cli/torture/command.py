@@ -132,9 +132,9 @@ def _print_plan(plan: Plan, output: str) -> None:
 def _torture(profile: Profile, plan: Plan, scratch: Path, data_dir: Path | None) -> tuple[Report, bool]:
     histories = scratch / "histories"
     histories.mkdir()
-    cast = Cast(profile, plan.seed, histories)
     recipe = Recipe.of({name: topic.partitions for name, topic in profile.topics.items()}, profile.record_bytes_max)
     with Progress(plan.seconds) as progress, Stage(profile, scratch, data_dir) as stage:
+        cast = Cast(stage.name, profile, plan.seed, histories)
         course = Course(stage, cast, plan, progress)
         try:
             injector = course.run()

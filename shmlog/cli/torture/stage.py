@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,23 +32,20 @@ from shmlog.memory import region
 from shmlog.model import TopicPartition
 from shmlog.native import fault_shim
 
-NAME = "torture"
-RUNTIME_VARIABLE = "SHMLOG_RUNTIME_DIR"
 DOWN_TIMEOUT_S = 60.0
 EXIT_TIMEOUT_S = 10.0
 OWNER_NAMES = "shmlog-p"
 
 
 class Stage:
-    """Directories and processes of one cluster. To be used as a context, which leaves nothing of it but its files, and
-    inside of which this process and its children find the cluster by its name.
-    """
+    """Directories and processes of one cluster. To be used as a context, which leaves nothing of it but its files."""
 
     def __init__(self, profile: Profile, scratch: Path, data_dir: Path | None) -> None:
         self.profile = profile
         self.scratch = scratch
         self.data_dir = data_dir if data_dir is not None else scratch / "data"
-        self.runtime = runtime_paths(NAME, str(scratch / "run"))
+        self.name = f"torture-{os.getpid()}-{secrets.token_hex(3)}"
+        self.runtime = runtime_paths(self.name)
         self.log_file = self.data_dir / "supervisor.log"
         self.partition_ids: dict[TopicPartition, int] = {}
         self.tag = ""
@@ -56,8 +54,6 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._runtime_before = os.environ.get(RUNTIME_VARIABLE)
-        os.environ[RUNTIME_VARIABLE] = str(self.scratch / "run")
         self.faults = fault_shim.FaultOrders(str(self.scratch / "faults"), str(self.data_dir))
         config = self.scratch / "shmlog.toml"
         lines = [
@@ -67,7 +63,7 @@ class Stage:
         config.write_text("[cluster]\n" + "\n".join(lines) + "\n")
         preload = " ".join(filter(None, [fault_shim.LIBRARY, os.environ.get("LD_PRELOAD", "")]))
         self._environment = {**os.environ, "LD_PRELOAD": preload, fault_shim.VARIABLE: self.faults.path}
-        self._command = [sys.executable, "-P", "-m", "shmlog.cli.main", "up", "--detach", "--name", NAME]
+        self._command = [sys.executable, "-P", "-m", "shmlog.cli.main", "up", "--detach", "--name", self.name]
         self._command += ["--data-dir", str(self.data_dir), "--config", str(config)]
         return self
 
@@ -80,11 +76,8 @@ class Stage:
             kill_and_wait(pid)
         if self.tag:
             region.sweep(self.tag)
-        shutil.rmtree(self.scratch / "run", ignore_errors=True)
+        shutil.rmtree(self.runtime.directory, ignore_errors=True)
         self._said.close()
-        del os.environ[RUNTIME_VARIABLE]
-        if self._runtime_before is not None:
-            os.environ[RUNTIME_VARIABLE] = self._runtime_before
 
     # --- start and end ------------------------------------------------------------------------------------------------
 
@@ -147,7 +140,7 @@ class Stage:
 
     def connect(self) -> shmlog.Cluster:
         """A client of the cluster, which comes up meanwhile."""
-        return connect_patiently(NAME)
+        return connect_patiently(self.name)
 
     # --- who is who ---------------------------------------------------------------------------------------------------
 
