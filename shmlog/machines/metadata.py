@@ -110,8 +110,10 @@ class MetadataMachine:
         found = self._names.get(name)
         if found is None or found.deleting:
             known = [topic.name for topic in self.topics()]
-            hint = did_you_mean(name, known) or ("" if known else " (there are no topics yet)")
-            raise UnknownTopicOrPartitionError(f"unknown topic {name!r}{hint}")
+            hint = did_you_mean(name, known) or (": there are no topics yet;" if not known else ":")
+            raise UnknownTopicOrPartitionError(
+                f"unknown topic {name!r}{hint} `shmlog topic create` makes one, `shmlog topic list` shows what there is"
+            )
         return found
 
     def partition(self, name: str, number: int) -> Partition:
@@ -152,7 +154,10 @@ class MetadataMachine:
         existing = self._names.get(name)
         if existing is not None:
             raise TopicAlreadyExistsError(
-                f"topic {name!r} is being deleted: try again" if existing.deleting else f"topic {name!r} already exists"
+                f"topic {name!r} is being deleted: try again in a moment"
+                if existing.deleting
+                else f"topic {name!r} already exists: send to it as it is, change it with `shmlog topic alter {name}`,"
+                " choose another name, or delete it first"
             )
         if replication_factor != 1:
             raise InvalidReplicationFactorError(

@@ -29,6 +29,10 @@ STABLE_AFTER_MS = 250
 
 CLOSE_ATTEMPTS_MAX = 3
 
+START_ATTEMPTS_MAX = 3
+"""After so many owners in a row that died without saying why, who waits for the partition to start is told so. The
+partition goes on trying."""
+
 HOPELESS = frozenset({"ForeignVersionError"})
 """Failures that a restart cannot change: the partition goes offline until somebody acts."""
 
@@ -181,6 +185,11 @@ class SupervisionMachine:
         """Why its last owner failed; empty if it did not say, or a successor runs."""
         found = self._partitions.get(partition_id)
         return "" if found is None else found.error
+
+    def failures(self, partition_id: int) -> int:
+        """How many owners in a row have died early."""
+        found = self._partitions.get(partition_id)
+        return 0 if found is None else found.failures
 
     def restarts(self) -> int:
         """How many owners were replaced."""

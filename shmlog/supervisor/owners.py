@@ -22,9 +22,10 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerSpec,
 )
-from shmlog.errors import ShmlogError
+from shmlog.errors import ShmlogError, StartError
 from shmlog.machines.metadata import Partition
 from shmlog.machines.supervision import (
+    START_ATTEMPTS_MAX,
     ClosedCleanly,
     CloseOwner,
     Exited,
@@ -58,7 +59,7 @@ class OwnerWatcher:
         """An owner runs and takes orders."""
 
     def owner_failed(self, partition_id: int, error: str, message: str) -> None:
-        """An owner said why it is about to exit."""
+        """An owner said why it is about to exit, or START_ATTEMPTS_MAX in a row died without a word."""
 
     def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
         """An owner answered an order."""
@@ -307,9 +308,22 @@ class Owners:
                 os.waitid(os.P_PIDFD, owner.pidfd, os.WEXITED | os.WNOHANG)
             os.close(owner.pidfd)
         del self._owners[owner.partition_id]
-        if not owner.said_goodbye:
-            log.warning("%s: owner %d died", self._title(owner.partition_id), owner.pid)
+        if owner.said_goodbye:
+            self.observe(Exited(owner.partition_id))
+        else:
+            self._died(owner)
+
+    def _died(self, owner: Owner) -> None:
+        """Without a word: SIGKILL, or a bug of ours whose traceback is on its stderr, which is our log."""
+        log.warning("%s: owner %d died", self._title(owner.partition_id), owner.pid)
+        reason = (
+            f"its owner (process {owner.pid}) died without saying why; its last words are in the log, if it had any"
+        )
+        self.observe(Failing(owner.partition_id, StartError.__name__, reason))
         self.observe(Exited(owner.partition_id))
+        if owner.ready is None and self.machine.failures(owner.partition_id) >= START_ATTEMPTS_MAX:
+            for watcher in self.watchers:
+                watcher.owner_failed(owner.partition_id, StartError.__name__, reason)
 
     def _title(self, partition_id: int) -> str:
         partition = self._catalog.machine.partition_by_id(partition_id)

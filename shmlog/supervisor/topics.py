@@ -34,6 +34,10 @@ from shmlog.supervisor.trash import Trash
 log = logging.getLogger(__name__)
 
 
+START_TIMEOUT_S = 0.9 * CONTROL_TIMEOUT_S
+"""So that who waits for the answer still gets it."""
+
+
 @dataclass(slots=True)
 class _Wait:
     """A request that is answered when all of `remaining` (partition ids) have got where they should."""
@@ -216,12 +220,14 @@ class Topics(OwnerWatcher):
 
         def too_late() -> None:
             self._end(wait)
+            said = sorted({self._owners.machine.error(partition_id) for partition_id in wait.remaining} - {""})
             wait.failed(
                 LeaderNotAvailableError.__name__,
-                f"{len(wait.remaining)} of its partitions have no running owner after {CONTROL_TIMEOUT_S:g} s",
+                f"{len(wait.remaining)} of its partitions have no running owner after {START_TIMEOUT_S:g} s"
+                + (f": {'; '.join(said)}" if said else ""),
             )
 
-        wait = _Wait(set(partition_ids), done, failed, self._loop.call_in(CONTROL_TIMEOUT_S * 0.9, too_late))
+        wait = _Wait(set(partition_ids), done, failed, self._loop.call_in(START_TIMEOUT_S, too_late))
         self._starting.append(wait)
 
     def _end(self, wait: _Wait) -> None:

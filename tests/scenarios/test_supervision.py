@@ -79,6 +79,16 @@ def test_a_topic_whose_owner_cannot_start_is_not_created_and_the_reason_is_told(
     assert peer.ask(DescribeTopics(0, None), TopicsDescribed).topics == []
 
 
+def test_a_topic_whose_owners_die_without_a_word_is_not_created_and_the_last_death_is_told(daemon: Daemon) -> None:
+    daemon.start()
+    peer = daemon.peer()
+    refusal = peer.refused(CreateTopic(0, "crashes", 1, 1, {}))
+    assert refusal.error == "StartError"
+    pids = [order["pid"] for order in daemon.orders("crashes")]
+    assert len(pids) == 3
+    assert f"'crashes' was not created: its owner (process {pids[-1]}) died without saying why" in refusal.message
+
+
 def test_an_owner_that_no_restart_can_help_takes_only_its_partition_offline(daemon: Daemon) -> None:
     daemon.start()
     peer = daemon.peer()

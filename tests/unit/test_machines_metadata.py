@@ -117,10 +117,18 @@ def test_a_topic_name_that_kafka_would_refuse_is_refused(name: str) -> None:
     ("call", "error", "text"),
     [
         (lambda m: m.topic("flihgts"), UnknownTopicOrPartitionError, "did you mean 'flights'"),
-        (lambda m: machine_with().topic("flights"), UnknownTopicOrPartitionError, "no topics yet"),
+        (
+            lambda m: machine_with().topic("flights"),
+            UnknownTopicOrPartitionError,
+            "no topics yet; `shmlog topic create`",
+        ),
         (lambda m: m.partition("flights", 2), UnknownTopicOrPartitionError, "partitions 0 to 1, not 2"),
         (lambda m: m.partition("flights", -1), UnknownTopicOrPartitionError, "not -1"),
-        (lambda m: m.create_topic("flights", topic_id="x", partitions=1), TopicAlreadyExistsError, "already exists"),
+        (
+            lambda m: m.create_topic("flights", topic_id="x", partitions=1),
+            TopicAlreadyExistsError,
+            "or delete it first",
+        ),
         (lambda m: m.create_topic("a", topic_id="x", partitions=0), InvalidPartitionsError, "1 to 10000"),
         (
             lambda m: m.create_topic("a", topic_id="x", partitions=1, replication_factor=3),

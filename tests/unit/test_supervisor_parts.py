@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from shmlog.control.catalog import decode_record, encode_record
-from shmlog.control.messages import Done, Failed, Reply
+from shmlog.control.messages import CreateTopic, Done, Failed, Reply
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
@@ -33,6 +35,7 @@ from shmlog.supervisor import capacity
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
 
 # --- loop -------------------------------------------------------------------------------------------------------------
@@ -212,6 +215,26 @@ def test_an_answer_is_given_once() -> None:
     assert given_answers == [Done(7)]
     Answer(8, given_answers.append).fail(InvalidRequestError("why"))
     assert given_answers[1] == Failed(8, "InvalidRequestError", "why")
+
+
+def test_a_topic_whose_owners_do_not_start_in_time_is_answered_with_what_they_said_last(tmp_path: Path) -> None:
+    clock, given_answers = Clock(), list[Reply]()
+    loop, catalog = Loop(clock), Catalog(str(tmp_path), ClusterConfig.from_mapping({}))
+    said = SimpleNamespace(error={0: "", 1: "StorageError: the disk is full"}.get)
+    owners = SimpleNamespace(watchers=[], machine=said, want=lambda _: None, unwant=lambda *_, **__: None)
+    identity = SimpleNamespace(config=ClusterConfig.from_mapping({}))
+    regions = SimpleNamespace(check_partitions=lambda *_: None)
+    parts: Any = (loop, identity, catalog, regions, owners, None, None)
+    Topics(*parts).create(CreateTopic(0, "t", 2, 1, {}), Answer(7, given_answers.append))
+    clock.now_ns = int(START_TIMEOUT_S * 1e9)
+    loop.run_once(0.0)
+    (refusal,) = given_answers
+    assert isinstance(refusal, Failed)
+    assert refusal.message.endswith(
+        "2 of its partitions have no running owner after 27 s: StorageError: the disk is full"
+    )
+    catalog.close(clean=True)
+    loop.close()
 
 
 def test_a_cgroup_limits_processes_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
