@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 
 from shmlog.control.channel import Channel, ChannelClosedError
-from shmlog.control.messages import Exited, OwnerSpec, Spawned, SpawnFailed, SpawnOwner
+from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
 from shmlog.limits import CONTROL_TIMEOUT_S
 
 EXIT_CRASHED = 70
@@ -47,6 +47,9 @@ class Zygote:
         try:
             while (received := self._channel.receive_with_fds()) is not None:
                 order, fds = received
+                if isinstance(order, Ping):
+                    self._channel.send(Pong())
+                    continue
                 assert isinstance(order, SpawnOwner), order
                 self._spawn(order.spec, fds[0])
             self._channel.flush(CONTROL_TIMEOUT_S)

@@ -32,13 +32,15 @@ from shmlog.control.worker_messages import (
     OwnerReady as OwnerReady,
     OwnerReport as OwnerReport,
     OwnerSpec as OwnerSpec,
+    Ping as Ping,
+    Pong as Pong,
     Spawned as Spawned,
     SpawnFailed as SpawnFailed,
     SpawnOwner as SpawnOwner,
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 

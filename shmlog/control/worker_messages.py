@@ -145,6 +145,16 @@ class SpawnOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with Pong: it shows that the zygote lives and takes orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to Ping."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spawned:
     """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display."""
 
@@ -171,4 +181,4 @@ class Exited:
 
 OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
 OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | OwnerFailed | Closed
-ZygoteMessage = SpawnOwner | Spawned | SpawnFailed | Exited
+ZygoteMessage = SpawnOwner | Ping | Pong | Spawned | SpawnFailed | Exited

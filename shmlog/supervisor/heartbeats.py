@@ -1,4 +1,4 @@
-"""Owners that live and do nothing: stopped, or stuck. They are killed, and then replaced as if they had died."""
+"""Workers that live and do nothing: stopped, or stuck. They are killed, and then replaced as if they had died."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ class Heartbeats:
     """Looks at the heartbeat that every owner keeps in its control page, for `owner.unresponsive.ms`.
 
     An idle owner's heart beats seldom, so one that has not beaten for that long is rung first; only if it then stays
-    still for as long again is it stuck. An owner that owes an answer is not idle and has been rung already.
+    still for as long again is it stuck. An owner that owes an answer is not idle and has been rung already. One that
+    closes is watched like one that runs, or a stopped one would keep the cluster from ever being down.
+
+    The zygote has no page; it is asked, and answers.
     """
 
     def __init__(self, loop: Loop, identity: ClusterIdentity, owners: Owners, lanes: Lanes) -> None:
@@ -40,7 +43,8 @@ class Heartbeats:
         owed = {waiting.partition_id: waiting.since_ns for waiting in self._lanes.unanswered()}
         for partition_id, since_ns in owed.items():
             self._owners.observe(Unanswered(partition_id, max(since_ns, self._beat_ns(partition_id))))
-        for owner in self._owners.all_running():
+        self._owners.zygote.look(self._patience_ns)
+        for owner in self._owners.all_watched():
             now_ns, beat_ns = self._loop.now_ns(), self._beat_ns(owner.partition_id)
             if beat_ns == 0 or now_ns - beat_ns < self._patience_ns or beat_ns > (owner.rung_ns or now_ns):
                 owner.rung_ns = None

@@ -129,6 +129,15 @@ class Owners:
         is_running = self.machine.phase(partition_id) is OwnerPhase.RUNNING
         return owner if owner is not None and owner.ready is not None and is_running else None
 
+    def all_watched(self) -> list[Owner]:
+        """Owners whose hearts must beat: those that run, and those that close."""
+        phases = (OwnerPhase.RUNNING, OwnerPhase.CLOSING)
+        return [
+            owner
+            for partition_id, owner in self._owners.items()
+            if owner.ready is not None and self.machine.phase(partition_id) in phases
+        ]
+
     def all_running(self) -> list[Owner]:
         return [owner for partition_id in self._owners if (owner := self.running(partition_id)) is not None]
 

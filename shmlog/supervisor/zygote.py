@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Set
 
 from shmlog.control.channel import Channel, ChannelClosedError
-from shmlog.control.messages import Exited, OwnerSpec, Spawned, SpawnFailed, SpawnOwner
-from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS
+from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
+from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS, ZYGOTE_EXIT_S, ZYGOTE_IMPORT_S
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.process import children
 from shmlog.supervisor.zygote_process import ZygoteProcess, start_zygote
@@ -43,11 +44,14 @@ class ZygoteLink:
         self._channel: Channel | None = None
         self._watch: Watch | None = None
         self._deaths = 0
+        self._asked_ns: int | None = None  # since when a Ping waits for its Pong
+        self._has_answered = False
         self.pid = 0
         self._use(first)
 
     def _use(self, process: ZygoteProcess) -> None:
         self.pid = process.pid
+        self._asked_ns, self._has_answered = None, False
         self._channel = Channel(process.endpoint, passes_fds=True)
         self._watch = self._loop.watch(self._channel.fileno(), self._on_readable)
         self._send_orders()
@@ -66,12 +70,41 @@ class ZygoteLink:
         self._waiting.append((spec, end))
         self._send_orders()
 
+    def look(self, patience_ns: int) -> None:
+        """Ask it whether it lives; kill it if it has owed the answer for `patience_ns`. Call it again and again.
+
+        Its end is seen like any other death, and another one is started. Until it has said something for the first
+        time it is importing, and has ZYGOTE_IMPORT_S at least.
+        """
+        if self._channel is None:
+            return
+        now_ns = self._loop.now_ns()
+        if self._asked_ns is None:
+            self._asked_ns = now_ns
+            with contextlib.suppress(ChannelClosedError):  # _on_readable sees it, too
+                self._channel.send(Ping())
+            return
+        allowed_ns = patience_ns if self._has_answered else max(patience_ns, int(ZYGOTE_IMPORT_S * 1e9))
+        if now_ns - self._asked_ns >= allowed_ns:
+            log.warning("the zygote (process %d) does not react: killing it", self.pid)
+            os.kill(self.pid, signal.SIGKILL)  # our child, and not waited for yet: so the number is its own
+            self._asked_ns = now_ns
+
     def close(self) -> None:
-        """End the zygote; its owners are not touched. Waits for it: it has nothing to do but exit."""
-        if self._channel is not None:
-            self._drop_channel()
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+        """End the zygote; its owners are not touched. Waits for it: it has nothing to do but exit, and is killed if it
+        does not."""
+        if self._channel is None:
+            return
+        self._drop_channel()
+        with contextlib.suppress(ChildProcessError):
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                if not select.select([pidfd], [], [], ZYGOTE_EXIT_S)[0]:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    select.select([pidfd], [], [], ZYGOTE_EXIT_S)
+            finally:
+                os.close(pidfd)
+            os.waitpid(self.pid, os.WNOHANG)  # one that hangs in the kernel even now is left to init
 
     def _send_orders(self) -> None:
         if self._channel is None or self._watch is None:
@@ -92,6 +125,7 @@ class ZygoteLink:
         try:
             while (received := self._channel.receive_with_fds()) is not None:
                 message, fds = received
+                self._has_answered = True
                 match message:
                     case Spawned(partition_id=partition_id, pid=pid):
                         self._ordered.discard(partition_id)
@@ -100,6 +134,8 @@ class ZygoteLink:
                     case SpawnFailed(partition_id=partition_id, message=reason):
                         self._ordered.discard(partition_id)
                         self._on_refused(partition_id, reason)
+                    case Pong():
+                        self._asked_ns = None
                     case Exited(pid=pid, status=status):
                         log.debug("owner process %d ended with %d", pid, status)
                     case _:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shmlog.control.messages import ClusterDescribed, DescribeCluster, Done, Subscribe
+from shmlog.control.messages import ClusterDescribed, DeleteTopic, DescribeCluster, Done, Subscribe
 from shmlog.log.partition_log import PartitionLog
 from shmlog.memory import region
 from shmlog.record.batch import NewRecord, encode_batch
@@ -198,6 +198,21 @@ def test_a_real_owner_killed_under_an_open_lane_is_replaced_over_its_ring(real_d
     wait_until(lambda: real_daemon.running("flights", but_not=first.pid))
     assert peer.partition("flights").leader_epoch == first.leader_epoch + 1
     assert lane.region.split(".")[2] in real_daemon.regions(peer)
+
+
+@pytest.mark.parametrize("end", ["the topic is deleted", "the cluster stops"])
+def test_an_owner_that_is_stopped_while_it_closes_is_replaced_and_the_end_comes(real_daemon: Daemon, end: str) -> None:
+    real_daemon.config = "[cluster]\nowner.unresponsive.ms = 500\n"
+    real_daemon.start()
+    peer = real_daemon.peer()
+    peer.create("flights")
+    os.kill(peer.partition("flights").pid, signal.SIGSTOP)
+    if end == "the topic is deleted":
+        peer.ask(DeleteTopic(0, "flights"), Done)
+    peer.close()
+    assert real_daemon.stop() == 0
+    assert "the owner of flights-0 does not react: killing it" in real_daemon.log()
+    assert not (real_daemon.directory / "run").exists()
 
 
 def test_a_stopped_owner_is_replaced_even_if_nobody_asked_it_for_anything(real_daemon: Daemon) -> None:

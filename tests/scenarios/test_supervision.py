@@ -149,6 +149,32 @@ def test_a_killed_zygote_is_replaced_and_its_owners_live_on_and_are_still_watche
     assert not os.path.exists(f"/proc/{owner}"), "the supervisor reaps owners whose zygote is gone"
 
 
+def test_a_stopped_zygote_is_replaced_and_its_owners_live_on_and_are_reaped(daemon: Daemon, gone: Gone) -> None:
+    daemon.config = "[cluster]\nowner.unresponsive.ms = 300\n"
+    daemon.start()
+    peer = daemon.peer()
+    peer.create("calm.1", 2)
+    lives, dies = (partition.pid for partition in peer.topic("calm.1").partitions)
+    zygote = daemon.describe().zygote_pid
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(dies, signal.SIGKILL)  # its parent does not reap it, and nobody forks a successor
+    gone(zygote)
+    wait_until(lambda: daemon.describe().zygote_pid not in (0, zygote))
+    wait_until(lambda: peer.partition("calm.1", 1).pid not in (0, dies))
+    assert peer.partition("calm.1", 0).pid == lives
+    wait_until(lambda: not os.path.exists(f"/proc/{dies}"), what="the supervisor to reap an owner of the dead zygote")
+    os.kill(lives, signal.SIGKILL)
+    wait_until(lambda: peer.partition("calm.1", 0).pid not in (0, lives))
+    wait_until(lambda: not os.path.exists(f"/proc/{lives}"))
+    assert f"the zygote (process {zygote}) does not react: killing it" in daemon.log()
+
+
+def test_a_zygote_that_is_stopped_does_not_keep_the_cluster_from_being_down(daemon: Daemon) -> None:
+    daemon.start()
+    os.kill(daemon.describe().zygote_pid, signal.SIGSTOP)
+    assert daemon.stop() == 0
+
+
 # --- topics -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +16,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from shmlog.control.catalog import decode_record, encode_record
-from shmlog.control.messages import CreateTopic, Done, Failed, Reply
+from shmlog.control.channel import Channel
+from shmlog.control.messages import CreateTopic, Done, Failed, Ping, Pong, Reply
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
@@ -20,6 +25,7 @@ from shmlog.errors import (
     InvalidRequestError,
     StorageError,
 )
+from shmlog.limits import ZYGOTE_IMPORT_S
 from shmlog.machines.metadata_records import (
     IdsReserved,
     LeaderEpochRaised,
@@ -37,6 +43,9 @@ from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
+from shmlog.supervisor.zygote import ZygoteLink
+from shmlog.supervisor.zygote_process import ZygoteProcess
+from shmlog.testing.processes import killed_afterwards
 
 # --- loop -------------------------------------------------------------------------------------------------------------
 
@@ -181,6 +190,48 @@ def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
         catalog.commit(step.records)
     assert catalog.machine.topics() == []
     catalog.close(clean=False)
+
+
+# --- zygote -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing, in the place of a zygote."""
+    with killed_afterwards(subprocess.Popen(["sleep", "1000"])) as process:
+        yield process
+
+
+def test_a_zygote_has_time_to_import_and_is_killed_when_it_owes_an_answer_later(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    clock = Clock()
+    loop = Loop(clock)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    zygote = Channel(theirs, passes_fds=True)
+    link = ZygoteLink(loop, "no.module", ZygoteProcess(sleeper.pid, ours))
+
+    def look_at(seconds: float) -> None:
+        clock.now_ns = int(seconds * 1e9)
+        link.look(patience_ns=1_000_000_000)
+        loop.run_once(0.0)
+
+    look_at(0.0)
+    assert isinstance(zygote.receive(), Ping)
+    look_at(ZYGOTE_IMPORT_S - 0.1)  # longer than an owner may be silent
+    assert zygote.receive() is None, "it is asked once"
+    zygote.send(Pong())
+    loop.run_once(0.0)
+    look_at(100.0)
+    look_at(100.9)
+    assert sleeper.poll() is None
+    look_at(101.0)
+    ended = os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # the link is who reaps it
+    assert ended is not None
+    assert ended.si_status == signal.SIGKILL
+    link.close()
+    zygote.close()
+    loop.close()
 
 
 # --- trash, answers, capacity -----------------------------------------------------------------------------------------
