@@ -34,6 +34,8 @@ class PartitionSample:
     ring_bytes: int
     lanes: int
     error: str
+    rewrites: int
+    """How often its log was written to new files because a sync had failed."""
     at_ns: int
 
     @property
@@ -106,6 +108,7 @@ class Observer:
             ring_bytes=page.ring_bytes,
             lanes=len(page.lanes()),
             error=page.error_text,
+            rewrites=page.counters()["rewrites"],
             at_ns=time.monotonic_ns(),
         )
 

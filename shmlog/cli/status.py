@@ -109,6 +109,7 @@ def partition_rows(
                     "memory_bytes": use.memory_bytes if use else None,
                     "cpu_percent": use.cpu_percent if use else None,
                     "error": sample.error if sample else "",
+                    "rewrites": sample.rewrites if sample else 0,
                 }
             )
     return rows
@@ -175,6 +176,9 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     for row in rows:
         if row["error"]:
             click.echo(f"{row['partition']}: {row['error']}", err=True)
+        if row["rewrites"]:
+            times = _count(int(str(row["rewrites"])), "failed sync")
+            click.echo(f"{row['partition']}: {times}, made good in new files; look at the disk", err=True)
 
 
 def _count(number: int, noun: str) -> str:

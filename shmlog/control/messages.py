@@ -27,6 +27,7 @@ from shmlog.control.worker_messages import (
     Exited as Exited,
     LaneAttached as LaneAttached,
     LaneDetached as LaneDetached,
+    LogRewritten as LogRewritten,
     OwnerFailed as OwnerFailed,
     OwnerOrder as OwnerOrder,
     OwnerReady as OwnerReady,

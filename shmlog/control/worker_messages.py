@@ -120,6 +120,13 @@ class LaneDetached:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRewritten:
+    """A sync failed, and everything that was at stake is in new files now. `message` says what it was."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerFailed:
     """The owner cannot go on and exits. `error` is the name of a class of shmlog.errors."""
 
@@ -180,5 +187,5 @@ class Exited:
 
 
 OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
-OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | OwnerFailed | Closed
+OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | LogRewritten | OwnerFailed | Closed
 ZygoteMessage = SpawnOwner | Ping | Pong | Spawned | SpawnFailed | Exited

@@ -28,7 +28,7 @@ class ColdReader:
     """Reads one partition's segments from any process. Not thread-safe; keeps one segment open and
     a buffer of the largest read until `close`.
 
-    Reading on from where the last read ended costs one pread; anything else one index look-up more.
+    Reading on from where the last read ended costs a pread and a look at the name; anything else an index look-up more.
     """
 
     def __init__(self, directory: str, storage: Storage | None = None) -> None:
@@ -61,6 +61,9 @@ class ColdReader:
         while self._segment is not None:
             buffer = self._room_for(size)
             data = buffer[: self._segment.pread_into(buffer, self._position)]
+            if self._segment.is_replaced():  # looked at after reading: what was read may be what the disk refused
+                self._reopen()
+                continue
             start, end, next_offset, wanted, problem = select_batches(data, offset, limit_offset)
             if end > start:
                 self._position += end
@@ -150,6 +153,16 @@ class ColdReader:
             self._segment.close()
         self._segment, self._next_offset = opened, -1
         return True
+
+    def _reopen(self) -> None:
+        """The same segment in its present file, if there is one."""
+        assert self._segment is not None
+        try:
+            opened = ColdSegment(self._storage, self.directory, self._segment.base_offset)
+        except FileNotFoundError:
+            return
+        self._segment.close()
+        self._segment = opened
 
     def _each_segment(self) -> Iterator[ColdSegment]:
         """Every segment from the oldest on, open one after the other; those that vanish meanwhile are passed over."""

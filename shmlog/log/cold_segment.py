@@ -38,6 +38,10 @@ class ColdSegment:
     def close(self) -> None:
         self._storage.close(self._log_fd)
 
+    def is_replaced(self) -> bool:
+        """Whether the log was written to a new file meanwhile (see log/rewrite.py); positions are the same there."""
+        return self._storage.is_replaced(self._log_fd, self.path)
+
     def pread(self, size_bytes: int, position: int) -> bytes:
         return self._storage.pread(self._log_fd, size_bytes, position)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from shmlog.errors import CorruptRecordError, InvalidRequestError
+from shmlog.errors import CorruptRecordError, InvalidRequestError, StorageError
 from shmlog.log.checkpoint import (
     EpochStart,
     read_clean_shutdown,
@@ -17,8 +17,10 @@ from shmlog.log.checkpoint import (
     write_recovery_point,
     write_topic_id,
 )
+from shmlog.log.failed_sync import FailedSync, marker_path, read_failed_sync, remove_failed_sync
 from shmlog.log.index_repair import OpenSegment
 from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm, sweep_leftovers
+from shmlog.log.rewrite import Rewrite, beyond
 from shmlog.log.segment import LOG_SUFFIX, SegmentFiles, list_base_offsets, segment_path
 from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
@@ -33,6 +35,8 @@ class Opened:
     recovery_point: int
     leader_epochs: list[EpochStart]
     recovered: str
+    rewritten: str
+    """Why files were written anew; "" when nobody saw a sync fail."""
 
 
 def open_directory(
@@ -43,12 +47,29 @@ def open_directory(
     sweep_leftovers(storage, directory)
     base_offsets = list_base_offsets(storage, directory)
     recovery_point = read_recovery_point(storage, directory)
+    failed, rewritten = read_failed_sync(storage, directory), ""
     if warm_from is not None:
         remove_clean_shutdown(storage, directory)
+        if failed is None and warm_from.sync_failed:
+            failed = FailedSync(recovery_point, 0, "nobody could note why")
+        if failed is not None and warm_from.segment_base_offset in base_offsets:
+            up_to_active = [base for base in base_offsets if base <= warm_from.segment_base_offset]
+            rewrite = Rewrite(storage, directory, index_interval_bytes, recovery_point, warm_from.memory)
+            active = rewrite_segments(rewrite, up_to_active, warm_from.written_file_bytes, failed)
+            active.files.close()
+            recovery_point, rewritten = active.writer.next_offset, failed.sentence(active.writer.next_offset)
         found = recover_warm(storage, directory, base_offsets, warm_from, index_interval_bytes)
         recovery_point = min(recovery_point, found.active.writer.next_offset)
     else:
-        found, recovery_point = _recover(storage, directory, base_offsets, recovery_point, index_interval_bytes)
+        found, recovery_point = _recover(storage, directory, base_offsets, recovery_point, index_interval_bytes, failed)
+        if failed is not None:
+            writer = found.active.writer
+            found.active.files.close()
+            rewrite = Rewrite(storage, directory, index_interval_bytes, recovery_point)
+            found.active = rewrite_segments(rewrite, found.base_offsets, writer.size_bytes, failed)
+            recovery_point, rewritten = writer.next_offset, failed.sentence(writer.next_offset)
+            write_recovery_point(storage, directory, recovery_point)
+            remove_failed_sync(storage, directory)
     end_offset = found.active.writer.next_offset
     epochs = read_leader_epochs(storage, directory)
     kept = [start for start in epochs if start.start_offset <= end_offset]
@@ -56,14 +77,36 @@ def open_directory(
         write_leader_epochs(storage, directory, kept)
     if warm_from is None:
         drop_snapshots_after(storage, directory, end_offset)
-    return Opened(found.active, found.base_offsets, recovery_point, kept, "; ".join(found.notes))
+    return Opened(found.active, found.base_offsets, recovery_point, kept, "; ".join(found.notes), rewritten)
+
+
+def rewrite_segments(rewrite: Rewrite, base_offsets: list[int], active_bytes: int, failed: FailedSync) -> OpenSegment:
+    """Put everything that may not be on the disk into new files; the last of `base_offsets` is the active segment.
+
+    Raises StorageError, saying what is at stake, when the disk refuses again or does not have it any more.
+    """
+    sealed = beyond(base_offsets, rewrite.recovery_point)
+    try:
+        return rewrite.segments(sealed, base_offsets[-1], active_bytes)
+    except (OSError, CorruptRecordError) as error:
+        raise StorageError(
+            f"{rewrite.directory}: offsets from {rewrite.recovery_point} on may not be on the disk, a sync failed "
+            f"({failed.reason}), and they cannot be written to new files either: {error}; every opening tries it "
+            f"again: make room on the disk or replace it, or go on with what is left by removing "
+            f"{marker_path(rewrite.directory)}"
+        ) from error
 
 
 def _recover(
-    storage: Storage, directory: str, base_offsets: list[int], recovery_point: int, index_interval_bytes: int
+    storage: Storage,
+    directory: str,
+    base_offsets: list[int],
+    recovery_point: int,
+    index_interval_bytes: int,
+    failed: FailedSync | None,
 ) -> tuple[Recovered, int]:
     """Open without a ring: by the marker if it fits, else by checking. Returns the recovery point that holds now."""
-    marker = read_clean_shutdown(storage, directory)
+    marker = read_clean_shutdown(storage, directory) if failed is None else None
     remove_clean_shutdown(storage, directory)
     if marker is not None and (marker.active_base_offset, marker.active_size_bytes) == (
         base_offsets[-1],
@@ -77,13 +120,13 @@ def _recover(
             if found.active.writer.next_offset == marker.end_offset:
                 return found, marker.end_offset
             found.active.files.close()
-    found = recover_cold(storage, directory, base_offsets, recovery_point, index_interval_bytes)
+    found = recover_cold(storage, directory, base_offsets, recovery_point, index_interval_bytes, failed)
     end_offset = found.active.writer.next_offset
     if end_offset < recovery_point:
         found.notes.append(
             f"offsets {end_offset} to {recovery_point - 1} had reached the disk before and are not there any more"
         )
-    held = min(end_offset, max(recovery_point, found.base_offsets[-1]))
+    held = min(end_offset, recovery_point if failed is not None else max(recovery_point, found.base_offsets[-1]))
     if found.notes:
         storage.fsync_dir(directory)
     if held != recovery_point:

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from shmlog.clock import wall_ms
 from shmlog.errors import InvalidRequestError, StorageError
@@ -17,8 +16,10 @@ from shmlog.log.checkpoint import (
     write_leader_epochs,
     write_recovery_point,
 )
-from shmlog.log.opening import Opened, open_directory
+from shmlog.log.failed_sync import FailedSync, note_failed_sync, remove_failed_sync
+from shmlog.log.opening import Opened, open_directory, rewrite_segments
 from shmlog.log.recovery import WarmStart
+from shmlog.log.rewrite import Memory, Rewrite, beyond
 from shmlog.log.segment import (
     DELETED_SUFFIX,
     INDEX_BYTES_MAX,
@@ -53,9 +54,10 @@ class PartitionLog:
     """The segments of one partition. One process writes; readers use ColdReader.
 
     Batches reach the disk through `active`, from C or with `append`. Appending, rolling and deleting belong to one
-    thread; `sync` may run in another one at the same time. A failed fdatasync poisons the log: what the kernel could
-    not write it may have thrown away, so trying again on the same file would report success for lost data. Everything
-    but reading and closing then raises StorageError. A failed append poisons nothing, it may be repeated.
+    thread; `sync` may run in another one at the same time. A failed sync poisons the log: what the kernel could not
+    write it may have thrown away, so trying again on the same file would report success for lost data. `sync` and
+    `append` then raise StorageError until `rewrite` has put everything into new files; a note in the directory makes
+    the next opening do so if this process does not get to it. A failed append poisons nothing, it may be repeated.
     """
 
     def __init__(self, directory: str, config: TopicConfig, storage: Storage, opened: Opened) -> None:
@@ -64,6 +66,10 @@ class PartitionLog:
         self.config = config
         self.recovered = opened.recovered
         """What opening had to repair, in sentences; "" when nothing."""
+        self.rewritten = opened.rewritten
+        """Why files were last written anew; "" when they were not."""
+        self.on_failed_sync: Callable[[], int] = lambda: self.recovery_point
+        """Called first of all when a sync has failed, in its thread; says up to where records were acknowledged."""
         self.recovery_point = opened.recovery_point
         """Every offset before this one is on the disk."""
         self.leader_epochs = opened.leader_epochs
@@ -73,11 +79,16 @@ class PartitionLog:
         self._storage = storage
         self._files = opened.active.files
         self._sealed = opened.base_offsets[:-1]
-        self._unsynced = _open_unsynced(storage, directory, opened)
+        self._unsynced = {  # a warm start finds those that the owner before had rolled
+            base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
+            for base_offset in beyond(opened.base_offsets, opened.recovery_point)
+        }
         self._deleted: list[_Deleted] = []
-        self._poison: OSError | None = None
+        self._poison: FailedSync | None = None
+        self.failure_is_noted = False
+        """Whether the directory says that a sync failed, once one has."""
         self._closed = False
-        self._directory_dirty = False
+        self._directory_dirty = True  # the owner before may have died between a roll and the next sync
         self._bytes_since_checkpoint = 0
         self._synced_position = 0
         self._facts: dict[int, SegmentInfo] = {}
@@ -95,9 +106,10 @@ class PartitionLog:
         """Open the partition's directory for writing, creating and repairing as needed; see recovery.py for how.
 
         The caller has made sure that nobody else has it open for writing. With `warm_from` (a successor over a
-        surviving ring) nothing is scanned. Raises OSError, ForeignVersionError for files of another version,
-        InvalidRequestError if the directory is another topic's, CorruptRecordError if the files cannot be what the
-        warm start says.
+        surviving ring) nothing is scanned. If a sync had failed, files are written anew first; after a warm start call
+        `forget_failed_sync`. Raises OSError, ForeignVersionError for files of another version, InvalidRequestError if
+        the directory is another topic's, CorruptRecordError if the files cannot be what the warm start says,
+        StorageError naming what is lost if it cannot be written anew.
         """
         storage = storage if storage is not None else OsStorage()
         directory = os.path.abspath(directory)
@@ -153,7 +165,7 @@ class PartitionLog:
         until then its descriptors stay open and a cold start would check it. Raises OSError without having changed
         anything that matters: the old segment goes on. An empty active segment is returned as it is.
         """
-        self._check_usable()
+        self._check_open()
         if next_offset != self.active.next_offset:
             raise InvalidRequestError(f"the log ends at offset {self.active.next_offset}, not at {next_offset}")
         if self.active.size_bytes == 0:
@@ -200,14 +212,16 @@ class PartitionLog:
             return
         try:
             if self._directory_dirty:
-                self._directory_dirty = False
+                self._directory_dirty = False  # before: a roll that happens meanwhile is for the next sync
                 self._storage.fsync_dir(self.directory)
             if writer.base_offset < up_to_offset:
                 self._storage.fdatasync(writer.log_fd)
             for base_offset in sealed:
                 self._sync_sealed(base_offset)
         except OSError as error:
-            self._poison = error
+            failed = FailedSync(self.recovery_point, self.on_failed_sync(), str(error))
+            self.failure_is_noted = note_failed_sync(self._storage, self.directory, failed)
+            self._poison = failed
             raise
         if sealed:
             self._bytes_since_checkpoint = RECOVERY_POINT_STRIDE_BYTES
@@ -216,6 +230,39 @@ class PartitionLog:
         self._synced_position = position
         if self._bytes_since_checkpoint >= RECOVERY_POINT_STRIDE_BYTES:
             self._write_recovery_point()
+
+    @property
+    def sync_failed(self) -> bool:
+        """Whether a sync failed and `rewrite` has not succeeded since."""
+        return self._poison is not None
+
+    def rewrite(self, memory: Memory | None = None, progress: Callable[[], None] = lambda: None) -> SegmentWriter:
+        """After a failed sync: put everything that may not be on the disk into new files, and sync those.
+
+        Returns the writer that is `active` from now on; everything before its `next_offset` is on the disk. Copies up
+        to whole segments, calling `progress` now and then. Call `forget_failed_sync` afterwards. Raises StorageError,
+        saying what is at stake, when the disk refuses again; another attempt is allowed. No sync may be running.
+        """
+        self._check_open()
+        failed = self._poison or FailedSync(self.recovery_point, self.recovery_point, "no sync failed here")
+        bases = [*self._sealed, self.active.base_offset]
+        rewrite = Rewrite(
+            self._storage, self.directory, self.config.index_interval_bytes, self.recovery_point, memory, progress
+        )
+        active = rewrite_segments(rewrite, bases, self.active.size_bytes, failed)
+        for files in [*self._unsynced.values(), self._files]:
+            files.close()
+        self._unsynced.clear()
+        self._files, self.active = active.files, active.writer
+        self.rewritten, self._poison = failed.sentence(self.active.next_offset), None
+        self.recovery_point, self._synced_position = self.active.next_offset, self.active.size_bytes
+        self._write_recovery_point()
+        return self.active
+
+    def forget_failed_sync(self) -> None:
+        """Remove the note about a failed sync that was made good; if that fails, the next opening rewrites again."""
+        with contextlib.suppress(OSError):
+            remove_failed_sync(self._storage, self.directory)
 
     def delete_segments(self, base_offsets: Sequence[int], now_ms: int | None = None) -> None:
         """Drop the oldest segments: out of the log at once, their bytes after `file.delete.delay.ms`.
@@ -265,7 +312,7 @@ class PartitionLog:
 
     def write_snapshot(self, offset: int, entries: Sequence[ProducerEntry]) -> None:
         """Keep the producer state as of `offset`, so that a cold start replays only the batches after it."""
-        self._check_usable()
+        self._check_open()
         write_snapshot(self._storage, self.directory, offset, entries)
 
     def latest_snapshot(self) -> tuple[int, list[ProducerEntry]]:
@@ -279,7 +326,7 @@ class PartitionLog:
 
     def assign_epoch(self, epoch: int) -> None:
         """Durably note that a new leader epoch begins at the log's end."""
-        self._check_usable()
+        self._check_open()
         if self.leader_epochs and epoch <= self.leader_epochs[-1].epoch:
             raise InvalidRequestError(f"leader epoch {epoch} does not follow {self.leader_epochs[-1].epoch}")
         kept = [start for start in self.leader_epochs if start.start_offset < self.log_end_offset]
@@ -343,20 +390,11 @@ class PartitionLog:
         else:
             self._bytes_since_checkpoint = 0
 
-    def _check_usable(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise StorageError(f"the log in {self.directory} is closed")
+
+    def _check_usable(self) -> None:
+        self._check_open()
         if self._poison is not None:
-            raise StorageError(
-                f"the log in {self.directory} failed to reach the disk ({self._poison}); offsets from "
-                f"{self.recovery_point} to {self.log_end_offset} may be lost, nothing more is written to these files"
-            )
-
-
-def _open_unsynced(storage: Storage, directory: str, opened: Opened) -> dict[int, SegmentFiles]:
-    """Closed segments that may not be on the disk yet: a warm start finds those that the owner before had rolled."""
-    return {
-        base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
-        for base_offset, following in pairwise(opened.base_offsets)
-        if following > opened.recovery_point
-    }
+            raise StorageError(f"the log in {self.directory}: {self._poison.sentence(self.log_end_offset)}")

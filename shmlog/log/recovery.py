@@ -14,14 +14,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from shmlog.errors import CorruptRecordError
+from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
+from shmlog.log.failed_sync import FailedSync, marker_path, noting_failure
 from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume, resume_sealed
+from shmlog.log.rewrite import Memory
 from shmlog.log.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
     REBUILD_SUFFIX,
+    REWRITE_SUFFIX,
     SUFFIXES,
     TIME_INDEX_SUFFIX,
     SegmentFiles,
@@ -41,6 +44,10 @@ class WarmStart:
     segment_base_offset: int
     written_file_bytes: int
     """Position in that segment's file that is known to be written; always between two batches."""
+    memory: Memory | None = None
+    """The surviving ring, as far as it has bytes of segments: better than files whose sync failed."""
+    sync_failed: bool = False
+    """A sync of the owner before failed, or may have, and there need not be a note of it in the directory."""
 
 
 @dataclass(slots=True)
@@ -53,14 +60,14 @@ class Recovered:
 
 
 def sweep_leftovers(storage: Storage, directory: str) -> None:
-    """Remove what an interrupted deletion, rebuild or checkpoint left behind, and indexes without a log."""
+    """Remove what an interrupted deletion, rebuild, rewrite or checkpoint left behind, and indexes without a log."""
     names = set(storage.listdir(directory))
     for name in names:
         orphan = any(
             (base := base_offset_of(name, suffix)) is not None and f"{base:020d}{LOG_SUFFIX}" not in names
             for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
         )
-        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, ".tmp")):
+        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")):
             storage.unlink(f"{directory}/{name}")
 
 
@@ -106,11 +113,17 @@ def recover_clean(
 
 
 def recover_cold(
-    storage: Storage, directory: str, base_offsets: list[int], recovery_point: int, index_interval_bytes: int
+    storage: Storage,
+    directory: str,
+    base_offsets: list[int],
+    recovery_point: int,
+    index_interval_bytes: int,
+    failed: FailedSync | None = None,
 ) -> Recovered:
     """Check everything from the recovery point on, and end the log at the first batch that is not sound.
 
-    What is kept of checked segments that are not active is synced. `base_offsets` is not empty.
+    What is kept of checked segments that are not active is synced. `base_offsets` is not empty. Raises StorageError,
+    and cuts nothing, when a sync had `failed` and what was acknowledged then is not there any more.
     """
     notes: list[str] = []
     for number, base_offset in enumerate(base_offsets):
@@ -125,19 +138,34 @@ def recover_cold(
             walk = Walk(
                 walk.valid_bytes, walk.next_offset, f"it is missing: the next file begins at offset {following}"
             )
+        if failed is not None and walk.next_offset < failed.acknowledged_offset and (walk.problem or following is None):
+            segment.files.close()
+            raise _lost(directory, walk, failed)
         if walk.problem:
             later = base_offsets[number + 1 :]
             kept = ""
             if walk.next_offset < recovery_point:  # not a torn tail: what was safe on the disk is damaged
                 kept = _keep_aside(storage, directory, [base_offset, *later])
-            notes.append(_cut(storage, directory, segment, walk, later) + kept)
+            with noting_failure(storage, directory, recovery_point):
+                cut = _cut(storage, directory, segment, walk, later)
+            notes.append(cut + kept)
             return Recovered(segment, base_offsets[: number + 1], notes)
         if following is None:
             return Recovered(segment, base_offsets, notes)
         segment.writer.append_final_time_index()
-        segment.files.sync()
+        if failed is None:  # else it is written anew, and this file is not to be believed
+            with noting_failure(storage, directory, recovery_point):
+                segment.files.sync()
         segment.files.close()
     raise ValueError("a log has at least one segment")
+
+
+def _lost(directory: str, walk: Walk, failed: FailedSync) -> StorageError:
+    return StorageError(
+        f"{directory} has lost offsets {walk.next_offset} to {failed.acknowledged_offset - 1}: the disk refused them "
+        f"({failed.reason}), and they are not in the files now ({walk.problem or 'the log ends before them'}); to go "
+        f"on without them and whatever lies behind them, remove {marker_path(directory)}"
+    )
 
 
 def _keep_aside(storage: Storage, directory: str, base_offsets: list[int]) -> str:

@@ -18,6 +18,8 @@ DELETED_SUFFIX = ".deleted"
 """Renamed to this at once when retention drops a segment; the bytes go away after `file.delete.delay.ms`."""
 REBUILD_SUFFIX = ".rebuild"
 """An index that is being rebuilt; renamed over the old one, because readers may have that mapped."""
+REWRITE_SUFFIX = ".rewrite"
+"""A file that takes the place of one whose sync failed; renamed over it."""
 
 INDEX_BYTES_MAX = 10 * 1024 * 1024
 """Kafka's `segment.index.bytes`: a segment whose index would grow beyond this is rolled."""

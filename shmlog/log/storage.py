@@ -6,6 +6,7 @@ through here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Protocol
@@ -41,6 +42,9 @@ class Storage(Protocol):
     def size_bytes(self, fd: int) -> int: ...
 
     def modified_ms(self, fd: int) -> int: ...
+
+    def is_replaced(self, fd: int, path: str) -> bool:
+        """Whether another file has the name by which `fd` was opened. False when none has it any more."""
 
     def rename(self, old: str, new: str) -> None: ...
 
@@ -125,6 +129,13 @@ class OsStorage:
     def modified_ms(self, fd: int) -> int:
         return os.fstat(fd).st_mtime_ns // 1_000_000
 
+    def is_replaced(self, fd: int, path: str) -> bool:
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return not os.path.samestat(now, os.fstat(fd))
+
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new)
 
@@ -165,6 +176,10 @@ def replace_file(storage: Storage, path: str, data: bytes) -> None:
     try:
         storage.pwrite(fd, data, 0)
         storage.fdatasync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            storage.unlink(temporary)  # a sync that failed is never tried again on the same file
+        raise
     finally:
         storage.close(fd)
     storage.rename(temporary, path)

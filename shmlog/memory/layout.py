@@ -13,7 +13,8 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0400 high watermark (offset, pos)                client (one per client process)
     0x0480 log start                                   0x0000 header
     0x0500 last stable (offset, pos)                   0x0100 doorbell, 0x0180 sleeping
-    0x0580 segment: turn, 2 x (base offset, base pos)  0x1000 slots of 64 bytes
+    0x0580 segment: turn, 2 x (base offset, base pos), 0x1000 slots of 64 bytes
+           whether a sync failed, the one that runs
     0x0600 reserved: lease, followers, share groups
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
@@ -61,6 +62,8 @@ CTL_LSO_OFFSET = 0x500
 CTL_LSO_POS = 0x508
 CTL_SEGMENT_TURN = 0x580
 CTL_SEGMENT_SLOTS = 0x588
+CTL_SYNC_FAILED = 0x5A8
+CTL_SYNC_SINCE_NS = 0x5B0
 CTL_LEASE = 0x600
 CTL_FOLLOWERS = 0x680
 CTL_SHARE_GROUPS = 0x780
@@ -87,6 +90,7 @@ COUNTERS = (
     "duplicates",
     "rolls",
     "write_errors",
+    "rewrites",
 )
 COUNTER_COUNT = 16
 
@@ -148,6 +152,16 @@ class OwnerState(IntEnum):
     OFFLINE = 5
     REPLACED = 6
     DELETED = 7
+
+
+class SyncFailed(IntEnum):
+    """Whether a sync of the log failed and was not made good yet; a cell of the ctl region."""
+
+    NO = 0
+    NOTED = 1
+    """The directory says it, too; when it does not any more, somebody gave up what was lost."""
+    NOT_NOTED = 2
+    """The disk did not even take the note."""
 
 
 class LaneState(IntEnum):

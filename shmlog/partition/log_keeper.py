@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Callable
 from time import monotonic_ns
 
 from shmlog.clock import wall_ms
@@ -13,12 +14,16 @@ from shmlog.log.snapshot import ProducerEntry
 from shmlog.machines.retention import decide_retention
 from shmlog.memory import layout
 from shmlog.memory.control_page import ControlPage
+from shmlog.memory.layout import SyncFailed
 from shmlog.native.doorbell import Doorbell
+from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
+from shmlog.partition.ring_memory import RingMemory
 from shmlog.settings import LONG_MAX, TopicConfig
 
 NEVER_NS = (1 << 63) - 1
 SYNC_AFTER_ROLL_NS = 1_000_000_000
+_REWRITES = layout.CTL_COUNTERS + 8 * layout.COUNTERS.index("rewrites")
 _PRODUCER = struct.Struct("<qhHi" + "qii" * 5 + "q24x")
 assert _PRODUCER.size == 128
 
@@ -26,18 +31,21 @@ assert _PRODUCER.size == 128
 class _Sync(threading.Thread):
     """One sync of what is written when it is made. The log allows it beside appends, rolls and deletes."""
 
-    def __init__(self, log: PartitionLog, publisher: Publisher, bell: Doorbell) -> None:
+    def __init__(self, log: PartitionLog, page: Mapping, publisher: Publisher, bell: Doorbell) -> None:
         super().__init__(name="sync", daemon=True)
         self.offset, self.pos = publisher.written_offset, publisher.written_pos
         self.error: OSError | ShmlogError | None = None
         self._log = log
+        self._page = page
         self._bell = bell
 
     def run(self) -> None:
+        self._page.store(layout.CTL_SYNC_SINCE_NS, monotonic_ns())
         try:
             self._log.sync(self.offset)
         except (OSError, ShmlogError) as error:
             self.error = error
+        self._page.store(layout.CTL_SYNC_SINCE_NS, 0)
         self._bell.ring()
 
 
@@ -54,6 +62,9 @@ class LogKeeper:
         self._unsynced_since_ns: int | None = None
         self._sync_at_ns = NEVER_NS
         self._remove_at_ms: int | None = 0
+        self.on_rewritten: Callable[[str], None] = lambda sentence: None
+        """Told why files were written anew, after it has gone well."""
+        log.on_failed_sync = self._sync_has_failed
 
     def configure(self, config: TopicConfig) -> None:
         """Use these settings from now on."""
@@ -97,12 +108,15 @@ class LogKeeper:
         return entries
 
     def sync(self) -> None:
-        """Bring everything that is written to the disk, now. A failure is final for the log, which poisons itself."""
+        """Bring everything that is written to the disk, now; into new files if the disk refuses the old ones.
+
+        Raises StorageError, saying what is at stake, when it refuses those as well.
+        """
         if self._sync is not None:
             self._finish_sync(self._sync)
         self._unsynced_since_ns = None
         self._sync_at_ns = NEVER_NS
-        self._finish_sync(_Sync(self._log, self._publisher, self._bell))
+        self._finish_sync(_Sync(self._log, self._page, self._publisher, self._bell))
 
     def sync_aside(self, now_ns: int) -> None:
         """Let a thread do the sync that is due for the clock, while the owner goes on; collect it when done."""
@@ -112,7 +126,7 @@ class LogKeeper:
         elif self._sync_is_due(now_ns):
             self._unsynced_since_ns = None
             self._sync_at_ns = NEVER_NS
-            self._sync = _Sync(self._log, self._publisher, self._bell)
+            self._sync = _Sync(self._log, self._page, self._publisher, self._bell)
             self._sync.start()
 
     def _finish_sync(self, sync: _Sync) -> None:
@@ -121,9 +135,34 @@ class LogKeeper:
             sync.run()
         else:
             sync.join()
-        if sync.error is not None:
+        if sync.error is None:
+            self._publisher.mark_synced(sync.offset, sync.pos)
+        elif self._log.sync_failed:
+            self._rewrite()
+        else:
             raise sync.error
-        self._publisher.mark_synced(sync.offset, sync.pos)
+
+    def _rewrite(self) -> None:
+        """Never sync a file again whose sync failed: go on in new ones, with all that is written."""
+        page, publisher = self._page, self._publisher
+        if self._log.failure_is_noted:
+            page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
+        offset, pos = publisher.written_offset, publisher.written_pos
+        memory = RingMemory(page, publisher.capacity, publisher.ring_bytes_between)
+        publisher.use_segment(self._log.rewrite(memory, self._beat))
+        page.store(_REWRITES, page.load(_REWRITES) + 1)
+        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see opening._was_given_up
+        self._log.forget_failed_sync()
+        publisher.mark_synced(offset, pos)
+        self.on_rewritten(self._log.rewritten)
+
+    def _sync_has_failed(self) -> int:
+        # Before the note: killed between the two, the successor knows it from here.
+        self._page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)
+        return self._page.load(layout.CTL_HW_OFFSET)
+
+    def _beat(self) -> None:
+        self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())
 
     def _sync_is_due(self, now_ns: int) -> bool:
         """flush.ms has passed since the oldest unsynced record, or a rolled segment waits."""

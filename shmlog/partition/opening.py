@@ -11,25 +11,30 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from time import monotonic_ns
 
 from shmlog.control.messages import OwnerSpec
-from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmlogError
 from shmlog.limits import RING_BATCHES_MIN
+from shmlog.log.failed_sync import marker_path
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
 from shmlog.memory import bell, layout, names, region
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.layout import OwnerState
+from shmlog.memory.layout import OwnerState, SyncFailed
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
+from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
 from shmlog.settings import TopicConfig
 
 INDEX_BYTES_PER_ENTRY = 1024  # one index entry per so many bytes of ring
 INDEX_ENTRIES_MIN = 1024
+HUNG_SYNC_NS = 1_000_000_000
+"""A sync that was running for this long when its owner died counts as failed: disks hang before they fail."""
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ def open_partition(spec: OwnerSpec) -> OpenPartition:
     """Take the partition over. The caller knows that no other owner lives."""
     config = TopicConfig.from_mapping(spec.config)
     control = _surviving_control_page(spec)
-    if control is not None and _ring_survives(spec, control):
+    if control is not None and _ring_survives(spec, control) and not _was_given_up(spec, control):
         return _open_warm(spec, config, control)
     if control is not None:
         control.mapping.store(layout.CTL_STATE, OwnerState.REPLACED)
@@ -76,6 +81,18 @@ def _ring_survives(spec: OwnerSpec, control: ControlPage) -> bool:
         and region.exists(names.ring(spec.cid8, spec.partition_id, generation))
         and region.exists(names.index(spec.cid8, spec.partition_id, generation))
     )
+
+
+def _was_given_up(spec: OwnerSpec, control: ControlPage) -> bool:
+    """Whether a sync failed, could not be made good, and somebody has removed the note about it since."""
+    noted = control.mapping.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOTED
+    return noted and not os.path.exists(marker_path(spec.log_dir))
+
+
+def _died_in_a_long_sync(page: Mapping) -> bool:
+    """Whether the owner before was killed while a sync hung: if that failed in the end, nobody was there to be told."""
+    since_ns = page.load(layout.CTL_SYNC_SINCE_NS)
+    return since_ns != 0 and monotonic_ns() - since_ns > HUNG_SYNC_NS
 
 
 def _uuid_of(spec: OwnerSpec) -> bytes:
@@ -112,14 +129,26 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
     segment_base_offset, segment_base_pos = page.load(slot), page.load(slot + 8)
-    log = PartitionLog.open(
-        spec.log_dir,
-        config,
-        topic_id=spec.topic_id,
-        storage=_storage(spec),
-        warm_from=WarmStart(segment_base_offset, written_pos - segment_base_pos),
+    if os.path.exists(marker_path(spec.log_dir)):
+        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
+    elif _died_in_a_long_sync(page):
+        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)
+    page.store(layout.CTL_SYNC_SINCE_NS, 0)
+    start = WarmStart(
+        segment_base_offset,
+        written_pos - segment_base_pos,
+        RingMemory.of_mapping(page, ring),
+        page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOT_NOTED,
     )
-    log.assign_epoch(spec.leader_epoch)
+    try:
+        log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec), warm_from=start)
+        log.assign_epoch(spec.leader_epoch)
+    except (OSError, ShmlogError) as error:  # what is in the ring stays readable meanwhile
+        control.store_error_text(str(error))
+        page.store(layout.CTL_STATE, OwnerState.OFFLINE)
+        raise
+    page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see _was_given_up
+    log.forget_failed_sync()
     producers = ProducerTable()
     publisher = _publisher(spec, config, page, ring, index, log, producers, end)
     image_pos = producers.restore_image(page)

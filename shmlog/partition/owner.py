@@ -24,6 +24,7 @@ from shmlog.control.messages import (
     DetachLane,
     LaneAttached,
     LaneDetached,
+    LogRewritten,
     Message,
     OwnerFailed,
     OwnerReady,
@@ -134,6 +135,9 @@ class OwnerAgent:
                 recovered=opened.recovered,
             )
         )
+        self._keeper.on_rewritten = self._report_rewritten
+        if opened.log.rewritten:
+            self._report_rewritten(opened.log.rewritten)
 
     def serve(self) -> None:
         while not self._finished():
@@ -165,6 +169,10 @@ class OwnerAgent:
             _errno_of_full_disk(self._keeper.keep)  # else a second later
         self._keeper.sync_aside(now_ns)
         return done if refused or outcome == publish.IDLE else 1
+
+    def _report_rewritten(self, sentence: str) -> None:
+        if self._orphan_since_ns is None:
+            self._channel.send(LogRewritten(sentence))
 
     # --- sleeping -----------------------------------------------------------------------------------------------------
 

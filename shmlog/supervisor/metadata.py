@@ -9,6 +9,7 @@ from shmlog.clock import wall_ms
 from shmlog.control.catalog import decode_record, encode_record
 from shmlog.errors import StorageError
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.storage import Storage
 from shmlog.machines.metadata import METADATA_TOPIC, MetadataMachine
 from shmlog.machines.metadata_records import IdKind, MetadataRecord
 from shmlog.record.batch import NewRecord, decode_records, encode_batch
@@ -26,14 +27,17 @@ class Catalog:
     Raises StorageError from the constructor when the disk refuses, before anything was started.
     """
 
-    def __init__(self, data_dir: str, config: ClusterConfig) -> None:
+    def __init__(self, data_dir: str, config: ClusterConfig, storage: Storage | None = None) -> None:
         self.machine = MetadataMachine(partitions_default=config.num_partitions, topic_defaults=config.topic_defaults)
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
         directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")
         try:
-            self._log = PartitionLog.open(directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID)
-            self.recovered = self._log.recovered
+            self._log = PartitionLog.open(
+                directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID, storage=storage
+            )
+            self.recovered = "; ".join(filter(None, (self._log.recovered, self._log.rewritten)))
             try:
+                self._sync()  # what is acted upon must not be forgotten
                 self._replay()
             except BaseException:
                 self._log.close(clean=False)
@@ -45,7 +49,10 @@ class Catalog:
             ) from error
 
     def commit(self, records: tuple[MetadataRecord, ...]) -> None:
-        """Append, sync and replay. A disk that refuses ends the supervisor: StorageError."""
+        """Append, sync and replay. A disk that refuses, and refuses new files too, ends the supervisor: StorageError.
+
+        Nobody was told of these records then; if they reached the disk nevertheless, the next supervisor acts on them.
+        """
         if not records:
             return
         now_ms = wall_ms()
@@ -57,14 +64,24 @@ class Catalog:
             if self._log.should_roll(now_ms, len(batch)):
                 self._log.roll(self._log.log_end_offset)
             self._log.append(batch)
-            self._log.sync(self._log.log_end_offset)
-        except OSError as error:
+            self._sync()
+        except (OSError, StorageError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
             raise StorageError(
-                f"the metadata log {self._log.directory} cannot be written: {error.strerror}; the supervisor stops,"
+                f"the metadata log {self._log.directory} cannot be written: {reason}; the supervisor stops,"
                 " partitions go on until it is started again"
             ) from error
         for record in records:
             self.machine.replay(record)
+
+    def _sync(self) -> None:
+        """Bring the log to the disk; if that fails, to new files. Raises StorageError if those fail, too."""
+        try:
+            self._log.sync(self._log.log_end_offset)
+        except OSError:
+            self._log.rewrite()
+            self._log.forget_failed_sync()
+            log.warning("metadata log: %s; all of it was written to new files, look at the disk", self._log.rewritten)
 
     def next_id(self, kind: IdKind) -> int:
         """An id that this cluster never handed out before."""

@@ -16,6 +16,7 @@ from shmlog.control.messages import (
     Closed,
     LaneAttached,
     LaneDetached,
+    LogRewritten,
     Message,
     OwnerFailed,
     OwnerOrder,
@@ -270,6 +271,10 @@ class Owners:
             case LaneAttached() | LaneDetached() | ClientAttached():
                 for watcher in self.watchers:
                     watcher.owner_reported(partition_id, message)
+            case LogRewritten(message=rewritten):
+                log.warning(
+                    "%s: %s; all of it was written to new files, look at the disk", self._title(partition_id), rewritten
+                )
             case OwnerFailed():
                 owner.said_goodbye = True
                 self._failing(partition_id, message.error, message.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,19 +17,21 @@ class Killed(BaseException):
 
 @dataclass
 class Failure:
-    """Which call fails: the operation's name, part of the path or "" for any, and the errno it fails with."""
+    """Which call fails: the operation's name, part of the path or "" for any, the errno it fails with, how often."""
 
     operation: str
     path_part: str = ""
     code: int = errno.EIO
+    times: float = math.inf
 
 
 @dataclass
 class FaultyStorage(OsStorage):
-    """OsStorage whose syncs only count, and whose `failures` make the calls they match raise OSError, every time.
+    """OsStorage whose syncs only count, and whose `failures` make the calls they match raise OSError.
 
     `calls` counts by operation; `synced` lists the names of files and directories in the order they were synced;
-    `read_bytes` is how much was read, which never fails.
+    `read_bytes` is how much was read, which never fails. Like a kernel it answers a sync that follows a failed one of
+    the same file with success, and then puts the file's name into `believed`: what is in there was lost.
     """
 
     failures: list[Failure] = field(default_factory=list)
@@ -38,13 +41,21 @@ class FaultyStorage(OsStorage):
     calls_left: int | None = None
     """After so many calls every further one raises Killed before it does anything; None: never."""
     opened: set[int] = field(default_factory=set)
+    believed: list[str] = field(default_factory=list)
+    _spoiled: list[int] = field(default_factory=list)  # descriptors of our own, so that no inode number is used again
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def fdatasync(self, fd: int) -> None:
         path = os.readlink(f"/proc/self/fd/{fd}")
-        self._call("fdatasync", path)
+        try:
+            self._call("fdatasync", path)
+        except OSError:
+            self._spoiled.append(os.dup(fd))
+            raise
+        if any(os.path.sameopenfile(fd, spoiled) for spoiled in self._spoiled):
+            self.believed.append(os.path.basename(path))
         self.synced.append(os.path.basename(path))
 
     def fsync_dir(self, path: str) -> None:
@@ -65,6 +76,8 @@ class FaultyStorage(OsStorage):
         """What the kernel does for a killed process."""
         for fd in list(self.opened):
             self.close(fd)
+        while self._spoiled:
+            os.close(self._spoiled.pop())
 
     def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
         data = super().pread(fd, size_bytes, position)
@@ -103,5 +116,6 @@ class FaultyStorage(OsStorage):
             self.calls_left -= 1
         self.calls[operation] += 1
         for failure in self.failures:
-            if failure.operation == operation and failure.path_part in os.path.basename(path):
+            if failure.operation == operation and failure.path_part in os.path.basename(path) and failure.times > 0:
+                failure.times -= 1
                 raise OSError(failure.code, os.strerror(failure.code), path)

@@ -186,7 +186,7 @@ def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    with pytest.raises(StorageError, match="cannot be written: Input/output error; the supervisor stops"):
+    with pytest.raises(StorageError, match="cannot be written: .*Input/output error.*; the supervisor stops"):
         catalog.commit(step.records)
     assert catalog.machine.topics() == []
     catalog.close(clean=False)
