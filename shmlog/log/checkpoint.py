@@ -13,7 +13,7 @@ import itertools
 import os
 from dataclasses import dataclass
 
-from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.errors import CorruptRecordError, ForeignVersionError, InvalidRequestError
 from shmlog.log.storage import Storage, read_file, replace_file
 
 PARTITION_METADATA = "partition.metadata"
@@ -21,6 +21,8 @@ LEADER_EPOCHS = "leader-epoch-checkpoint"
 RECOVERY_POINT = "recovery-point"
 CLEAN_SHUTDOWN = "clean-shutdown"
 VERSION = 0
+DIGITS_MAX = 18
+"""No offset, size or epoch has more; a longer number is damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,15 @@ def read_leader_epochs(storage: Storage, directory: str) -> list[EpochStart]:
     return starts if ascending else []
 
 
+def require_next_epoch(directory: str, starts: list[EpochStart], epoch: int) -> None:
+    """Raise InvalidRequestError, naming the file, if `epoch` does not follow the last of `starts`."""
+    if starts and epoch <= starts[-1].epoch:
+        raise InvalidRequestError(
+            f"leader epoch {epoch} does not follow {starts[-1].epoch}, which stands in {directory}/{LEADER_EPOCHS}: the"
+            " log is ahead of the cluster's metadata, or the file is damaged; without the file the log opens"
+        )
+
+
 def write_leader_epochs(storage: Storage, directory: str, starts: list[EpochStart]) -> None:
     lines = [f"{VERSION}", f"{len(starts)}", *(f"{start.epoch} {start.start_offset}" for start in starts)]
     replace_file(storage, os.path.join(directory, LEADER_EPOCHS), ("\n".join(lines) + "\n").encode())
@@ -115,11 +126,14 @@ def remove_clean_shutdown(storage: Storage, directory: str) -> None:
 
 
 def _read_numbers(storage: Storage, path: str) -> list[int]:
-    """The numbers after the version line; [] for a missing file and for anything that is not numbers of version 0."""
+    """The numbers after the version line; [] for a missing file and for anything that is not numbers of version 0.
+
+    Every number fits into 64 bits.
+    """
     try:
         words = read_file(storage, path).split()
     except FileNotFoundError:
         return []
-    if not all(word.isdigit() for word in words) or not words or int(words[0]) != VERSION:
+    if not all(word.isdigit() and len(word) <= DIGITS_MAX for word in words) or not words or int(words[0]) != VERSION:
         return []
     return [int(word) for word in words[1:]]

@@ -16,6 +16,7 @@ from shmlog.log.segment import list_base_offsets
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.model import OffsetAndTimestamp
 from shmlog.native.scan import select_batches
+from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
 BATCH_BYTES_MAX = MAX_MESSAGE_BYTES_MAX + HEADER_BYTES
@@ -66,6 +67,7 @@ class ColdReader:
                 continue
             start, end, next_offset, wanted, problem = select_batches(data, offset, limit_offset)
             if end > start:
+                self._check_first(data[start:], offset, start)
                 self._position += end
                 self._next_offset = next_offset
                 return bytes(data[start:end])
@@ -100,6 +102,19 @@ class ColdReader:
         self._segment = None
         self._next_offset = -1
         self._buffer = memoryview(bytearray())
+
+    def _check_first(self, batch: memoryview, offset: int, start: int) -> None:
+        """The log has no gaps: what is read first holds the offset that was asked for, or something is missing."""
+        assert self._segment is not None
+        base_offset = BatchHeader.parse(batch).base_offset
+        if base_offset > offset:
+            first = self._list()[0]
+            if first > offset:
+                raise OffsetOutOfRangeError(f"offset {offset} is before the log's start, {first}, in {self.directory}")
+            raise CorruptRecordError(
+                f"{self._segment.path}: at byte {self._position + start} a batch begins with offset {base_offset}, and"
+                f" offset {offset} is nowhere before it"
+            )
 
     def _room_for(self, size_bytes: int) -> memoryview:
         """Memory for one read, kept for the next one."""

@@ -6,6 +6,7 @@ to `SegmentWriter.adopt`, which follows the rules that made the first index.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from bisect import bisect_right
@@ -56,7 +57,12 @@ def adopt_batches(
     while position < end_position:
         chunk = storage.pread(files.log_fd, min(size, end_position - position), position)
         valid, expected, wanted, problem = check_batches(chunk, expected, crc_from_offset)
-        writer.adopt(memoryview(chunk)[:valid])
+        try:
+            writer.adopt(memoryview(chunk)[:valid])
+        except OverflowError:
+            _adopt_while_in_range(writer, memoryview(chunk)[:valid])
+            problem = f"its offsets are too far from the segment's first, {files.base_offset}"
+            return Walk(writer.size_bytes, writer.next_offset, problem)
         position += valid
         if problem:
             return Walk(position, expected, problem)
@@ -64,6 +70,16 @@ def adopt_batches(
             return Walk(position, expected, "the file ends inside it")
         size = max(CHUNK_BYTES, wanted)
     return Walk(position, expected, "")
+
+
+def _adopt_while_in_range(writer: SegmentWriter, batches: memoryview) -> None:
+    """One batch after the other, up to the first that the segment's indexes cannot name."""
+    at = 0
+    with contextlib.suppress(OverflowError):
+        while at < len(batches):
+            size_bytes = BatchHeader.parse(batches, at).size_bytes
+            writer.adopt(batches[at : at + size_bytes])
+            at += size_bytes
 
 
 def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interval_bytes: int) -> OpenSegment | None:

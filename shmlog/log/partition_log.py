@@ -12,6 +12,7 @@ from shmlog.errors import InvalidRequestError, StorageError
 from shmlog.log.checkpoint import (
     CleanShutdown,
     EpochStart,
+    require_next_epoch,
     write_clean_shutdown,
     write_leader_epochs,
     write_recovery_point,
@@ -327,8 +328,7 @@ class PartitionLog:
     def assign_epoch(self, epoch: int) -> None:
         """Durably note that a new leader epoch begins at the log's end."""
         self._check_open()
-        if self.leader_epochs and epoch <= self.leader_epochs[-1].epoch:
-            raise InvalidRequestError(f"leader epoch {epoch} does not follow {self.leader_epochs[-1].epoch}")
+        require_next_epoch(self.directory, self.leader_epochs, epoch)
         kept = [start for start in self.leader_epochs if start.start_offset < self.log_end_offset]
         starts = [*kept, EpochStart(epoch, self.log_end_offset)]
         write_leader_epochs(self._storage, self.directory, starts)

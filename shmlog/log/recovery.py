@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
@@ -96,8 +97,8 @@ def recover_clean(
 ) -> Recovered:
     """Open a log that was closed properly: only missing or damaged indexes need work."""
     notes: list[str] = []
-    for base_offset in base_offsets[:-1]:
-        notes += _repair_sealed(storage, directory, base_offset, index_interval_bytes)
+    for base_offset, following in pairwise(base_offsets):
+        notes += _repair_sealed(storage, directory, base_offset, following, index_interval_bytes)
     base_offset = base_offsets[-1]
     before = _index_sizes(storage, directory, base_offset)
     expected = (marker.index_bytes, marker.time_index_bytes)
@@ -129,7 +130,7 @@ def recover_cold(
     for number, base_offset in enumerate(base_offsets):
         following = base_offsets[number + 1] if number + 1 < len(base_offsets) else None
         if following is not None and following <= recovery_point:
-            notes += _repair_sealed(storage, directory, base_offset, index_interval_bytes)
+            notes += _repair_sealed(storage, directory, base_offset, following, index_interval_bytes)
             continue
         notes += _missing_indexes(storage, directory, base_offset)
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, recovery_point)
@@ -207,14 +208,19 @@ def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, lat
     return f"{sentence}; the log now ends at offset {walk.next_offset}"
 
 
-def _repair_sealed(storage: Storage, directory: str, base_offset: int, index_interval_bytes: int) -> list[str]:
-    """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds."""
+def _repair_sealed(
+    storage: Storage, directory: str, base_offset: int, following: int, index_interval_bytes: int
+) -> list[str]:
+    """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds.
+
+    Returns what was done, and what is wrong: damage, or a gap before the next file, which begins at `following`.
+    """
     missing = _missing_indexes(storage, directory, base_offset)
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
     segment = resume_sealed(storage, files, index_interval_bytes) if not missing else None
     files.close()
     if segment is not None:
-        return []
+        return _gap(directory, segment, following)
     rebuilt = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
     rebuilt.writer.append_final_time_index()
     rebuilt.files.sync()
@@ -224,7 +230,16 @@ def _repair_sealed(storage: Storage, directory: str, base_offset: int, index_int
             f"{segment_path(directory, base_offset, LOG_SUFFIX)}: the batch at offset {rebuilt.walk.next_offset} "
             f"(byte {rebuilt.walk.valid_bytes}) is not sound: {rebuilt.walk.problem}; left as it is, it was synced"
         )
-    return missing or [_rebuilt_note(directory, base_offset)]
+        return missing
+    return [*(missing or [_rebuilt_note(directory, base_offset)]), *_gap(directory, rebuilt, following)]
+
+
+def _gap(directory: str, segment: OpenSegment, following: int) -> list[str]:
+    end = segment.writer.next_offset
+    if end == following:
+        return []
+    path = segment_path(directory, segment.files.base_offset, LOG_SUFFIX)
+    return [f"{path} ends at offset {end}, and the next file begins at {following}: a file is missing, or foreign"]
 
 
 def _resume_or_rebuild(

@@ -25,6 +25,7 @@ INDEX_BYTES_MAX = 10 * 1024 * 1024
 """Kafka's `segment.index.bytes`: a segment whose index would grow beyond this is rolled."""
 RELATIVE_MAX = 2**31 - 1
 """Offsets and positions in indexes are 31 bits, counted from the segment's base."""
+OFFSET_MAX = 2**63 - 1
 
 _SEGMENT_NAME = re.compile(r"\d{20}")
 
@@ -49,9 +50,11 @@ def segment_path(directory: str, base_offset: int, suffix: str) -> str:
 
 
 def base_offset_of(file_name: str, suffix: str) -> int | None:
-    """The base offset in a file name with that suffix; None for any other file."""
+    """The base offset in a file name with that suffix; None for any other file, and for a number that is no offset."""
     stem = file_name.removesuffix(suffix)
-    return int(stem) if stem != file_name and _SEGMENT_NAME.fullmatch(stem) else None
+    if stem == file_name or not _SEGMENT_NAME.fullmatch(stem):
+        return None
+    return base_offset if (base_offset := int(stem)) <= OFFSET_MAX else None
 
 
 def list_base_offsets(storage: Storage, directory: str, suffix: str = LOG_SUFFIX) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 
 from shmlog.errors import CorruptRecordError
@@ -32,19 +32,23 @@ def batches_from(
         fd = storage.open(path, os.O_RDONLY)
         try:
             end = end_position if following is None else storage.size_bytes(fd)
-            yield from _segment_batches(storage, fd, path, base_offset, end, from_offset)
+            after = yield from _segment_batches(storage, fd, path, base_offset, end, from_offset)
+            if following is not None and after != following:
+                raise CorruptRecordError(f"{path} ends at offset {after}, and the next file begins at {following}")
         finally:
             storage.close(fd)
 
 
 def _segment_batches(
     storage: Storage, fd: int, path: str, base_offset: int, end_position: int, from_offset: int
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, int]:
+    """As batches_from, for one segment; returns the offset at which it ends."""
     position, expected, size = 0, base_offset, CHUNK_BYTES
     while position < end_position:
         chunk = storage.pread(fd, min(size, end_position - position), position)
         valid, after, wanted, problem = check_batches(chunk, expected, from_offset)
-        if problem or (valid == 0 and wanted > end_position - position):
+        left = end_position - position
+        if problem or (valid == 0 and (wanted > left or len(chunk) < min(size, left))):
             raise CorruptRecordError(
                 f"{path}: the batch at offset {after} (byte {position + valid}) is not sound: "
                 f"{problem or 'the file ends inside it'}"
@@ -54,3 +58,4 @@ def _segment_batches(
             if end > start:
                 yield chunk[start:end]
         position, expected, size = position + valid, after, max(CHUNK_BYTES, wanted)
+    return expected

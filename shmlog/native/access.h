@@ -24,6 +24,12 @@
 #define SHM_STORE_POINT() ((void)0)
 #endif
 
+/* Address space on both sides of every mapped region that nothing lies in; builds for sanitizers ask for some, so that a
+ * step outside a region is noticed and not a step into another one. */
+#ifndef SHM_GUARD_BYTES
+#define SHM_GUARD_BYTES 0
+#endif
+
 static inline uint64_t shm_load_acquire(const void *p) { return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE); }
 static inline uint64_t shm_load_relaxed(const void *p) { return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED); }
 static inline uint32_t shm_load32_acquire(const void *p) { return __atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE); }

@@ -27,7 +27,7 @@ static inline int assemble_batch(unsigned char *batch, const taken_batch *taken,
     put_be64(batch + BATCH_MAX_TIMESTAMP, shm_load_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * ((taken->count - 1) & 1)));
     put_be64(batch + BATCH_PRODUCER_ID, (uint64_t)lane->producer_id);
     put_be16(batch + BATCH_PRODUCER_EPOCH, (uint16_t)lane->producer_epoch);
-    put_be32(batch + BATCH_BASE_SEQUENCE, shm_load32_relaxed(frame + FRAME_BASE_SEQUENCE));
+    put_be32(batch + BATCH_BASE_SEQUENCE, (uint32_t)taken->sequence);
     put_be32(batch + BATCH_COUNT, taken->count);
     put_be32(batch + BATCH_CRC, crc32c(0, batch + BATCH_CRC_FROM, length - BATCH_CRC_FROM));
     return 1;

@@ -52,6 +52,7 @@ static inline unsigned char *put_varint(unsigned char *p, uint64_t z) {
 static inline const unsigned char *get_varint(const unsigned char *p, const unsigned char *end, int64_t *value) {
     uint64_t z = 0;
     int shift = 0;
+    if (p < end && !(*p & 0x80)) { *value = (int64_t)(*p >> 1) ^ -(int64_t)(*p & 1); return p + 1; }
     while (p < end && shift < 64) {
         unsigned char byte = *p++;
         z |= (uint64_t)(byte & 0x7f) << shift;
@@ -59,18 +60,6 @@ static inline const unsigned char *get_varint(const unsigned char *p, const unsi
         shift += 7;
     }
     return NULL;
-}
-
-/* Do exactly `count` length-prefixed records fill [p, end)? The cheap part of a record's structure: it protects
- * everybody downstream from a lane whose bytes make no sense, at two or three nanoseconds a record. */
-static inline int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count) {
-    int64_t length;
-    for (uint32_t k = 0; k < count; k++) {
-        p = get_varint(p, end, &length);
-        if (!p || length < 6 || length > end - p) return 0;
-        p += length;
-    }
-    return p == end;
 }
 
 typedef struct {
@@ -103,6 +92,29 @@ static inline const unsigned char *get_record(const unsigned char *p, const unsi
     r->end = end;
     if (r->header_count == 0 && p != end) return NULL;
     return end;
+}
+
+/* Do the headers of a record fill what the record leaves for them? */
+static inline int headers_fill(const record_fields *r) {
+    const unsigned char *p = r->headers;
+    int64_t length;
+    for (int64_t k = 0; k < r->header_count; k++) {
+        if (!(p = get_varint(p, r->end, &length)) || length < 0 || length > r->end - p) return 0;
+        if (!(p = get_varint(p + length, r->end, &length)) || length < -1 || length > r->end - p) return 0;
+        if (length > 0) p += length;
+    }
+    return p == r->end;
+}
+
+/* Do exactly `count` whole records with the offsets 0, 1, .. fill [p, end)? Consumers believe what the owner signs: an
+ * offset that lies would make them skip other producers' records, and a length that lies would stop them for good. */
+static inline int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count) {
+    record_fields r;
+    for (uint32_t k = 0; k < count; k++) {
+        p = get_record(p, end, &r);
+        if (!p || r.offset_delta != (int64_t)k || !headers_fill(&r)) return 0;
+    }
+    return p == end;
 }
 
 #endif

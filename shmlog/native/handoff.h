@@ -33,7 +33,9 @@ typedef struct {
     int stopped, announced;  /* stopped: the LANE_STATE_* why nothing is taken any more; announced: it stands in the lane */
 } lane_reader;
 
-typedef struct { unsigned char *frame; uint32_t end, count; int from_word; } taken_batch;
+/* What is known of a batch that is taken. Each number was read once, from the word or from the frame: what is in the
+ * lane now may be something else. */
+typedef struct { unsigned char *frame; uint32_t end, count; int32_t sequence; int from_word; } taken_batch;
 
 static inline uint64_t frame_span(uint32_t end) { return ((uint64_t)end + 7) & ~UINT64_C(7); }
 

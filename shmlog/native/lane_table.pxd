@@ -1,4 +1,4 @@
-from libc.stdint cimport int16_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from shmlog.native.mapping cimport Mapping
 
@@ -14,6 +14,7 @@ cdef extern from "handoff.h" nogil:
     ctypedef struct taken_batch:
         unsigned char *frame
         uint32_t end, count
+        int32_t sequence
         int from_word
     int lane_take(lane_reader *lane, taken_batch *taken, int64_t now, int64_t *deadline_ns)
     int lane_has_work(const lane_reader *lane)

@@ -51,7 +51,8 @@ cdef class LaneTable:
             raise MemoryError
         lane.base = mapping.base
         lane.data_bytes = mapping.size_bytes - LANE_DATA
-        lane.cursor = shm_load_acquire(lane.base + LANE_HEAD)
+        # Aligned even if its producer has stored something else since open_lane looked.
+        lane.cursor = shm_load_acquire(lane.base + LANE_HEAD) & ~<uint64_t>7
         lane.lane_id = lane_id
         lane.slot = slot
         lane.producer_id = producer_id

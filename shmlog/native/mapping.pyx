@@ -13,6 +13,9 @@ cdef extern from "<sys/mman.h>" nogil:
     enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_FIXED, MADV_DONTFORK
     void *MAP_FAILED
 
+cdef extern from "access.h" nogil:
+    enum: SHM_GUARD_BYTES
+
 cdef extern from "<unistd.h>" nogil:
     long sysconf(int name)
     enum: _SC_PAGESIZE
@@ -37,10 +40,11 @@ cdef class Mapping:
         self.size_bytes = size_bytes
         self.mapped_bytes = size_bytes + doubled_bytes
         self.writable = writable
-        address = mmap(NULL, self.mapped_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        address = mmap(NULL, self.mapped_bytes + 2 * SHM_GUARD_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if address == MAP_FAILED:
             raise OSError(errno, f"cannot reserve {self.mapped_bytes} bytes of address space")
-        self.base = <unsigned char *>address
+        self.base = <unsigned char *>address + SHM_GUARD_BYTES
+        address = self.base
         if mmap(address, size_bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED:
             self._unmap()
             raise OSError(errno, f"cannot map {size_bytes} bytes of shared memory")
@@ -116,7 +120,7 @@ cdef class Mapping:
     cdef void _unmap(self):
         # In a forked child the range is not ours: writable regions are not inherited, something else may lie there.
         if self.base != NULL and self.generation == fork_generation():
-            munmap(self.base, self.mapped_bytes)
+            munmap(self.base - SHM_GUARD_BYTES, self.mapped_bytes + 2 * SHM_GUARD_BYTES)
         self.base = NULL
 
     def __dealloc__(self):

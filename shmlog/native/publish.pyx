@@ -217,10 +217,10 @@ cdef class Publisher(LaneTable):
         """Decide about one taken batch and put it into the ring behind `pos`; nothing of it is visible yet."""
         cdef uint32_t length = taken.end - FRAME_BYTES + BATCH_HEADER_BYTES
         cdef pending_batch *entry = &self.pending[self.pending_count]
-        cdef int32_t sequence = <int32_t>shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE)
         cdef int64_t file_bytes = self.writer.size_bytes + <int64_t>(pos[0] - self.written_pos)
         cdef int64_t first_offset = -1
         cdef int verdict = PRODUCER_NEW
+        taken.sequence = <int32_t>shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE)
         entry.lane = lane
         entry.frame = taken.frame
         entry.count = taken.count
@@ -230,8 +230,8 @@ cdef class Publisher(LaneTable):
         entry.lane_pos_end = lane.cursor + ((taken.end + 7) & ~<uint64_t>7)
         if shm_load32_relaxed(taken.frame + FRAME_KIND) != FRAME_KIND_RECORDS:
             entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_INVALID
-        elif lane.producer_id >= 0 and sequence >= 0:
-            verdict = self.producers.check(lane.producer_id, lane.producer_epoch, sequence, taken.count, &first_offset)
+        elif lane.producer_id >= 0 and taken.sequence >= 0:
+            verdict = self.producers.check(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, &first_offset)
             if verdict == PRODUCER_DUPLICATE:
                 entry.status = FRAME_STATUS_DUPLICATE
             elif verdict != PRODUCER_NEW:
@@ -246,8 +246,8 @@ cdef class Publisher(LaneTable):
                 return _STOPPED
             entry.max_timestamp = batch_max_timestamp(self.ring_base + pos[0] % self.capacity)
             entry.base_offset = offset[0]
-            if lane.producer_id >= 0 and sequence >= 0:
-                self.producers.record(lane.producer_id, lane.producer_epoch, sequence, taken.count, offset[0], entry.max_timestamp)
+            if lane.producer_id >= 0 and taken.sequence >= 0:
+                self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], entry.max_timestamp)
             pos[0] += length
             offset[0] += taken.count
             lane.records += taken.count

@@ -118,7 +118,7 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
     cdef const unsigned char *batch = start
     cdef const unsigned char *batch_end
     cdef const unsigned char *p
-    cdef int64_t base_offset, base_timestamp, max_timestamp, next_offset = from_offset, last_offset
+    cdef int64_t base_offset, base_timestamp, max_timestamp, next_offset = from_offset, last_offset, delta
     cdef uint32_t length, count, k, attributes
     cdef record_fields fields
     cdef Record record
@@ -160,21 +160,23 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
         base_timestamp = <int64_t>be64(batch + BATCH_BASE_TIMESTAMP)
         max_timestamp = <int64_t>be64(batch + BATCH_MAX_TIMESTAMP)
         p = batch + BATCH_HEADER_BYTES
+        delta = -1
         for k in range(count):
             p = get_record(p, batch_end, &fields)
-            if p == NULL:
+            if p == NULL or fields.offset_delta <= delta or fields.offset_delta > last_offset - base_offset:
                 if records:
                     return records, next_offset, batch - start
                 raise CorruptRecordError(f"{topic}-{partition}: record {k} of the batch at offset {base_offset} is"
                                          " damaged although its checksum is right; seek past the batch")
-            if base_offset + fields.offset_delta < from_offset:
+            delta = fields.offset_delta
+            if base_offset + delta < from_offset:
                 continue
             if room == 0:
                 return records, next_offset, batch - start
             record = Record.__new__(Record)
             record.topic = topic
             record.partition = partition
-            record.offset = base_offset + fields.offset_delta
+            record.offset = base_offset + delta
             record.timestamp_ms = max_timestamp if attributes & BATCH_LOG_APPEND_TIME else base_timestamp + fields.timestamp_delta
             record.chunk = chunk
             record.key_at = fields.key - start

@@ -72,7 +72,7 @@ def select_batches(const unsigned char[::1] data not None, int64_t from_offset, 
                 problem = BAD_LENGTH
             elif batch_magic(p) != 2:
                 problem = BAD_MAGIC
-            elif batch_last_offset(p) < batch_base_offset(p) or (first != NULL and batch_base_offset(p) < next_offset):
+            elif batch_last_offset(p) < batch_base_offset(p) or (first != NULL and batch_base_offset(p) != next_offset):
                 problem = BAD_OFFSET
             if problem != SOUND:
                 break

@@ -126,7 +126,7 @@ class LaneDesk:
 
 def _complete_results(mapping: Mapping, end: RingEnd, slot: int, lane_id: int) -> None:
     """Rewrite the results of frames that are in the log but that the lane's head does not cover; then move the head."""
-    head = mapping.load(layout.LANE_HEAD)
+    head = mapping.load(layout.LANE_HEAD) & ~7  # its producer may have stored anything since open_lane looked
     published_to, results = lane_results(end, slot, lane_id, head)
     data_bytes = mapping.size_bytes - layout.LANE_DATA
     for result in results:

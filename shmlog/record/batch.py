@@ -105,12 +105,19 @@ def decode_records(batch: bytes | memoryview, at: int = 0) -> list[StoredRecord]
             "this version of shmlog reads uncompressed batches only"
         )
     records: list[StoredRecord] = []
-    position = at + layout.HEADER_BYTES
+    position, previous = at + layout.HEADER_BYTES, header.base_offset - 1
     for _ in range(header.record_count):
         length, position = read_varint(batch, position, end)
         if not 0 <= length <= end - position:
             raise CorruptRecordError(f"a record of the batch at offset {header.base_offset} claims {length} bytes")
-        records.append(_decode_record(batch, position, position + length, header))
+        record = _decode_record(batch, position, position + length, header)
+        if not previous < record.offset <= header.last_offset:
+            raise CorruptRecordError(
+                f"a record of the batch at offset {header.base_offset} claims offset {record.offset}, which is not"
+                f" between {previous} and {header.next_offset}"
+            )
+        records.append(record)
+        previous = record.offset
         position += length
     if position != end:
         raise CorruptRecordError(

@@ -115,7 +115,7 @@ def _cluster_id(data_dir: str, group: int | None) -> str:
     they read files there when memory has moved on."""
     path = os.path.join(data_dir, META_PROPERTIES)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             found = dict(line.strip().split("=", 1) for line in file if "=" in line and not line.startswith("#"))
     except FileNotFoundError:
         if group is not None:

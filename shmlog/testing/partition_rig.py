@@ -39,12 +39,12 @@ BATCH_SIZE = 16384
 class Rig:
     """One partition with partition id 1 under a tag of its own."""
 
-    def __init__(self, tag: str, directory: Path, config: dict[str, str]) -> None:
+    def __init__(self, tag: str, directory: Path, config: dict[str, str], epoch: int) -> None:
         self.tag = tag
         self.directory = directory
         self.config = {name: as_text(setting.default) for name, setting in TOPIC.items()} | config
         self.lanes_made = 0
-        self.take_over(0)
+        self.take_over(epoch)
 
     def take_over(self, epoch: int) -> None:
         """Open the partition as its next owner would; the one before is gone without a word."""
@@ -77,7 +77,10 @@ class Rig:
 
     def run(self) -> None:
         """Publish and write until there is nothing to take."""
+        before = publish.IDLE
         while (outcome := self.publisher.run(RUN_NS)) != publish.IDLE:
+            assert (before, outcome) != (publish.GROW, publish.GROW), "a ring that just grew is too small for a batch"
+            before = outcome
             if outcome == publish.ROLL:
                 self.keeper.roll()
             elif outcome == publish.SYNC:
@@ -198,9 +201,9 @@ def _as_it_is(value: bytes | None) -> bytes | None:
 
 
 @contextmanager
-def open_rig(directory: Path, config: dict[str, str] | None = None) -> Iterator[Rig]:
+def open_rig(directory: Path, config: dict[str, str] | None = None, *, epoch: int = 0) -> Iterator[Rig]:
     tag = names.cluster_tag("rig", str(directory))
     try:
-        yield Rig(tag, directory, config or {})
+        yield Rig(tag, directory, config or {}, epoch)
     finally:
         region.sweep(tag)

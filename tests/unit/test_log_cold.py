@@ -137,15 +137,18 @@ def test_an_offset_before_the_first_segment_is_out_of_range_and_says_where_the_l
     reader.close()
 
 
-def test_a_reader_inside_a_dropped_segment_finishes_it_and_goes_on(log: PartitionLog) -> None:
+def test_a_reader_inside_a_dropped_segment_finishes_it_and_hears_what_is_gone(log: PartitionLog) -> None:
     write_three_segments(log)
     reader = ColdReader(log.directory)
     first = reader.read(0, 300, 180)
     assert first is not None
     log.delete_segments([0, 60], now_ms=0)
     log.remove_deleted(now_ms=2**60)
-    offsets = read_all(reader, decode(first)[-1].offset + 1, 180)
-    assert offsets == [*range(decode(first)[-1].offset + 1, 60), *range(120, 180)]
+    position = decode(first)[-1].offset + 1
+    assert read_all(reader, position, 60) == list(range(position, 60))
+    with pytest.raises(OffsetOutOfRangeError, match=r"offset 60 is before the log's start, 120"):
+        reader.read(60, 500, 180)
+    assert read_all(reader, 120, 180) == list(range(120, 180))
     reader.close()
 
 

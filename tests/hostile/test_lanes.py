@@ -1,0 +1,188 @@
+"""Producers that write anything into their lanes, beside honest ones: nobody else notices."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from shmlog.errors import CorruptRecordError
+from shmlog.memory import layout
+from shmlog.memory.lane import LaneTerms, open_lane
+from shmlog.memory.layout import LaneState
+from shmlog.native.checksum import crc32c
+from shmlog.native.mapping import Mapping
+from shmlog.native.records import decode_batches
+from shmlog.partition import lane_desk
+from shmlog.record.batch import NewRecord, decode_records, encode_batch
+from shmlog.testing.hostile_lane import HostileLane
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
+
+MAX_BATCH_BYTES = 4096
+CONFIG = {"max.message.bytes": str(MAX_BATCH_BYTES), "segment.bytes": "1048576"}
+ROUNDS = 30
+SCRIBBLED_LANES = 8
+
+
+class Honest:
+    """A producer that sends numbered records, and knows what must arrive."""
+
+    def __init__(self, rig: Rig, producer_id: int) -> None:
+        self.lane: Lane = rig.lane(producer_id=producer_id)
+        self.sent: list[bytes] = []
+        self.prefix = b"honest %d " % producer_id
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            value = self.prefix + b"%d" % len(self.sent)
+            self.lane.send_all(value)
+            self.sent.append(value)
+        self.lane.writer.reclaim()
+
+
+def struggle(rig: Rig, random: Random) -> None:
+    """Honest and hostile producers in turns, owners that come and go; then everything honest is there, once."""
+    honest = [Honest(rig, producer_id) for producer_id in (100, 101)]
+    hostile: list[HostileLane] = []
+    for _ in range(ROUNDS):
+        if len(hostile) < 3 or random.random() < 0.2:
+            lane_id = rig.make_lane(producer_id=random.choice((-1, -1, 1)))
+            hostile.append(HostileLane(rig.lane_mapping(lane_id), MAX_BATCH_BYTES, random))
+        for lane in hostile[-6:]:
+            lane.strike()
+        for producer in honest:
+            producer.send(random.randint(0, 5))
+        rig.run()
+        if random.random() < 0.05:
+            rig.take_over(rig.spec.leader_epoch + 1)
+    rig.run()
+    expect_all(rig, honest)
+
+
+def expect_all(rig: Rig, honest: list[Honest]) -> None:
+    """Everything that the honest sent, once and in order, in a log without gaps that decodes to its end."""
+    records = rig.read_all()
+    assert [record.offset for record in records] == list(range(rig.publisher.tail_offset))
+    for producer in honest:
+        found = [record.value for record in records if (record.value or b"").startswith(producer.prefix)]
+        assert found == producer.sent
+    for record in records:
+        record.key, record.headers  # noqa: B018  (decoding is what is tested)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_a_producer_writes_into_its_lane_everybody_elses_records_arrive(tmp_path: Path, seed: int) -> None:
+    with open_rig(tmp_path / "flights-0", CONFIG) as rig:
+        struggle(rig, Random(seed))
+
+
+@pytest.mark.long
+def test_many_seeds_of_hostile_lanes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    first = request.config.getoption("hypothesis_seed") or 0
+    for seed in range(int(first), int(first) + 3000):
+        with open_rig(tmp_path / f"flights-{seed}", CONFIG) as rig:
+            try:
+                struggle(rig, Random(seed))
+            except BaseException as error:
+                error.add_note(f"seed {seed}")
+                raise
+        shutil.rmtree(tmp_path / f"flights-{seed}")
+
+
+def test_a_lane_that_changes_while_the_owner_reads_it_hurts_nobody_else(tmp_path: Path) -> None:
+    """Its producer goes on writing while the owner, which has let go of the GIL, is at work on the same bytes."""
+    over = threading.Event()
+    with open_rig(tmp_path / "flights-0", CONFIG) as rig:
+        honest = Honest(rig, 100)
+
+        def keep_striking(lane: HostileLane) -> None:
+            while not over.is_set():
+                lane.strike()
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-4)
+        threads: list[threading.Thread] = []
+        try:
+            for seed in range(SCRIBBLED_LANES):
+                mapping = rig.lane_mapping(rig.make_lane(producer_id=-1))
+                lane = HostileLane(mapping, MAX_BATCH_BYTES, Random(seed))
+                threads.append(threading.Thread(target=keep_striking, args=(lane,), daemon=True))
+                threads[-1].start()
+                for _ in range(20):
+                    honest.send(3)
+                    rig.run()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+            sys.setswitchinterval(interval)
+        rig.run()
+        expect_all(rig, [honest])
+
+
+def test_a_record_whose_offset_lies_never_reaches_a_consumer(rig: Rig) -> None:
+    """Regression: the owner signed it, and consumers went on behind the offset that it claimed: they never saw the
+    records of others in between."""
+    hostile, honest = rig.lane(producer_id=1), rig.lane(producer_id=2)
+    hostile.send_all(b"I am record 0")
+    at = layout.LANE_DATA + layout.FRAME_BYTES + 3  # behind length, attributes and timestamp delta
+    hostile.mapping.write(at, b"\x28")  # 20
+    honest.send_all(b"1")
+    rig.run()
+    honest.send_all(b"2")
+    rig.run()
+    assert rig.values() == [b"1", b"2"]
+    assert hostile.writer.state == LaneState.QUARANTINED
+
+
+@pytest.mark.parametrize(("distance_from_end", "lie"), [(1, b"\x7f"), (3, b"\x7f"), (4, b"\x00")])
+def test_headers_that_do_not_fit_their_record_never_reach_a_consumer(
+    rig: Rig, distance_from_end: int, lie: bytes
+) -> None:
+    """Regression: the owner looked at the lengths of records only, and consumers could not get past the batch."""
+    hostile, honest = rig.lane(producer_id=1), rig.lane(producer_id=2)
+    hostile.send(TOPIC_NAME, b"value", headers=[("k", b"")])  # ends with: 1 header, length 1, k, length 0
+    end = hostile.mapping.load(layout.LANE_OPEN) >> 18 & 0xFFFFF
+    hostile.mapping.write(layout.LANE_DATA + end - distance_from_end, lie)
+    honest.send_all(b"1")
+    rig.run()
+    assert rig.values() == [b"1"]
+    assert hostile.writer.state == LaneState.QUARANTINED
+
+
+def test_a_head_that_turns_odd_while_its_lane_is_attached_is_made_even(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the head was checked once and then read again; recovery died of an odd one."""
+    hostile, honest = rig.lane(producer_id=1), rig.lane(producer_id=2)
+    honest.send_all(b"1")
+    rig.run()
+
+    def open_and_spoil(name: str) -> tuple[Mapping, LaneTerms]:
+        opened = open_lane(name)
+        if opened[1].producer_id == 1:
+            hostile.mapping.store(layout.LANE_HEAD, 13)
+        return opened
+
+    monkeypatch.setattr(lane_desk, "open_lane", open_and_spoil)
+    rig.take_over(1)
+    honest.send_all(b"2")
+    rig.run()
+    assert rig.values() == [b"1", b"2"]
+
+
+def test_a_consumer_refuses_offsets_that_lie_in_a_file_as_well() -> None:
+    """Who can write segment files can also sign them."""
+    batch = bytearray(encode_batch([NewRecord(b"a"), NewRecord(b"b")], base_offset=5))
+    second = batch.index(b"a") + 2  # behind the first value and its header count: length, attributes, timestamp, offset
+    batch[second + 3] = 40
+    batch[17:21] = crc32c(bytes(batch[21:])).to_bytes(4, "big")
+    assert decode_batches(bytes(batch), "t", 0, 5, 100, 1)[0][0].offset == 5
+    with pytest.raises(CorruptRecordError, match="record 1 of the batch at offset 5"):
+        decode_batches(bytes(batch), "t", 0, 6, 100, 10)
+    with pytest.raises(CorruptRecordError, match="offset"):
+        decode_records(bytes(batch))
