@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from shmlog.errors import ShmlogError
+from shmlog.errors import ShmlogError, UnknownTopicOrPartitionError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from shmlog import Cluster
+    from shmlog import Cluster, TopicInfo
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +36,15 @@ def connect(name: str | None) -> Cluster:
     import shmlog
 
     return shmlog.connect(name)
+
+
+def require_partition(topic: TopicInfo, number: int) -> None:
+    """Raise UnknownTopicOrPartitionError, which says what there is, if the topic has no such partition."""
+    count = len(topic.partitions)
+    if not 0 <= number < count:
+        raise UnknownTopicOrPartitionError(
+            f"topic {topic.name!r} has no partition {number}; it has {count}: 0 to {count - 1}"
+        )
 
 
 def complete_topic(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,6 +10,7 @@ import click
 
 from shmlog.cli.attach import cluster_option
 from shmlog.cli.cluster_paths import OutOfReachError, find_cluster
+from shmlog.client.absence import explain
 from shmlog.errors import NoClusterError, PollTimeoutError
 
 
@@ -26,6 +27,8 @@ def down(name: str | None, timeout: float) -> None:
     """Stop a cluster: what was accepted is written, segments are closed, shared memory is given back."""
     place = find_cluster(name)
     if place.pid is None:
+        if os.path.exists(place.runtime.control_socket):  # it died, and its owners may live
+            raise explain(place.name, place.runtime, was_connected=False)
         raise NoClusterError(f"no cluster {place.name!r} is running; there is nothing to stop")
     if place.pid == 0:
         raise OutOfReachError(

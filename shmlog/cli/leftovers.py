@@ -11,7 +11,7 @@ from typing import Final
 
 from shmlog.cli.cluster_paths import ClusterPlace, user_name
 from shmlog.cli.host_checks import Finding
-from shmlog.cli.output import human_bytes
+from shmlog.cli.output import count_of, human_bytes
 from shmlog.cli.seen_clusters import (
     RegionSet,
     SeenCluster,
@@ -93,7 +93,7 @@ def _alive(owner: int, pid: int, uid: int) -> str:
 
 
 def _size(regions: RegionSet) -> str:
-    return f"{regions.count} {'region' if regions.count == 1 else 'regions'}, {human_bytes(regions.bytes)}"
+    return f"{count_of(regions.count, 'region')}, {human_bytes(regions.bytes)}"
 
 
 def _pids(pids: Iterable[int]) -> str:

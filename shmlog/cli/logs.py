@@ -12,6 +12,7 @@ import click
 
 from shmlog.cli.attach import cluster_option
 from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
+from shmlog.cli.output import require_reader
 from shmlog.errors import NoClusterError
 
 LOOK_EVERY_S = 0.2
@@ -66,4 +67,5 @@ def _follow(log: BinaryIO, path: str) -> None:
                     return _follow(successor, path)
         except FileNotFoundError:
             pass
+        require_reader()
         time.sleep(LOOK_EVERY_S)

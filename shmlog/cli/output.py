@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -35,6 +36,14 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def require_reader() -> None:
+    """For commands that wait: raise BrokenPipeError if nobody reads our output any more, as the next write would."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    if asked.poll(0):
+        raise BrokenPipeError
+
+
 def text_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns aligned: numbers right, texts left; two spaces between; no trailing blanks."""
     cells = [[_cell(value) for value in row] for row in rows]
@@ -61,6 +70,11 @@ def print_rows(output: str, rows: Sequence[dict[str, object]], columns: Sequence
         click.echo(
             text_table([column.replace("_", " ") for column in columns], [[r[c] for c in columns] for r in rows])
         )
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """1, "record" -> "1 record"; 2000 -> "2,000 records"; `plural` where it is not the noun and an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def human_bytes(count: float) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from shmlog.cli.attach import cluster_option, connect, topic_argument
+from shmlog.cli.attach import cluster_option, connect, require_partition, topic_argument
 from shmlog.cli.escapes import unescape
+from shmlog.cli.output import count_of
 from shmlog.errors import ShmlogError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 UNCONFIRMED_RECORDS_MAX = 10_000
 PROGRESS_EVERY_LINES = 2000
+SETTLE_TIMEOUT_S = 2.0
+"""After an error: so long is waited for what was sent before it."""
 Advance = Callable[[int], object]
 
 
@@ -59,7 +62,7 @@ def produce(
     """Send each line as a record to TOPIC, without its line end.
 
     Every line is on its way as soon as it is read. At the end, every delivery is confirmed; the first that fails is
-    named by its line, and makes the exit code 1.
+    named by its line, with how many before it were delivered, and makes the exit code 1.
     """
     separator = unescape(key_separator) if key_separator is not None else None
     if separator == b"":
@@ -68,12 +71,15 @@ def produce(
     settings: Any = {"acks": acks, "linger_ms": linger_ms}
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(connect(name))
+        found = cluster.admin.describe_topic(topic)  # before a line is read: an empty input has the same errors
+        if partition is not None:
+            require_partition(found, partition)
         lines = stack.enter_context(_open(file_name))
         advance = stack.enter_context(_progress(lines))
-        producer = stack.enter_context(cluster.producer(**settings))
+        producer = stack.enter_context(closing_producer(cluster.producer(**settings)))
         count = send_lines(producer, topic, lines, separator, pairs, partition, advance)
     if sys.stderr.isatty():
-        click.echo(f"{count:,} record{'' if count == 1 else 's'} sent to {topic}", err=True)
+        click.echo(f"{count_of(count, 'record')} sent to {topic}", err=True)
 
 
 def send_lines(
@@ -87,8 +93,8 @@ def send_lines(
 ) -> int:
     """Send every line and confirm every delivery; returns how many. Raises LineError."""
     send = producer.send
-    unconfirmed: deque[tuple[int, Delivery]] = deque()
-    number = 0
+    unconfirmed: deque[Delivery] = deque()
+    confirmed = number = 0
     unreported = 0
     for number, raw in enumerate(lines, 1):
         value = raw[:-1] if raw.endswith(b"\n") else raw
@@ -97,32 +103,68 @@ def send_lines(
             key, found, value = value.partition(separator)
             if not found:
                 raise LineError(
-                    f"line {number} has no key separator {os.fsdecode(separator)!r}: {number - 1} lines before it were"
-                    " sent; add it, or leave --key-separator out"
+                    f"line {number} has no key separator {os.fsdecode(separator)!r}: add it, or leave --key-separator"
+                    f" out ({_what_became_of(producer, confirmed, unconfirmed)})"
                 )
         try:
             delivery = send(topic, value, key, headers, partition)
         except ShmlogError as error:
-            raise LineError(f"line {number}: {error} ({number - 1} lines before it were sent)") from error
-        unconfirmed.append((number, delivery))
+            account = _what_became_of(producer, confirmed, unconfirmed)
+            raise LineError(f"line {number} was not sent: {error} ({account})") from error
+        unconfirmed.append(delivery)
         if len(unconfirmed) > UNCONFIRMED_RECORDS_MAX:
-            _confirm(*unconfirmed.popleft())
+            _confirm(producer, confirmed, unconfirmed)
+            confirmed += 1
         unreported += len(raw)
         if number % PROGRESS_EVERY_LINES == 0:
             advance(unreported)
             unreported = 0
     advance(unreported)
-    producer.flush()
-    for sent in unconfirmed:
-        _confirm(*sent)
+    with contextlib.suppress(ShmlogError):  # the deliveries say which line it was
+        producer.flush()
+    while unconfirmed:
+        _confirm(producer, confirmed, unconfirmed)
+        confirmed += 1
     return number
 
 
-def _confirm(number: int, delivery: Delivery) -> None:
+def _confirm(producer: Producer, confirmed: int, unconfirmed: deque[Delivery]) -> None:
+    """Wait for the oldest delivery and take it out; the line before it is number `confirmed`."""
     try:
-        delivery.result()
+        unconfirmed[0].result()
     except ShmlogError as error:
-        raise LineError(f"line {number} was not delivered: {error}") from error
+        number = confirmed + 1
+        unconfirmed.popleft()
+        account = _what_became_of(producer, confirmed, unconfirmed)
+        raise LineError(f"line {number} was not delivered: {error} ({account})") from error
+    unconfirmed.popleft()
+
+
+def _what_became_of(producer: Producer, confirmed: int, unconfirmed: deque[Delivery]) -> str:
+    """Of all the other lines that were sent, for who has to go on from there."""
+    with contextlib.suppress(ShmlogError):
+        producer.flush(SETTLE_TIMEOUT_S)
+    delivered = confirmed + sum(1 for delivery in unconfirmed if delivery.done and delivery.error is None)
+    failed = sum(1 for delivery in unconfirmed if delivery.done and delivery.error is not None)
+    unknown = confirmed + len(unconfirmed) - delivered - failed
+    said = [f"{count_of(delivered, 'other line')} delivered"]
+    if failed:
+        said.append(f"{count_of(failed, 'line')} failed")
+    if unknown:
+        said.append(f"{count_of(unknown, 'line')} accepted, and not acknowledged yet")
+    return ", ".join(said)
+
+
+@contextlib.contextmanager
+def closing_producer(producer: Producer) -> Iterator[Producer]:
+    """Close it at the end; after an error without waiting, and without another error in the place of the first."""
+    try:
+        yield producer
+    except BaseException:
+        with contextlib.suppress(ShmlogError):
+            producer.close(0.0)
+        raise
+    producer.close()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ from shmlog.errors import OffsetOutOfRangeError
 if TYPE_CHECKING:
     from shmlog import Consumer, TopicPartition, Watermarks
 
-WORDS = "earliest, latest, an offset such as 42, or @TIME: milliseconds since 1970 or 2013-01-31T08:00:00+00:00"
+WORDS = (
+    "earliest, latest, an offset such as 42, or @TIME: milliseconds since 1970 or 2013-01-31T08:00:00+00:00"
+    " (without +HH:MM or Z: in the time zone of this process)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import click
 
 from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.counters import Observer, PartitionSample, Rates
-from shmlog.cli.output import human_bytes, human_rate, output_option, print_json, text_table
+from shmlog.cli.output import count_of, human_bytes, human_rate, output_option, print_json, text_table
 
 if TYPE_CHECKING:
     from shmlog import ClusterInfo, TopicInfo
@@ -145,7 +145,7 @@ def _cluster_json(info: ClusterInfo, use: ProcessUse | None) -> dict[str, object
 def _cluster_lines(info: ClusterInfo, use: ProcessUse | None) -> list[str]:
     memory = f", {human_bytes(use.memory_bytes)} of memory" if use and use.memory_bytes is not None else ""
     used, budget = human_bytes(info.shm_used_bytes), human_bytes(info.shm_budget_bytes)
-    clients, restarts = _count(len(info.clients), "client"), _count(info.owner_restarts, "owner restart")
+    clients, restarts = count_of(len(info.clients), "client"), count_of(info.owner_restarts, "owner restart")
     uptime = _duration(time.time() - info.started_ms / 1000)
     who = f"cluster {info.name!r} ({info.cluster_id}), shmlog {info.version}"
     return [
@@ -179,10 +179,6 @@ def _print_table(rows: list[dict[str, object]]) -> None:
         if row["rewrites"]:
             times = _count(int(str(row["rewrites"])), "failed sync")
             click.echo(f"{row['partition']}: {times}, made good in new files; look at the disk", err=True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _size(value: object) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_argument
-from shmlog.cli.output import output_option, print_json, print_rows, text_table
+from shmlog.cli.output import count_of, output_option, print_json, print_rows, text_table
 
 if TYPE_CHECKING:
     from shmlog import TopicInfo
@@ -42,7 +42,7 @@ def create(
     if output == "json":
         print_json(_as_json(made))
     else:
-        click.echo(f"created {made.name}: {_count(len(made.partitions), 'partition')}")
+        click.echo(f"created {made.name}: {count_of(len(made.partitions), 'partition')}")
 
 
 @topic.command("list")
@@ -143,7 +143,7 @@ def alter(
         print_json(_as_json(changed))
     else:
         overrides = ", ".join(f"{key}={value}" for key, value in sorted(changed.config.items())) or "all defaults"
-        click.echo(f"altered {changed.name}: {_count(len(changed.partitions), 'partition')}, {overrides}")
+        click.echo(f"altered {changed.name}: {count_of(len(changed.partitions), 'partition')}, {overrides}")
 
 
 @topic.command()
@@ -160,7 +160,7 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
             for place, counters in cluster.metrics().items()
             if place.topic == topic
         )
-        what = f"{found.name}: {_count(len(found.partitions), 'partition')}, {_count(records, 'record')}"
+        what = f"{found.name}: {count_of(len(found.partitions), 'partition')}, {count_of(records, 'record')}"
         if dry_run:
             click.echo(f"would delete {what}")
             return
@@ -168,10 +168,6 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
             click.confirm(f"delete {what}?", abort=True)
         cluster.admin.delete_topic(topic)
     click.echo(f"deleted {what}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _as_json(info: TopicInfo) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +71,72 @@ def test_follow_waits_for_records_and_ctrl_c_ends_it(daemon: Path) -> None:
         following.send_signal(signal.SIGINT)
         rest, error = following.communicate(timeout=30)
         assert (following.returncode, rest, error) == (130, "", "")
+
+
+def test_an_empty_input_has_the_same_errors_as_any_other(daemon: Path) -> None:
+    shmlog("topic", "create", "numbers")
+    assert "did you mean 'numbers'?" in shmlog("produce", "numbrs", code=1)
+    assert "has no partition 7; it has 1: 0 to 0" in shmlog("produce", "numbers", "-p", "7", code=1)
+    assert shmlog("produce", "numbers") == ""
+
+
+def test_a_cluster_that_ends_under_a_producer_is_said_with_the_line_and_what_arrived(tmp_path: Path) -> None:
+    shmlog("up", "--detach", "--data-dir", str(tmp_path))
+    shmlog("topic", "create", "numbers")
+    with killed_afterwards(
+        subprocess.Popen([*PROGRAM, "produce", "numbers"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ) as producing:
+        assert producing.stdin is not None
+        producing.stdin.write("first\n" * 10)
+        producing.stdin.flush()
+        wait_until(lambda: shmlog("consume", "numbers").count("first") == 10, timeout_s=30, what="ten records")
+        shmlog("down")
+        with contextlib.suppress(BrokenPipeError):
+            producing.stdin.write("too late\n")
+        _, error = producing.communicate(timeout=60)
+    assert producing.returncode == 1
+    assert re.fullmatch(r"error: line 11 was not sent: .*\(10 other lines delivered\)\n", error)
+
+
+def test_following_goes_on_across_a_restart_and_says_so(tmp_path: Path) -> None:
+    shmlog("up", "--detach", "--data-dir", str(tmp_path / "data"))
+    shmlog("topic", "create", "news")
+    printed, said = tmp_path / "printed", tmp_path / "said"
+    with (
+        printed.open("wb") as out,
+        said.open("wb") as error,
+        killed_afterwards(
+            subprocess.Popen([*PROGRAM, "consume", "news", "--follow"], stdout=out, stderr=error)
+        ) as following,
+    ):
+        shmlog("produce", "news", stdin="old\n")
+        wait_until(lambda: printed.read_text() == "old\n", timeout_s=30, what="the first record")
+        shmlog("down")
+        ended = (
+            "the supervisor of cluster 'default' has ended: waiting until it runs again (shmlog up --name default)\n"
+        )
+        wait_until(lambda: said.read_text() == ended, timeout_s=30, what="word of the end")
+        shmlog("up", "--detach", "--data-dir", str(tmp_path / "data"))
+        again = "the supervisor of cluster 'default' runs again\n"
+        wait_until(lambda: said.read_text() == ended + again, timeout_s=30, what="word of the new start")
+        shmlog("produce", "news", stdin="new\n")
+        wait_until(lambda: printed.read_text() == "old\nnew\n", timeout_s=30, what="the next record")
+        following.send_signal(signal.SIGINT)
+        assert following.wait(timeout=30) == 130
+    shmlog("down")
+
+
+@pytest.mark.parametrize("command", [["consume", "news", "--follow"], ["logs", "--follow"]])
+def test_who_follows_ends_when_nobody_reads_any_more(daemon: Path, command: list[str]) -> None:
+    shmlog("topic", "create", "news")
+    shmlog("produce", "news", stdin="only\n")
+    with killed_afterwards(
+        subprocess.Popen([*PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ) as following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        following.stdout.close()
+        assert following.wait(timeout=60) == 141
 
 
 def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
@@ -160,6 +228,7 @@ def test_the_doctor_names_a_cluster_whose_owners_outlived_their_supervisor(tmp_p
     (complaint,) = wait_until(complaints, timeout_s=30, what="the end of the supervisor")
     assert f"alive (pid {owner})" in complaint["found"]
     assert complaint["remedy"] == f"`shmlog up --name default --data-dir {tmp_path}` takes it over"
+    assert "takes the cluster over" in shmlog("down", code=1)
     shmlog("up", "--detach", "--data-dir", str(tmp_path))
     shmlog("down")
 
@@ -171,7 +240,7 @@ def test_after_kill_9_the_next_start_recovers(tmp_path: Path) -> None:
     shmlog("produce", "orders", stdin="kept\n")
     supervisor = as_json("status")["pid"]
     subprocess.run(["kill", "-9", str(supervisor)], check=True)
-    wait_until(lambda: "is running" in shmlog("status", code=1), timeout_s=30, what="the end of the supervisor")
+    wait_until(lambda: "default' died" in shmlog("status", code=1), timeout_s=30, what="the end of the supervisor")
     shmlog("up", "--detach", "--data-dir", str(data))
     assert shmlog("consume", "orders") == "kept\n"
     shmlog("down")

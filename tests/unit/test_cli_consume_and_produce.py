@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import click
 import orjson
 import pytest
 
+from shmlog.cli import main as cli
 from shmlog.cli.escapes import unescape
-from shmlog.cli.produce import LineError, send_lines
+from shmlog.cli.produce import LineError, closing_producer, send_lines
 from shmlog.cli.record_format import compile_format, json_line
-from shmlog.cli.start_position import Start
-from shmlog.errors import OffsetOutOfRangeError, RecordTooLargeError
+from shmlog.cli.start_position import WORDS, Start
+from shmlog.errors import BrokerNotAvailableError, OffsetOutOfRangeError, RecordTooLargeError
 from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.records import Record
 
@@ -111,17 +113,38 @@ def test_a_strange_start_is_a_usage_error(text: str) -> None:
         Start.parse(text)
 
 
+def test_a_time_without_a_zone_is_local_and_the_help_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC-3")  # which is three hours east
+    time.tzset()
+    try:
+        assert Start.parse("@2013-01-31 08:00:00").time_ms == Start.parse("@2013-01-31T05:00:00Z").time_ms
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    assert "time zone" in WORDS
+
+
+def test_a_format_for_json_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["consume", "orders", "-o", "json", "-f", "%v"]) == 2
+    assert capsys.readouterr().err.startswith("error: --format is for text: -o json prints every field")
+
+
 class FakeDelivery:
-    def __init__(self, *, fails: bool) -> None:
-        self.fails = fails
+    """`fails`: done with an error; `hangs`: never done."""
+
+    def __init__(self, *, fails: bool, hangs: bool) -> None:
+        self.done = not hangs
+        self.error = RecordTooLargeError("the owner said no") if fails else None
 
     def result(self, timeout: float | None = None) -> None:
-        if self.fails:
-            raise RecordTooLargeError("the owner said no")
+        if self.error is not None:
+            raise self.error
 
 
 class FakeProducer:
-    """Accepts everything but values that begin with x; deliveries of values that begin with y fail later."""
+    """Accepts everything but values that begin with x; deliveries of values that begin with y fail later, and those of
+    values that begin with z are never done.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[Any, ...]] = []
@@ -130,10 +153,11 @@ class FakeProducer:
         if value.startswith(b"x"):
             raise RecordTooLargeError("too large")
         self.sent.append((key, value))
-        return FakeDelivery(fails=value.startswith(b"y"))
+        return FakeDelivery(fails=value.startswith(b"y"), hangs=value.startswith(b"z"))
 
-    def flush(self) -> None:
-        pass
+    def flush(self, timeout: float | None = None) -> None:
+        if timeout is not None:
+            raise BrokerNotAvailableError("the cluster is shutting down")
 
 
 def send(content: bytes, separator: bytes | None = None) -> list[tuple[Any, ...]]:
@@ -153,15 +177,33 @@ def test_a_separator_parts_key_and_value_once() -> None:
 
 
 def test_a_line_without_separator_is_named() -> None:
-    with pytest.raises(LineError, match="line 2 has no key separator .* 1 lines before it were sent"):
+    with pytest.raises(LineError, match=r"line 2 has no key separator ':': .* \(1 other line delivered\)"):
         send(b"k:v\nkv\n", b":")
 
 
 def test_a_line_that_is_refused_is_named() -> None:
-    with pytest.raises(LineError, match=r"line 3: too large \(2 lines before it were sent\)"):
+    with pytest.raises(LineError, match=r"line 3 was not sent: too large \(2 other lines delivered\)"):
         send(b"a\nb\nx\n")
 
 
 def test_a_line_whose_delivery_fails_is_named() -> None:
-    with pytest.raises(LineError, match="line 2 was not delivered: the owner said no"):
+    with pytest.raises(LineError, match=r"line 2 was not delivered: the owner said no \(2 other lines delivered\)"):
         send(b"a\ny\nc\n")
+
+
+def test_an_error_accounts_for_every_line_that_was_sent() -> None:
+    account = "2 other lines delivered, 1 line failed, 1 line accepted, and not acknowledged yet"
+    with pytest.raises(LineError, match=rf"line 5 was not sent: too large \({account}\)"):
+        send(b"a\nb\ny\nz\nx\n")
+
+
+def test_an_error_at_the_end_does_not_take_the_place_of_the_first() -> None:
+    class Unclosable(FakeProducer):
+        def close(self, timeout: float | None = None) -> None:
+            raise BrokerNotAvailableError("the cluster is shutting down")
+
+    producer: Any = Unclosable()
+    with pytest.raises(LineError, match="line 7"), closing_producer(producer):
+        raise LineError("line 7")
+    with pytest.raises(BrokerNotAvailableError), closing_producer(producer):
+        pass

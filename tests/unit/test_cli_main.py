@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,37 @@ def test_a_wrong_option_is_a_usage_error_that_names_the_help(capsys: pytest.Capt
 def test_an_error_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_failing(RecordTooLargeError("a record of 9 bytes\nis larger than 8")) == 1
     assert capsys.readouterr().err == "error: a record of 9 bytes is larger than 8\n"
+
+
+def test_an_error_of_the_kernel_is_said_in_words_with_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_failing(PermissionError(13, "Permission denied", "/orders")) == 1
+    assert run_failing(TimeoutError("waited 5 s for the topic")) == 1
+    assert capsys.readouterr().err == "error: /orders: Permission denied\nerror: waited 5 s for the topic\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("characters", [10, 1_000_000])
+def test_an_output_that_takes_nothing_is_named(characters: int, unbuffered: str) -> None:
+    done = run_printing(characters, ">/dev/full", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (1, "error: standard output: No space left on device\n")
+
+
+def test_who_closes_the_output_gets_none() -> None:
+    done = run_printing(10, ">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def run_printing(characters: int, redirection: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = (
+        "import sys, click, shmlog.cli.main as m\n"
+        "@click.command()\n"
+        f"def speak(): click.echo('x' * {characters})\n"
+        "sys.argv = ['speak']; m.main(lambda: speak)"
+    )
+    command = ["sh", "-c", f'exec "$0" -P -c "$1" {redirection}', sys.executable, script]
+    return subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}, timeout=60, check=False
+    )
 
 
 def test_ctrl_c_ends_with_130_and_no_word(capsys: pytest.CaptureFixture[str]) -> None:
