@@ -177,7 +177,7 @@ def _print_table(rows: list[dict[str, object]]) -> None:
         if row["error"]:
             click.echo(f"{row['partition']}: {row['error']}", err=True)
         if row["rewrites"]:
-            times = _count(int(str(row["rewrites"])), "failed sync")
+            times = count_of(int(str(row["rewrites"])), "failed sync")
             click.echo(f"{row['partition']}: {times}, made good in new files; look at the disk", err=True)
 
 
