@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shmlog.client.results import (
         ClientInfo as ClientInfo,
         ClusterInfo as ClusterInfo,
+        DamageInfo as DamageInfo,
         PartitionInfo as PartitionInfo,
         TopicInfo as TopicInfo,
     )
@@ -93,6 +94,7 @@ _HOME = {
     "ClientInfo": "shmlog.client.results",
     "ClusterInfo": "shmlog.client.results",
     "PartitionInfo": "shmlog.client.results",
+    "DamageInfo": "shmlog.client.results",
     "TopicInfo": "shmlog.client.results",
     "connect": "shmlog.client.start",
     "start": "shmlog.client.start",
@@ -140,6 +142,7 @@ __all__ = [
     "ClusterInfo",
     "Consumer",
     "CorruptRecordError",
+    "DamageInfo",
     "DataDirectoryInUseError",
     "Delivery",
     "DeliveryTimeoutError",

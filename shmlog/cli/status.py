@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -41,7 +41,8 @@ Examples:
 def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
     """Show the cluster and each partition: pid, state, epoch, offsets, bytes, rate, memory, CPU.
 
-    Rates and CPU are measured over a quarter of a second. The exit code is 1 if a partition does not run.
+    Rates and CPU are measured over a quarter of a second. The exit code is 1 if a partition does not run. What a
+    recovery found damaged and cut away is shown until its *.damaged files are removed.
     """
     observer = Observer()
     with connect(name) as cluster, contextlib.closing(observer):
@@ -55,10 +56,13 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
         rates.update(samples)
     rows = partition_rows(described, samples, rates, uses)
     if output == "json":
-        print_json({**_cluster_json(info, uses.get(info.pid)), "partitions": rows})
+        damage = [asdict(found) for found in info.damage]
+        print_json({**_cluster_json(info, uses.get(info.pid)), "damage": damage, "partitions": rows})
     else:
         click.echo("\n".join(_cluster_lines(info, uses.get(info.pid))))
         _print_table(rows)
+        for found in info.damage:
+            click.echo(f"damage: {found.message}", err=True)
     if any(row["state"] not in ("running", "closing") for row in rows):
         raise click.exceptions.Exit(1)
 

@@ -14,6 +14,7 @@ from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
 from shmlog.client.readiness import ReadinessSocket
 from shmlog.control import data_directory
 from shmlog.errors import ClusterAlreadyRunningError, StartError
+from shmlog.log import damage
 
 READY_TIMEOUT_S = 60.0
 LOG_BYTES_MAX = 10 * 1024 * 1024
@@ -45,7 +46,7 @@ def up(name: str | None, data_dir: str | None, config: str | None, detach: bool,
     """Start a cluster.
 
     SIGTERM, Ctrl-C and `shmlog down` drain and close it cleanly. After a crash or a power loss the next start recovers
-    what is on the disk.
+    what is on the disk, and says what of it was damaged.
     """
     config = os.path.abspath(config) if config is not None else None
     place = find_cluster(name, data_dir=data_dir, configured=_configured_data_dir(config))
@@ -100,6 +101,9 @@ def start_detached(place: ClusterPlace, command: list[str]) -> None:
         f"cluster {place.name!r} is up after {1000 * (time.monotonic() - began):.0f} ms:"
         f" pid {child.pid}, data in {place.data_dir}"
     )
+    for topic, partition, found in damage.find(place.data_dir):
+        directory = os.path.join(place.data_dir, f"{topic}-{partition}")
+        click.echo(f"damage: {damage.sentence(topic, partition, directory, found)}", err=True)
 
 
 def _configured_data_dir(config: str | None) -> str | None:

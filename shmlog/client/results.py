@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shmlog.control.messages import ClusterDescribed, PartitionDescription, TopicDescription
+from shmlog.control.messages import ClusterDescribed, DamageDescription, PartitionDescription, TopicDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,41 @@ class ClientInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DamageInfo:
+    """What a recovery found damaged: offsets from `first_offset` up to, not including, `end_offset` are gone.
+
+    They had reached the disk. `dropped_bytes` were cut off the log; `kept` are absolute paths of the files as they
+    were. `message` says it all, and what to remove once it was seen.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    dropped_bytes: int
+    kept: tuple[str, ...]
+    message: str
+
+    @classmethod
+    def of(cls, description: DamageDescription) -> DamageInfo:
+        """From the control message."""
+        return cls(
+            topic=description.topic,
+            partition=description.partition,
+            first_offset=description.first_offset,
+            end_offset=description.end_offset,
+            dropped_bytes=description.dropped_bytes,
+            kept=tuple(description.kept),
+            message=description.message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterInfo:
     """A running cluster. `started_ms` is wall time; `owner_restarts` counts owners that were replaced since then.
 
-    `shm_budget_bytes` is what the cluster may take of /dev/shm, `shm_used_bytes` what it has taken.
+    `shm_budget_bytes` is what the cluster may take of /dev/shm, `shm_used_bytes` what it has taken. `damage` is what
+    recoveries have cut away, until somebody removes their notes.
     """
 
     name: str
@@ -87,6 +118,7 @@ class ClusterInfo:
     shm_used_bytes: int
     owner_restarts: int
     clients: tuple[ClientInfo, ...]
+    damage: tuple[DamageInfo, ...]
 
     @classmethod
     def of(cls, described: ClusterDescribed) -> ClusterInfo:
@@ -104,4 +136,5 @@ class ClusterInfo:
             shm_used_bytes=described.shm_used_bytes,
             owner_restarts=described.restarts,
             clients=tuple(ClientInfo(client.client_id, client.pid, client.lanes) for client in described.clients),
+            damage=tuple(DamageInfo.of(found) for found in described.damage),
         )

@@ -89,6 +89,22 @@ class ClientDescription:
     region: str
 
 
+@dataclass(frozen=True, slots=True)
+class DamageDescription:
+    """Offsets from `first_offset` up to, not including, `end_offset` that a recovery found damaged and cut away.
+
+    `kept` are absolute paths of the files as they were. `message` says it all in a sentence.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    dropped_bytes: int
+    kept: list[str]
+    message: str
+
+
 # --- client -> supervisor ---------------------------------------------------------------------------------------------
 
 
@@ -260,7 +276,8 @@ class LaneGranted:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDescribed:
-    """`started_ms` is wall time; `restarts` counts owners that were replaced since then."""
+    """`started_ms` is wall time; `restarts` counts owners that were replaced since then. `damage`: what nobody has said
+    to have seen."""
 
     request_id: int
     version: str
@@ -275,6 +292,7 @@ class ClusterDescribed:
     shm_used_bytes: int
     clients: list[ClientDescription]
     restarts: int
+    damage: list[DamageDescription]
 
 
 Request = (

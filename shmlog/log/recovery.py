@@ -15,8 +15,10 @@ import os
 from dataclasses import dataclass
 from itertools import pairwise
 
+from shmlog.clock import wall_ms
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
+from shmlog.log.damage import Damage, keep_aside, write_down
 from shmlog.log.failed_sync import FailedSync, marker_path, noting_failure
 from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume, resume_sealed
 from shmlog.log.rewrite import Memory
@@ -33,9 +35,6 @@ from shmlog.log.segment import (
     segment_path,
 )
 from shmlog.log.storage import Storage
-
-DAMAGED_SUFFIX = ".damaged"
-COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +145,14 @@ def recover_cold(
             later = base_offsets[number + 1 :]
             kept = ""
             if walk.next_offset < recovery_point:  # not a torn tail: what was safe on the disk is damaged
-                kept = _keep_aside(storage, directory, [base_offset, *later])
+                kept = _note_damage(storage, directory, segment, walk, later, recovery_point)
             with noting_failure(storage, directory, recovery_point):
                 cut = _cut(storage, directory, segment, walk, later)
             notes.append(cut + kept)
             return Recovered(segment, base_offsets[: number + 1], notes)
         if following is None:
+            if walk.next_offset < recovery_point:
+                _note_damage(storage, directory, segment, walk, [], recovery_point)
             return Recovered(segment, base_offsets, notes)
         segment.writer.append_final_time_index()
         if failed is None:  # else it is written anew, and this file is not to be believed
@@ -169,26 +170,27 @@ def _lost(directory: str, walk: Walk, failed: FailedSync) -> StorageError:
     )
 
 
-def _keep_aside(storage: Storage, directory: str, base_offsets: list[int]) -> str:
-    """Copy logs before they are cut, so that a person can still save what is sound behind the damage."""
-    for base_offset in base_offsets:
-        path = segment_path(directory, base_offset, LOG_SUFFIX)
-        source = storage.open(path, os.O_RDONLY)
-        try:
-            copy = storage.open(path + DAMAGED_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                position = 0
-                while chunk := storage.pread(source, COPY_BYTES, position):
-                    storage.pwrite(copy, chunk, position)
-                    position += len(chunk)
-                storage.fdatasync(copy)
-            finally:
-                storage.close(copy)
-        finally:
-            storage.close(source)
-    storage.fsync_dir(directory)
-    names = ", ".join(f"{base_offset:020d}{LOG_SUFFIX}{DAMAGED_SUFFIX}" for base_offset in base_offsets)
-    return f"; what was there is kept in {names}"
+def _note_damage(
+    storage: Storage, directory: str, segment: OpenSegment, walk: Walk, later: list[int], recovery_point: int
+) -> str:
+    """Before anything is cut: what had reached the disk and is damaged is kept aside, and a note says what is gone."""
+    base_offset = segment.files.base_offset
+    kept: tuple[str, ...] = ()
+    dropped_bytes = storage.size_bytes(segment.files.log_fd) - walk.valid_bytes
+    if walk.problem:
+        kept = keep_aside(storage, directory, [base_offset, *later])
+        dropped_bytes += sum(_size_bytes(storage, directory, offset) for offset in later)
+    reason = f"in {base_offset:020d}{LOG_SUFFIX} the batch at byte {walk.valid_bytes} is not sound: {walk.problem}"
+    damage = Damage(
+        first_offset=walk.next_offset,
+        end_offset=recovery_point,
+        dropped_bytes=dropped_bytes,
+        kept=kept,
+        reason=reason if walk.problem else f"{base_offset:020d}{LOG_SUFFIX} is shorter than it was",
+        found_ms=wall_ms(),
+    )
+    write_down(storage, directory, damage)
+    return f"; what was there is kept in {', '.join(kept)}" if kept else ""
 
 
 def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, later: list[int]) -> str:
@@ -293,6 +295,14 @@ def _index_sizes(storage: Storage, directory: str, base_offset: int) -> tuple[in
         sizes.append(storage.size_bytes(fd))
         storage.close(fd)
     return sizes[0], sizes[1]
+
+
+def _size_bytes(storage: Storage, directory: str, base_offset: int) -> int:
+    fd = storage.open(segment_path(directory, base_offset, LOG_SUFFIX), os.O_RDONLY)
+    try:
+        return storage.size_bytes(fd)
+    finally:
+        storage.close(fd)
 
 
 def _drop(storage: Storage, directory: str, base_offset: int) -> int:

@@ -26,6 +26,7 @@ from shmlog.control.messages import (
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
+from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
@@ -52,6 +53,7 @@ class Requests:
         introductions: Introductions,
         lanes: Lanes,
         topics: Topics,
+        damage: DamageWatch,
         shut_down: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -62,6 +64,7 @@ class Requests:
         self._introductions = introductions
         self._lanes = lanes
         self._topics = topics
+        self._damage = damage
         self._shut_down = shut_down
         self.is_closing = False
 
@@ -129,4 +132,5 @@ class Requests:
                 for client in self._clients.all()
             ],
             restarts=self._owners.machine.restarts(),
+            damage=self._damage.describe(),
         )

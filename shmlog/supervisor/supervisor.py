@@ -20,6 +20,7 @@ from shmlog.memory import names
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor import home
 from shmlog.supervisor.clients import Clients
+from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
@@ -109,6 +110,7 @@ class Supervisor(OwnerWatcher):
         end_orphans(options.runtime)
         self._regions = Regions(identity)
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
+        self._damage = DamageWatch(identity, self._catalog, self._owners)  # first: who is told of a start may ask it
         describe = Descriptions(identity, self._catalog, self._owners)
         self._clients = Clients(loop, identity, self._catalog, self._regions)
         introductions = Introductions(self._catalog, self._owners, self._clients)
@@ -127,6 +129,7 @@ class Supervisor(OwnerWatcher):
             introductions,
             self._lanes,
             self._topics,
+            self._damage,
             lambda: self.stop("a client asked for it"),
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)
@@ -192,6 +195,8 @@ class Supervisor(OwnerWatcher):
             len(phases),
             self._identity.data_dir,
         )
+        for found in self._damage.describe():
+            log.error("%s", found.message)
         self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run")
 
     def _close(self) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 import shmlog
@@ -58,3 +59,37 @@ def test_a_second_cluster_on_the_same_data_does_not_write_into_the_log_of_the_fi
     assert "(cluster 'default')" in refused.stderr
     assert (data / "supervisor.log").read_text() == before
     assert os.listdir(runtime_base()) == ["default"]
+
+
+def test_what_a_recovery_cut_away_is_said_at_every_start_and_by_status_until_somebody_has_seen_it(
+    tmp_path: Path,
+) -> None:
+    with shmlog.start(tmp_path) as cluster:
+        cluster.admin.create_topic("flights")
+        with cluster.producer() as producer:
+            for _ in range(2):
+                producer.send("flights", b"x").result(10.0)
+    (log,) = (tmp_path / "flights-0").glob("*.log")
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-10])
+    expected = "damage: flights-0: offsets 1 to 1 had reached the disk and are lost"
+    kept = log.with_name(log.name + ".damaged")
+    for _ in range(2):
+        started = run("up", "--detach", "--data-dir", str(tmp_path))
+        assert started.returncode == 0, started.stderr
+        assert started.stderr.startswith(expected)
+        shown = run("status")
+        assert shown.stderr.startswith(expected)
+        (found,) = orjson.loads(run("status", "-o", "json").stdout)["damage"]
+        assert (found["first_offset"], found["end_offset"], found["kept"]) == (1, 2, [str(kept)])
+        assert expected.removeprefix("damage: ") in (tmp_path / "supervisor.log").read_text()
+        with shmlog.connect() as cluster:
+            (told,) = cluster.describe().damage
+            assert (told.topic, told.partition, told.kept) == ("flights", 0, (str(kept),))
+        assert kept.read_bytes() == whole[:-10]
+        assert run("down").returncode == 0
+    run("up", "--detach", "--data-dir", str(tmp_path))
+    kept.unlink()
+    assert (run("status").stderr, run("down").returncode) == ("", 0)
+    assert run("up", "--detach", "--data-dir", str(tmp_path)).stderr == ""
+    run("down")

@@ -1,0 +1,45 @@
+"""Damage that recoveries found: what nobody has said to have seen is told to whoever asks, and with every start."""
+
+from __future__ import annotations
+
+import os
+
+from shmlog.control.messages import DamageDescription, OwnerReady
+from shmlog.log import damage
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+
+
+class DamageWatch(OwnerWatcher):
+    """Knows which log directories have notes of damage, so that nobody has to look into all of them."""
+
+    def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners) -> None:
+        self._identity = identity
+        self._catalog = catalog
+        found = damage.find(identity.data_dir)
+        self._directories = {f"{topic}-{partition}": (topic, partition) for topic, partition, _ in found}
+        owners.watchers.append(self)
+
+    def owner_ready(self, ready: OwnerReady) -> None:
+        partition = self._catalog.machine.partition_by_id(ready.partition_id)
+        if ready.recovered and partition is not None:
+            name = os.path.basename(log_directory(self._identity, partition))
+            self._directories[name] = (partition.topic.name, partition.partition)
+
+    def describe(self) -> list[DamageDescription]:
+        """What is unseen now, in order; it is read from the directories, where people remove it."""
+        return [
+            DamageDescription(
+                topic=topic,
+                partition=partition,
+                first_offset=one.first_offset,
+                end_offset=one.end_offset,
+                dropped_bytes=one.dropped_bytes,
+                kept=[os.path.join(directory, name) for name in one.kept],
+                message=damage.sentence(topic, partition, directory, one),
+            )
+            for topic, partition in sorted(self._directories.values())
+            for directory in [os.path.join(self._identity.data_dir, f"{topic}-{partition}")]
+            for one in damage.read(directory)
+        ]
