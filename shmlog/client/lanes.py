@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from shmlog.client.connection import Connection
 from shmlog.control.messages import (
@@ -21,10 +21,14 @@ from shmlog.control.messages import (
 from shmlog.errors import BrokerNotAvailableError, NoClusterError, ShmlogError
 from shmlog.memory import bell, names, region
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.lane import open_lane
+from shmlog.memory.lane import LaneTerms, open_lane
 from shmlog.memory.layout import OwnerState
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.lane import BatchResult, LaneWriter
+from shmlog.native.mapping import Mapping
+
+GRANTS_MAX: Final = 3
+"""So often a lane is asked for whose memory is gone when we come to map it."""
 
 SEQUENCE_MASK = 0x7FFFFFFF
 """Sequence numbers go round at 2^31, as Kafka's do."""
@@ -64,17 +68,11 @@ class LaneOpener:
         if self._idempotent and self._producer_id < 0:
             granted_id = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
             self._producer_id, self._epoch = granted_id.producer_id, granted_id.epoch
-        granted = self._connection.request(
-            OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes),
-            LaneGranted,
-            self._max_block_s,
-        )
+        granted, page, doorbell, mapping, terms = self._grant(topic, partition)
         sequence = 0
         if after is not None and self._lane_epochs.get(after.lane_id) == self._epoch:
             unpublished = sum(batch.count for batch in after.unpublished())
             sequence = (after.next_sequence - unpublished) & SEQUENCE_MASK
-        page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
-        mapping, terms = open_lane(granted.region)
         self._lane_epochs[granted.lane_id] = self._epoch
         return LaneWriter(
             mapping,
@@ -90,6 +88,24 @@ class LaneOpener:
             waiter=self._waiter,
             completed=self._completed,
         )
+
+    def _grant(self, topic: str, partition: int) -> tuple[LaneGranted, ControlPage, Doorbell, Mapping, LaneTerms]:
+        """A new lane and its partition's regions, mapped. A cluster that goes down right after it has granted a lane
+        takes the regions away; the next one grants another.
+        """
+        request = OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes)
+        missing: FileNotFoundError | None = None
+        for _ in range(GRANTS_MAX):
+            granted = self._connection.request(request, LaneGranted, self._max_block_s)
+            try:
+                page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
+                return granted, page, doorbell, *open_lane(granted.region)
+            except FileNotFoundError as error:
+                missing = error
+        raise BrokerNotAvailableError(
+            f"a lane to {topic}-{partition} was granted {GRANTS_MAX} times, and its shared memory is gone each time"
+            f" ({missing}): the cluster is going down, or something removes its regions (see `shmlog doctor`)"
+        ) from missing
 
     def _attach(self, topic: str, partition: int, partition_id: int) -> tuple[ControlPage, Doorbell]:
         """The partition's control page and bell, mapped; anew where the cluster came back with new ones."""

@@ -21,8 +21,14 @@ from shmlog.control.messages import (
     TopicDescription,
     TopicsDescribed,
 )
-from shmlog.errors import DeliveryTimeoutError, LaneQuarantinedError, ShmlogError, UnknownTopicOrPartitionError
-from shmlog.memory import layout, names
+from shmlog.errors import (
+    BrokerNotAvailableError,
+    DeliveryTimeoutError,
+    LaneQuarantinedError,
+    ShmlogError,
+    UnknownTopicOrPartitionError,
+)
+from shmlog.memory import layout, names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.memory.layout import OwnerState
 from shmlog.native.lane import LaneWriter
@@ -43,6 +49,8 @@ class RigConnection:
         self.rig = rig
         self.epochs = 0
         self.interrupt: BaseException | None = None
+        self.lanes_opened = 0
+        self.lanes_to_lose = 0  # so many grants are of lanes whose memory is gone at once
 
     def look(self) -> None:
         pass
@@ -60,6 +68,10 @@ class RigConnection:
                     interrupt, self.interrupt = self.interrupt, None
                     raise interrupt
                 lane_id = self.rig.make_lane(producer_id=7, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes)
+                self.lanes_opened += 1
+                if self.lanes_to_lose:
+                    self.lanes_to_lose -= 1
+                    region.unlink(names.lane(self.rig.tag, lane_id))
                 return LaneGranted(0, lane_id, names.lane(self.rig.tag, lane_id), 0, 65536, PARTITION)
             case CloseLane(lane_id=lane_id):
                 self.rig.close_lane(lane_id)
@@ -186,3 +198,21 @@ def test_an_acknowledgement_that_does_not_come_leaves_the_outcome_unknown_and_sa
         delivery.result()
     rig.run()
     assert values(rig) == [b"1"]
+
+
+def test_a_lane_whose_memory_went_away_after_the_grant_is_asked_for_again(rig: Rig, connection: RigConnection) -> None:
+    """Regression: a cluster that went down in between made send() raise a bare FileNotFoundError."""
+    connection.lanes_to_lose = 1
+    producer = producer_of(connection)
+    delivery = producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    assert (delivery.result().offset, connection.lanes_opened) == (0, 2)
+
+
+def test_lanes_whose_memory_goes_away_every_time_end_in_an_error_that_may_pass(connection: RigConnection) -> None:
+    connection.lanes_to_lose = 100
+    with pytest.raises(
+        BrokerNotAvailableError, match="granted 3 times, and its shared memory is gone each time"
+    ) as caught:
+        producer_of(connection).send(TOPIC_NAME, b"1")
+    assert caught.value.retriable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import shmlog
 from shmlog.cli.torture.cast import Cast
 from shmlog.cli.torture.injection import Injector
 from shmlog.cli.torture.plan import Plan
@@ -13,6 +14,7 @@ from shmlog.cli.torture.stage import Stage
 from shmlog.errors import ShmlogError
 from shmlog.model import TopicPartition
 
+CONNECT_TIMEOUT_S = 1.0
 LOOK_EVERY_S = 0.005
 UP_AGAIN_S = 0.2
 
@@ -76,7 +78,7 @@ class Course:
         patience_s = self.stage.profile.recovery_seconds
         deadline = time.monotonic() + patience_s
         injector.supervisor_may_die = True  # `up` may just be failing over what is healed now
-        while self.stage.is_coming_up() or not self.stage.supervisor_pid() or not self._everybody_is_ready():
+        while not self._is_steady(injector):
             self._tend(injector)
             if time.monotonic() > deadline:
                 self.complaints.append(
@@ -92,8 +94,18 @@ class Course:
         if wrong := self.stage.down():
             self.complaints.append(wrong)
 
-    def _everybody_is_ready(self) -> bool:
-        return all(player.is_ready for player in self.cast.players())
+    def _is_steady(self, injector: Injector) -> bool:
+        """Whether the cluster is up, and not just going down, all its partitions run, and all clients are attached."""
+        if self.stage.is_coming_up() or self.stage.supervisor_pid() in {None, *injector.ending}:
+            return False
+        if not all(player.is_ready for player in self.cast.players()):
+            return False
+        try:
+            with shmlog.connect(self.stage.name, timeout=CONNECT_TIMEOUT_S) as cluster:
+                topics = cluster.admin.describe_topics(self.stage.profile.topics)
+        except (ShmlogError, OSError):
+            return False
+        return all(partition.state == "running" for topic in topics for partition in topic.partitions)
 
     def _drain(self, patience_s: float) -> None:
         self.progress.say("reading to the end")

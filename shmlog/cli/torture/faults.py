@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Group = Literal["kill", "stop", "disk"]
+Victim = Literal[
+    "owner", "producer", "consumer", "supervisor", "zygote", "cluster", "everything", "partition", "metadata"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Kind:
     """
 
     group: Group
-    victim: Literal["owner", "producer", "consumer", "supervisor", "zygote", "everything", "partition", "metadata"]
+    victim: Victim
     per_minute: float
     doc: str
     seconds: tuple[float, float] = (0.0, 0.0)
@@ -37,6 +40,8 @@ KINDS: dict[str, Kind] = {
     "kill_supervisor": Kind("kill", "supervisor", 8, "SIGKILL of the supervisor, then `shmlog up`", (0.0, 1.5)),
     "kill_zygote": Kind("kill", "zygote", 6, "SIGKILL of the zygote"),
     "kill_everything": Kind("kill", "everything", 4, "SIGKILL of every process at once, then `shmlog up`", (0.0, 0.5)),
+    "kill_cluster": Kind("kill", "cluster", 3, "SIGKILL of all but the clients, then `shmlog up`", (0.0, 1.0)),
+    "restart_cluster": Kind("stop", "cluster", 4, "`shmlog down`, then `shmlog up`, under the clients", (0.0, 1.0)),
     "stop_owner": Kind("stop", "owner", 10, "SIGSTOP of an owner, SIGCONT later", (0.01, 1.0)),
     "hang_owner": Kind("stop", "owner", 3, "SIGSTOP of an owner until the supervisor kills it", (6.0, 8.0)),
     "stop_producer": Kind("stop", "producer", 8, "SIGSTOP of a producer, SIGCONT later", (0.05, 3.0)),
@@ -73,9 +78,9 @@ KINDS: dict[str, Kind] = {
         "disk", "partition", 4, "EIO from rename or ftruncate", (2.0, 4.0), ("rename", "ftruncate"), "EIO", (0, 2)
     ),
     "metadata_full": Kind(
-        "disk", "metadata", 2, "ENOSPC from the metadata log", (0.2, 1.5), _WRITES, "ENOSPC", (0, 3), (_FULL, _FULL)
+        "disk", "metadata", 2, "ENOSPC from the metadata log", (1.0, 3.0), _WRITES, "ENOSPC", (0, 3), (_FULL, _FULL)
     ),
     "metadata_error": Kind(
-        "disk", "metadata", 2, "EIO from the metadata log", (0.5, 2.0), ("pwrite", *_SYNCS), "EIO", (0, 3), (1, 2)
+        "disk", "metadata", 2, "EIO from the metadata log", (2.0, 5.0), ("pwrite", *_SYNCS), "EIO", (0, 3), (1, 2)
     ),
 }

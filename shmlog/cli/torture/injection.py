@@ -27,6 +27,8 @@ class Injector:
     cast: Cast
     done: Counter[str] = field(default_factory=Counter)
     killed_owners: set[int] = field(default_factory=set)
+    ending: set[int] = field(default_factory=set)
+    """Supervisors that were told to end, or killed: not to be relied on though they may still be there."""
     supervisor_may_die: bool = False
     up_at: float | None = None
     _undo: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
@@ -40,7 +42,9 @@ class Injector:
         elif kind.victim in ("producer", "consumer"):
             players = self.cast.producers if kind.victim == "producer" else self.cast.consumers
             self._hit_player(fault, players[fault.target % len(players)])
-        elif kind.victim == "everything":
+        elif fault.kind == "restart_cluster":
+            self._restart(fault)
+        elif kind.victim in ("cluster", "everything"):
             self._kill_everything(fault)
         else:
             self._hit_process(fault)
@@ -87,6 +91,7 @@ class Injector:
         if _signal(pid, signal.SIGKILL):
             self.done[fault.kind] += 1
             if victim == "supervisor":
+                self.ending.add(pid)
                 self.up_at = time.monotonic() + fault.seconds
 
     def _kill_everything(self, fault: Fault) -> None:
@@ -94,10 +99,19 @@ class Injector:
         owners = {self.stage.owner_pid(place) for place in self.stage.partition_ids}
         self.killed_owners |= {pid for pid in owners if pid}
         killed = [pid for pid in self.stage.everybody() if _signal(pid, signal.SIGKILL)]
-        for player in self.cast.players():
-            self.cast.kill(player)
+        if KINDS[fault.kind].victim == "everything":
+            for player in self.cast.players():
+                self.cast.kill(player)
         self.done[fault.kind] += bool(killed)
         self.up_at = time.monotonic() + fault.seconds
+
+    def _restart(self, fault: Fault) -> None:
+        """What `shmlog down` does, without waiting for it: the loop starts the cluster again when it is gone."""
+        pid = self.stage.supervisor_pid()
+        if pid and _signal(pid, signal.SIGTERM):
+            self.ending.add(pid)
+            self.done[fault.kind] += 1
+            self.up_at = time.monotonic() + fault.seconds
 
     def _stop(self, pid: int, seconds: float) -> bool:
         if not _signal(pid, signal.SIGSTOP):

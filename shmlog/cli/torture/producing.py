@@ -124,16 +124,23 @@ class Sending:
                 self.send_to(place.topic, [identity], place.partition)
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"producer {self.number} cannot send to {place}: {dict(self.troubles)}")
-        while self.pending:
-            try:
-                self.producer.flush(1.0)
-            except ShmlogError as error:
-                self.bear(error)
+        while not self.flush() or self.pending:  # also without pending ones: acks=0 tells nothing of what waits
             self.settle()
-            if self.pending and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"producer {self.number} has {len(self.pending)} records without an outcome: {dict(self.troubles)}"
+                    f"producer {self.number} cannot flush, {len(self.pending)} records have no outcome:"
+                    f" {dict(self.troubles)}"
                 )
+        self.settle()
+
+    def flush(self) -> bool:
+        """Whether all that was accepted is published and settled; tries for a second."""
+        try:
+            self.producer.flush(1.0)
+        except ShmlogError as error:
+            self.bear(error)
+            return False
+        return True
 
 
 def work() -> None:
