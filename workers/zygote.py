@@ -6,6 +6,7 @@ supervisor does; owners notice that themselves and close.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -35,27 +36,24 @@ class Zygote:
         self._poll.register(channel.fileno(), select.POLLIN)
 
     def run(self) -> None:
-        """Until the supervisor closes the channel."""
-        while True:
-            for fd, _ in self._poll.poll():
-                if fd in self._children:
-                    self._reap(fd)
-                elif not self._take_orders():
-                    return
+        """Until the supervisor closes the channel, or dies, also in the middle of what we tell it."""
+        with contextlib.suppress(ChannelClosedError):
+            while True:
+                for fd, _ in self._poll.poll():
+                    if fd in self._children:
+                        self._reap(fd)
+                    else:
+                        self._take_orders()
 
-    def _take_orders(self) -> bool:
-        try:
-            while (received := self._channel.receive_with_fds()) is not None:
-                order, fds = received
-                if isinstance(order, Ping):
-                    self._channel.send(Pong())
-                    continue
-                assert isinstance(order, SpawnOwner), order
-                self._spawn(order.spec, fds[0])
-            self._channel.flush(CONTROL_TIMEOUT_S)
-        except ChannelClosedError:
-            return False
-        return True
+    def _take_orders(self) -> None:
+        while (received := self._channel.receive_with_fds()) is not None:
+            order, fds = received
+            if isinstance(order, Ping):
+                self._channel.send(Pong())
+                continue
+            assert isinstance(order, SpawnOwner), order
+            self._spawn(order.spec, fds[0])
+        self._channel.flush(CONTROL_TIMEOUT_S)
 
     def _spawn(self, spec: OwnerSpec, channel_fd: int) -> None:
         try:
