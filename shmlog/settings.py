@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shmlog.errors import InvalidConfigError
+from shmlog.kafka_settings import explanation
 from shmlog.limits import (
     FRAME_RECORDS_MAX,
     LANE_BYTES_MAX,
@@ -98,8 +99,20 @@ def _parse_choice(setting: Setting, value: object) -> str:
 
 
 def _parse_mode(_: Setting, value: object) -> int:
-    number = int(value, 8) if isinstance(value, str) else value
-    return number if isinstance(number, int) and number & ~0o666 == 0 and number & 0o600 == 0o600 else _refuse()
+    """Text is octal. A number is taken as it stands (0o660), else by its digits (660): no number is right both ways."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError
+    as_it_stands = int(value, 8) if isinstance(value, str) else value
+    return as_it_stands if _is_mode(as_it_stands) else _by_its_digits(value)
+
+
+def _by_its_digits(value: int | str) -> int:
+    mode = int(str(value), 8)
+    return mode if _is_mode(mode) else _refuse()
+
+
+def _is_mode(number: int) -> bool:
+    return number & ~0o666 == 0 and number & 0o600 == 0o600
 
 
 def _parse_acks(_: Setting, value: object) -> int:
@@ -235,6 +248,14 @@ SCOPES: Final[dict[Scope, dict[str, Setting]]] = {
 }
 
 
+_HOMES: Final[dict[Scope, str]] = {
+    "topic": "to a topic (config= of create_topic, --config of `shmlog topic`) or in [topic-defaults]",
+    "cluster": "in [cluster] of the configuration file",
+    "producer": "to the producer: cluster.producer(...)",
+    "consumer": "to the consumer: cluster.consumer(...)",
+}
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question to end an error message with, such as `: did you mean "flights"?`; empty if nothing is close."""
     from difflib import get_close_matches  # only errors need it
@@ -244,12 +265,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def find(scope: Scope, name: str) -> Setting:
-    """The setting called `name` (dotted or underscored); InvalidConfigError with a suggestion if there is none."""
-    table = SCOPES[scope]
+    """The setting called `name` (dotted or underscored); InvalidConfigError, which says more, if there is none."""
     dotted = name.replace("_", ".")
-    if dotted not in table:
-        raise InvalidConfigError(f"unknown {scope} setting {name!r}" + did_you_mean(dotted, table))
-    return table[dotted]
+    if dotted not in SCOPES[scope]:
+        raise refusal(name, scope)
+    return SCOPES[scope][dotted]
+
+
+def refusal(name: str, *scopes: Scope) -> InvalidConfigError:
+    """The error for a `name` that is none of the settings of `scopes`: it belongs elsewhere, is one of Kafka's that we
+    do not have, or is misspelt."""
+    dotted = name.replace("_", ".")
+    homes = [_HOMES[scope] for scope, table in SCOPES.items() if dotted in table]
+    if homes:
+        return InvalidConfigError(f"{name!r} is no {scopes[0]} setting: it belongs {' or '.join(homes)}")
+    why = explanation(dotted)
+    if why:
+        return InvalidConfigError(f"{name!r} {why}")
+    known = [known for scope in scopes for known in SCOPES[scope]]
+    return InvalidConfigError(f"unknown {scopes[0]} setting {name!r}" + did_you_mean(dotted, known))
 
 
 def parse(scope: Scope, given: Mapping[str, object]) -> dict[str, Any]:

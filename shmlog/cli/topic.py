@@ -111,28 +111,28 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
 @topic.command(
     epilog="""\b
 Examples:
-  shmlog topic alter orders --set retention.ms=3600000 --unset segment.bytes
+  shmlog topic alter orders --config retention.ms=3600000 --unset segment.bytes
   shmlog topic alter orders --partitions 12
 """
 )
 @topic_argument
-@click.option("--set", "to_set", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+@click.option("-c", "--config", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 @click.option("--unset", multiple=True, metavar="KEY", help="Back to the default; may be repeated.")
 @click.option("-p", "--partitions", type=int, help="Raise the number of partitions to this; keys may move.")
 @cluster_option
 @output_option
 def alter(
     topic: str,
-    to_set: tuple[str, ...],
+    config: tuple[str, ...],
     unset: tuple[str, ...],
     partitions: int | None,
     name: str | None,
     output: str,
 ) -> None:
     """Change settings of TOPIC, or add partitions."""
-    if not to_set and not unset and partitions is None:
-        raise click.UsageError("nothing to change: give --set, --unset or --partitions")
-    settings = parse_settings(to_set, "--set")
+    if not config and not unset and partitions is None:
+        raise click.UsageError("nothing to change: give --config, --unset or --partitions")
+    settings = parse_settings(config, "--config")
     with connect(name) as cluster:
         changed = cluster.admin.describe_topic(topic)
         if settings or unset:

@@ -25,7 +25,6 @@ from shmlog.control import data_directory, life, paths
 from shmlog.errors import (
     ClusterAlreadyRunningError,
     DataDirectoryInUseError,
-    InvalidConfigError,
     PollTimeoutError,
     ShmlogError,
     StartError,
@@ -151,8 +150,7 @@ def _config_file(config: Config, scratch: str) -> str | None:
     for given, value in config.items():
         name = given.replace("_", ".")
         if name not in settings.CLUSTER and name not in settings.TOPIC:
-            known = [*settings.CLUSTER, *settings.TOPIC]
-            raise InvalidConfigError(f"unknown setting {given!r}" + settings.did_you_mean(name, known))
+            raise settings.refusal(given, "cluster", "topic")
         table = "cluster" if name in settings.CLUSTER else "topic-defaults"
         setting = settings.find("cluster" if table == "cluster" else "topic", name)
         setting.parse(value)  # a wrong value is an error here, not in the supervisor's log

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shmlog.errors import InvalidConfigError
-from shmlog.settings import ClusterConfig, did_you_mean
+from shmlog.kafka_settings import explanation
+from shmlog.settings import CLUSTER, TOPIC, ClusterConfig, did_you_mean, refusal
 
 TABLES = ("cluster", "topic-defaults")
 _PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
@@ -18,7 +19,7 @@ def load_config(path: str) -> ClusterConfig:
     tables = _read(path)
     for name, table in tables.items():
         if name not in TABLES:
-            raise InvalidConfigError(f"{path}: unknown table [{name}]" + did_you_mean(name, TABLES))
+            raise InvalidConfigError(f"{path}: {_misplaced(name, table)}")
         if not isinstance(table, dict):
             raise InvalidConfigError(f"{path}: {name} must be a table: write [{name}] on a line of its own")
     try:
@@ -27,6 +28,17 @@ def load_config(path: str) -> ClusterConfig:
         )
     except InvalidConfigError as error:
         raise InvalidConfigError(f"{path}: {error}") from None
+
+
+def _misplaced(name: str, table: object) -> str:
+    """What is wrong with something that is in neither table; TOML makes a table of a dotted name outside of them."""
+    for setting, _ in _dotted({name: table}):
+        for home, known in (("cluster", CLUSTER), ("topic-defaults", TOPIC)):
+            if setting in known:
+                return f"{setting} belongs into a table: write it below a line [{home}]"
+        if not isinstance(table, dict) or explanation(setting):
+            return str(refusal(setting, "cluster"))
+    return f"unknown table [{name}]" + did_you_mean(name, TABLES)
 
 
 def _read(path: str) -> dict[str, Any]:

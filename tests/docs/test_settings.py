@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from shmlog.control.config_file import load_config
 from shmlog.settings import SCOPES, Setting
 
 README = Path(__file__).parents[2] / "README.md"
@@ -39,6 +40,16 @@ def test_the_readme_documents_every_setting() -> None:
     found = MARKED.search(README.read_text())
     assert found, "README.md has lost the marks around its tables of settings"
     assert found[1] == tables()
+
+
+def test_the_readmes_configuration_file_is_one(tmp_path: Path) -> None:
+    sample = re.search(r"^```toml\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert sample
+    file = tmp_path / "shmlog.toml"
+    file.write_text(sample[1])
+    config = load_config(str(file))
+    assert (config.num_partitions, config.shm_mode) == (6, 0o660)
+    assert config.topic_defaults == {"retention.ms": "86400000", "max.message.bytes": "262144"}
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
     assert as_json("topic", "list") == [
         {"topic": "orders", "partitions": 2, "records": 0, "config": "retention.ms=1000"}
     ]
-    shmlog("topic", "alter", "orders", "--unset", "retention.ms", "--set", "segment.bytes=2000000", "-p", "3")
+    shmlog("topic", "alter", "orders", "--unset", "retention.ms", "--config", "segment.bytes=2000000", "-p", "3")
     described = as_json("topic", "describe", "orders")
     assert described["config"] == {"segment.bytes": "2000000"}
     assert [partition["state"] for partition in described["partitions"]] == ["running"] * 3
@@ -156,7 +156,7 @@ def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
 def test_what_is_wrong_is_said_with_the_remedy(daemon: Path) -> None:
     shmlog("topic", "create", "orders", "-c", "max.message.bytes=2048")
     assert "did you mean 'orders'?" in shmlog("consume", "oders", code=1)
-    assert "did you mean 'retention.ms'?" in shmlog("topic", "alter", "orders", "--set", "retenton.ms=1", code=1)
+    assert "did you mean 'retention.ms'?" in shmlog("topic", "alter", "orders", "--config", "retenton.ms=1", code=1)
     assert "has no partition 7" in shmlog("consume", "orders", "-p", "7", code=1)
     too_large = shmlog("produce", "orders", stdin="small\n" + "x" * 3000 + "\n", code=1)
     assert "line 2" in too_large

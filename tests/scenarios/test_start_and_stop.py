@@ -73,6 +73,15 @@ def test_the_watchdog_is_fed_and_the_limit_of_open_files_is_raised(daemon: Daemo
     assert b"NOTIFY_SOCKET" not in Path(f"/proc/{zygote}/environ").read_bytes()
 
 
+def test_a_cluster_that_is_shared_with_a_group_lets_its_members_into_the_data_directory(daemon: Daemon) -> None:
+    group = 12345 if os.getuid() == 0 else max(os.getgroups())
+    daemon.config = f'[cluster]\nshm.group = "{group}"\nshm.mode = 660\n'
+    daemon.start()
+    status = daemon.data_dir.stat()
+    assert (status.st_gid, status.st_mode & 0o777) == (group, 0o750)
+    assert os.stat(daemon.runtime.control_socket).st_mode & 0o777 == 0o660
+
+
 # --- what keeps it from starting --------------------------------------------------------------------------------------
 
 

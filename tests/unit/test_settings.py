@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shmlog import settings
+from shmlog import kafka_settings, settings
 from shmlog.control.config_file import load_config
 from shmlog.errors import InvalidConfigError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
@@ -43,6 +43,18 @@ def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
         ("consumer", "auto.offset.reset", "oldest", "one of earliest, latest, none"),
         ("cluster", "shm.mode", "777", "file permissions in octal"),
         ("producer", "key_serializer", "pickle", '"str", "json" or a callable'),
+        ("topic", "cleanup.policy", "compact", "'cleanup.policy' is Kafka's, and shmlog does not have compaction yet"),
+        ("producer", "compression_type", "lz4", "is Kafka's, and shmlog does not have compression yet"),
+        ("consumer", "group_id", "g", "is Kafka's, and shmlog does not have consumer groups yet"),
+        ("producer", "bootstrap_servers", "h:1", "here it is the cluster's name: shmlog.connect(name)"),
+        ("producer", "sasl_mechanism", "PLAIN", "not needed here: the permissions of files decide"),
+        ("cluster", "log.retention.hours", 1, "here it is retention.ms in [topic-defaults]"),
+        ("consumer", "linger_ms", 5, "'linger_ms' is no consumer setting: it belongs to the producer"),
+        ("cluster", "retention.ms", 5, "'retention.ms' is no cluster setting: it belongs to a topic (config="),
+        ("cluster", "retention.ms", 5, "or in [topic-defaults]"),
+        ("cluster", "shm.mode", True, "file permissions in octal"),
+        ("cluster", "shm.mode", 432.0, "file permissions in octal"),
+        ("cluster", "shm.mode", 777, "file permissions in octal"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_range_or_the_nearest_name(
@@ -51,6 +63,57 @@ def test_a_wrong_setting_is_refused_with_its_range_or_the_nearest_name(
     with pytest.raises(InvalidConfigError) as caught:
         parse(scope, {name: value})
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["660", 660, 0o660])
+def test_permissions_may_be_written_with_and_without_quotes_and_as_an_octal_number(given: object) -> None:
+    assert parse("cluster", {"shm.mode": given})["shm.mode"] == 0o660
+
+
+def test_no_number_is_permissions_both_by_its_digits_and_as_it_stands() -> None:
+    modes = [mode for mode in range(0o1000) if mode & ~0o666 == 0 and mode & 0o600 == 0o600]
+    assert {parse("cluster", {"shm.mode": mode})["shm.mode"] for mode in modes} == set(modes)
+    for mode in modes:
+        assert parse("cluster", {"shm.mode": int(f"{mode:o}")})["shm.mode"] == mode
+
+
+KAFKAS: dict[settings.Scope, str] = {
+    "topic": """
+        cleanup.policy compression.type compression.zstd.level delete.retention.ms file.delete.delay.ms flush.messages
+        flush.ms follower.replication.throttled.replicas index.interval.bytes leader.replication.throttled.replicas
+        local.retention.bytes local.retention.ms max.compaction.lag.ms max.message.bytes message.format.version
+        message.downconversion.enable message.timestamp.after.max.ms message.timestamp.before.max.ms
+        message.timestamp.type min.cleanable.dirty.ratio min.compaction.lag.ms min.insync.replicas preallocate
+        remote.storage.enable retention.bytes retention.ms segment.bytes segment.index.bytes segment.jitter.ms
+        segment.ms unclean.leader.election.enable
+    """,
+    "producer": """
+        acks batch.size bootstrap.servers buffer.memory client.id compression.type connections.max.idle.ms
+        delivery.timeout.ms enable.idempotence interceptor.classes key.serializer linger.ms max.block.ms
+        max.in.flight.requests.per.connection max.request.size metadata.max.age.ms metric.reporters partitioner.class
+        receive.buffer.bytes reconnect.backoff.max.ms request.timeout.ms retries retry.backoff.ms
+        sasl.jaas.config security.protocol send.buffer.bytes ssl.truststore.location transaction.timeout.ms
+        transactional.id value.serializer
+    """,
+    "consumer": """
+        allow.auto.create.topics auto.commit.interval.ms auto.offset.reset bootstrap.servers check.crcs client.id
+        client.rack enable.auto.commit exclude.internal.topics fetch.max.bytes fetch.max.wait.ms fetch.min.bytes
+        group.id group.instance.id group.protocol heartbeat.interval.ms isolation.level key.deserializer
+        max.partition.fetch.bytes max.poll.interval.ms max.poll.records partition.assignment.strategy
+        session.timeout.ms value.deserializer
+    """,
+}
+
+
+@pytest.mark.parametrize("scope", KAFKAS)
+def test_every_setting_that_a_user_of_kafka_knows_is_ours_or_explained(scope: settings.Scope) -> None:
+    for name in KAFKAS[scope].split():
+        assert name in settings.SCOPES[scope] or kafka_settings.explanation(name), name
+
+
+def test_no_setting_of_ours_is_explained_away() -> None:
+    for table in settings.SCOPES.values():
+        assert [name for name in table if kafka_settings.explanation(name)] == []
 
 
 def test_acks_all_is_minus_one_and_callables_are_serializers() -> None:
@@ -87,6 +150,11 @@ def test_a_configuration_file_writes_settings_as_kafka_does(tmp_path: Path) -> N
         (b"[cluster]\nx = '\xff'\n", "line 2, column 6: this is not UTF-8"),
         (b"[clutser]\n", "unknown table [clutser]: did you mean 'cluster'"),
         (b"cluster = 1\n", "must be a table"),
+        (b"num.partitions = 3\n", "num.partitions belongs into a table: write it below a line [cluster]"),
+        (b"retention.ms = 3\n", "retention.ms belongs into a table: write it below a line [topic-defaults]"),
+        (b"broker.id = 3\n", "'broker.id' is Kafka's, and not needed here"),
+        (b"broker.idea = 3\n", "unknown table [broker]"),
+        (b"partitions = 3\n", "unknown cluster setting 'partitions'"),
         (b"[cluster]\nnum.partition = 6\n", "unknown cluster setting 'num.partition': did you mean 'num.partitions'"),
         (b"[topic-defaults]\nretention.ms = -2\n", "retention.ms must be an integer from -1"),
     ],
