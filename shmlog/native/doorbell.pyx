@@ -22,11 +22,13 @@ cdef class Doorbell:
 
     cpdef unsigned int prepare(self) except? 0:
         self.mapping.check()
-        # SYNC POINT: pairs with bell_ring_if_sleeping. The ticket is read before the flag is raised, and the fence
-        # orders the flag before the caller's second look: either that look sees the news, or the waker sees the flag.
+        # SYNC POINT bell-ticket: pairs with bell-count. It is read before the second look, so that a ring after that
+        # look is noticed by the kernel's comparison.
         cdef unsigned int ticket = shm_load32_acquire(self.mapping.base + BELL_DOORBELL)
         self.sleepers += 1
         shm_store32_relaxed(self.mapping.base + BELL_SLEEPING, 1)
+        # SYNC POINT bell-sleep: pairs with bell-ring. The flag is raised before the caller's second look: either that
+        # look sees the news, or the waker sees the flag.
         shm_fence_seq_cst()
         return ticket
 
@@ -55,7 +57,7 @@ cdef class Doorbell:
 
     cpdef bint ring(self) except? True:
         self.mapping.check()
-        shm_fence_seq_cst()
+        shm_fence_seq_cst()  # SYNC POINT bell-ring: pairs with bell-sleep
         return bell_ring_if_sleeping(self.mapping.base)
 
     def close(self):

@@ -84,7 +84,7 @@ static int fault_for_path(uint32_t call, const char *path) {
     if (strncmp(path, fault_orders->directory, prefix) != 0) return -1;
     for (int at = 0; at < FAULT_ORDERS; at++) {
         fault_order *order = &fault_orders->orders[at];
-        if (!shm_load32_acquire(&order->armed) || !(order->calls & call)) continue; /* SYNC POINT: pairs with arm() */
+        if (!shm_load32_acquire(&order->armed) || !(order->calls & call)) continue; /* SYNC POINT fault-read: pairs with fault-arm */
         if (order->place[0] && strstr(path + prefix, order->place) == NULL) continue;
         if (fault_now_ns() >= order->until_ns) continue;
         if (fault_take(&order->skip) || !fault_take(&order->left)) continue;

@@ -86,7 +86,7 @@ cdef class FaultOrders:
             order.skip = skip
             order.left = count
             order.until_ns = fault_now_ns() + <int64_t>(seconds * 1e9)
-            shm_store32_release(&order.armed, 1)  # SYNC POINT: pairs with fault_for_path, which reads the rest after it
+            shm_store32_release(&order.armed, 1)  # SYNC POINT fault-arm: pairs with fault-read
             shm_store_release(&self._page.armed, self._page.armed + 1)
             return at
         raise ValueError(f"all {FAULT_ORDERS} orders are armed")

@@ -38,7 +38,7 @@ static inline void nap_ns(int64_t ns) {
 }
 
 /* The waker's half of the wake-up protocol, after the release store of the news and a seq_cst fence.
- * SYNC POINT: pairs with Doorbell.prepare. Returns 1 when somebody slept. */
+ * SYNC POINT bell-count: pairs with bell-ticket in Doorbell.prepare. Returns 1 when somebody slept. */
 static inline int bell_ring_if_sleeping(unsigned char *bell) {
     if (!shm_load32_relaxed(bell + BELL_SLEEPING)) return 0;
     shm_fetch_add32(bell + BELL_DOORBELL, 1);

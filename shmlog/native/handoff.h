@@ -51,6 +51,7 @@ static inline int lane_take_open(lane_reader *lane, taken_batch *taken, uint64_t
 /* The next batch of a lane. TAKE_LATER: it is open and lingers, or the word was looked at a moment ago; *deadline_ns is
  * lowered to when it should be taken. */
 static inline int lane_take(lane_reader *lane, taken_batch *taken, int64_t now, int64_t *deadline_ns) {
+    /* SYNC POINT handoff-take: pairs with handoff-begin and handoff-seal, whose word says that frames are complete. */
     uint64_t word = shm_load_acquire(lane->base + LANE_OPEN);
     int64_t distance = open_distance(word, lane->cursor);
     taken->frame = lane->base + LANE_DATA + lane->cursor % lane->data_bytes;
@@ -70,7 +71,7 @@ static inline int lane_take(lane_reader *lane, taken_batch *taken, int64_t now, 
             if (lane->not_before_ns < *deadline_ns) *deadline_ns = lane->not_before_ns;
             return TAKE_LATER;
         }
-        /* SYNC POINT: pairs with the CAS in LaneWriter.append. From here on the producer's next record goes into
+        /* SYNC POINT handoff-close: pairs with handoff-count in LaneWriter.append. From here on the producer's next record goes into
          * another frame; the word that comes back, not the one seen before, says what this batch is. */
         word = shm_fetch_or_acquire(lane->base + LANE_OPEN, OPEN_CLOSED);
         distance = open_distance(word, lane->cursor);

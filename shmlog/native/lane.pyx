@@ -148,7 +148,7 @@ cdef class LaneWriter:
                 # Two cells in turn: a kill between this store and the swap leaves the cell that the old count selects.
                 shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * (count & 1), <uint64_t>self.max_timestamp)
                 word = open_word(self.start, 0, end + need, count + 1)
-                # SYNC POINT: pairs with the owner's fetch_or of `closed` (Publisher._take). Release: the record's
+                # SYNC POINT handoff-count: pairs with handoff-close, the owner's fetch_or. Release: the record's
                 # bytes are visible to whoever sees the new count.
                 if shm_cas_release(self.base + LANE_OPEN, self.word, word):
                     self.word = word
@@ -186,7 +186,7 @@ cdef class LaneWriter:
         self.bytes += need
         self.current = self._new_result()
         self.word = open_word(self.start, 0, self.end, 1)
-        # SYNC POINT: pairs with the owner's acquire of the word. The frame, and the length and count of the one
+        # SYNC POINT handoff-begin: pairs with handoff-take. The frame, and the length and count of the one
         # before, are visible to whoever sees the new start.
         shm_store_release(self.base + LANE_OPEN, self.word)
         self._announce()
@@ -248,8 +248,8 @@ cdef class LaneWriter:
 
     cdef void _announce(self) noexcept:
         """After a store of a new word: wake the owner if it sleeps, and notice if the lane was closed meanwhile."""
-        # SYNC POINT: pairs with the fences in Doorbell.prepare and in Publisher.close_lane: either the owner sees the
-        # word, or this thread sees its flag or its state.
+        # SYNC POINT lane-announce: pairs with lane-close in LaneTable.begin_close, and as bell-ring with bell-sleep:
+        # either the owner sees the word, or this thread sees its flag or its state.
         shm_fence_seq_cst()
         bell_ring_if_sleeping(self.bell.base)
         if shm_load_relaxed(self.base + LANE_STATE) != LANE_STATE_OPEN:
@@ -263,7 +263,7 @@ cdef class LaneWriter:
         word = open_word(self.start, 1, 0, 0)
         if word != self.word:
             self.word = word
-            shm_store_release(self.base + LANE_OPEN, word)
+            shm_store_release(self.base + LANE_OPEN, word)  # SYNC POINT handoff-seal: pairs with handoff-take
             self._announce()
 
     # --- results --------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ cdef class LaneWriter:
         cdef uint32_t status
         cdef int settled = 0
         self.mapping.check()
-        head = shm_load_acquire(self.base + LANE_HEAD)  # SYNC POINT: pairs with Publisher._publish's store of the head
+        head = shm_load_acquire(self.base + LANE_HEAD)  # SYNC POINT lane-reclaim: pairs with lane-head
         if self.acks == 1:
             shm_load_acquire(self.control.base + CTL_WRITTEN_POS)
             acknowledged = shm_load_relaxed(self.control.base + CTL_WRITTEN_OFFSET)
@@ -329,11 +329,11 @@ cdef class LaneWriter:
     @property
     def state(self):
         self.mapping.check()
-        return shm_load_acquire(self.base + LANE_STATE)
+        return shm_load_acquire(self.base + LANE_STATE)  # SYNC POINT lane-state: pairs with lane-closed
 
     def unpublished(self):
         """Batches that the owner did not take, oldest first: what a lane that is closed hands to its successor."""
-        cdef uint64_t head = shm_load_acquire(self.base + LANE_HEAD)
+        cdef uint64_t head = shm_load_acquire(self.base + LANE_HEAD)  # after lane-state, so this is the last head
         self._close_frame()
         return [batch for batch in self.unacknowledged if <int64_t>(head - (<BatchResult>batch).pos) <= 0]
 
@@ -389,7 +389,7 @@ cdef class LaneWriter:
 
     def wake_owner(self):
         self.bell.check()
-        shm_fence_seq_cst()
+        shm_fence_seq_cst()  # SYNC POINT bell-ring: pairs with bell-sleep
         bell_ring_if_sleeping(self.bell.base)
 
     def close(self):

@@ -81,7 +81,7 @@ cdef class LaneTable:
         lane.closing = 1
         if not lane.stopped:
             shm_store_relaxed(lane.base + LANE_STATE, LANE_STATE_CLOSING)
-        # SYNC POINT: pairs with LaneWriter._announce. Either the producer sees that the lane closes, or the owner
+        # SYNC POINT lane-close: pairs with lane-announce in LaneWriter._announce. Either the producer sees that the lane closes, or the owner
         # sees its last word.
         shm_fence_seq_cst()
 
@@ -95,6 +95,7 @@ cdef class LaneTable:
         cdef uint64_t records = lane.records
         cdef size_t k
         if not lane.stopped:
+            # SYNC POINT lane-closed: pairs with lane-state: who sees it sees the last head.
             shm_store_release(lane.base + LANE_STATE, LANE_STATE_CLOSED)
         self._wake()
         shm_store_relaxed(self.ctl + CTL_LANES + lane.slot * CTL_LANE_SLOT_BYTES, 0)
@@ -149,6 +150,7 @@ cdef class LaneTable:
             lane = self.lanes[k]
             if lane.stopped and not lane.announced:
                 lane.announced = 1
+                # SYNC POINT lane-closed: as in detach_lane.
                 shm_store_release(lane.base + LANE_STATE, lane.stopped)
         self._wake()
 
@@ -161,7 +163,7 @@ cdef class LaneTable:
 
     cdef void _wake(self) noexcept nogil:
         cdef size_t k
-        # SYNC POINT: pairs with the fence in Doorbell.prepare.
+        # SYNC POINT bell-ring: pairs with bell-sleep in Doorbell.prepare.
         shm_fence_seq_cst()
         for k in range(self.bell_count):
             if bell_ring_if_sleeping(self.bells[k]):

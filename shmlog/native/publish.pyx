@@ -178,14 +178,14 @@ cdef class Publisher(LaneTable):
                         got = _STOPPED
                     else:
                         if pos == floor and self.pending_count == 0:
-                            # SYNC POINT: pairs with RingReader.read. Everything this group may overwrite is announced
-                            # before the first byte of it changes; never lowered.
+                            # SYNC POINT ring-intent: pairs with ring-copy in RingReader.read. Everything this group
+                            # may overwrite is announced before the first byte of it changes; never lowered.
                             if shm_load_relaxed(self.ctl + CTL_INTENT_POS) < floor + self.group_bytes + lane.max_frame:
                                 shm_store_relaxed(self.ctl + CTL_INTENT_POS, floor + self.group_bytes + lane.max_frame)
                             shm_fence_seq_cst()
                         elif shm_load_relaxed(self.ctl + CTL_INTENT_POS) < pos + taken.end:
                             shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos + taken.end)
-                            shm_fence_seq_cst()
+                            shm_fence_seq_cst()  # SYNC POINT ring-intent: the same, for what did not fit in there
                         got = self._append(lane, &taken, &pos, &offset)
                     if got == _ROLL or got == _GROW:
                         outcome = got
@@ -270,6 +270,8 @@ cdef class Publisher(LaneTable):
             if entry.status != FRAME_STATUS_APPENDED:
                 continue
             cell = self.idx + (self.next_seq % self.index_entries) * IDX_ENTRY_BYTES
+            # SYNC POINT index-empty, index-empty-fence: pair with seek-again in RingReader.seek. Who sees a new field
+            # sees that the old entry is gone.
             shm_store_relaxed(cell + IDX_SEQ, 0)
             shm_fence_release()
             shm_store_relaxed(cell + IDX_POS_END, entry.pos_end)
@@ -281,12 +283,12 @@ cdef class Publisher(LaneTable):
             shm_store_relaxed(cell + IDX_LANE_POS_END, entry.lane_pos_end)
             shm_store_relaxed(cell + IDX_APPEND_NS, <uint64_t>now)
             shm_store_relaxed(cell + IDX_MAX_TIMESTAMP, <uint64_t>entry.max_timestamp)
-            shm_store_release(cell + IDX_SEQ, self.next_seq + 1)  # SYNC POINT: pairs with RingReader.seek
+            shm_store_release(cell + IDX_SEQ, self.next_seq + 1)  # SYNC POINT index-entry: pairs with seek-entry
             self.next_seq += 1
             appended_batches += 1
         if new_tail != self.tail_pos:
             shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET, <uint64_t>new_offset)
-            # SYNC POINT: the group exists from here on; recovery takes the offset from the index, never from the cell.
+            # SYNC POINT tail: the group exists from here on; recovery takes the offset from the index, never from the cell.
             shm_store_release(self.ctl + CTL_TAIL_POS, new_tail)
         for k in range(self.pending_count):
             entry = &self.pending[k]
@@ -302,7 +304,7 @@ cdef class Publisher(LaneTable):
         for k in range(self.pending_count):
             entry = &self.pending[k]
             if k + 1 == self.pending_count or self.pending[k + 1].lane != entry.lane:
-                # SYNC POINT: pairs with LaneWriter.reclaim: a result is read only below the head.
+                # SYNC POINT lane-head: pairs with lane-reclaim in LaneWriter.reclaim: a result is read only below the head.
                 shm_store_release(entry.lane.base + LANE_HEAD, entry.lane_pos_end)
         self._count(COUNTER_BATCHES, appended_batches)
         self._count(COUNTER_RECORDS, <uint64_t>(new_offset - self.tail_offset))
@@ -333,6 +335,7 @@ cdef class Publisher(LaneTable):
         self.written_offset = self.tail_offset
         self.written_pos = self.tail_pos
         shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)
+        # SYNC POINT written: the bytes are in the file; recovery writes again from here.
         shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
         if not self.hold_for_sync:
             self._advance_watermark(self.written_offset, self.written_pos)
@@ -341,7 +344,7 @@ cdef class Publisher(LaneTable):
 
     cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil:
         shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>offset)
-        shm_store_release(self.ctl + CTL_HW_POS, pos)  # SYNC POINT: pairs with RingReader.read's acquire of the limit
+        shm_store_release(self.ctl + CTL_HW_POS, pos)  # SYNC POINT watermark: pairs with watermark-limit in RingReader.read
         shm_store_relaxed(self.ctl + CTL_LSO_OFFSET, <uint64_t>offset)
         shm_store_release(self.ctl + CTL_LSO_POS, pos)
 

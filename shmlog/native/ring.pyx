@@ -51,15 +51,19 @@ cdef class RingReader:
         cdef unsigned char *entry
         cdef size_t k
         self.control.check()
+        # SYNC POINT seek-limit: pairs with tail. An entry up to here is of a published group, or is gone.
         limit = shm_load_acquire(self.ctl + CTL_TAIL_POS)
-        if offset == <int64_t>shm_load_relaxed(self.ctl + CTL_BASE_OFFSET):
+        # SYNC POINT generation-base-offset, generation-base-again: pair with generation-base and -base-invalid in
+        # regeneration.grow_ring. The position between two looks at the same offset belongs to it.
+        if offset == <int64_t>shm_load_acquire(self.ctl + CTL_BASE_OFFSET):
             self.pos = shm_load_relaxed(self.ctl + CTL_BASE_POS)
-            if not self._overrun(self.pos):
+            shm_fence_acquire()
+            if offset == <int64_t>shm_load_relaxed(self.ctl + CTL_BASE_OFFSET) and not self._overrun(self.pos):
                 self.next_offset = offset
                 return True
         for k in range(self.index_entries):
             entry = self.idx + k * IDX_ENTRY_BYTES
-            seq = shm_load_acquire(entry + IDX_SEQ)  # SYNC POINT: pairs with Publisher._publish's store of seq
+            seq = shm_load_acquire(entry + IDX_SEQ)  # SYNC POINT seek-entry: pairs with index-entry
             if seq == 0:
                 continue
             base = <int64_t>shm_load_relaxed(entry + IDX_BASE_OFFSET)
@@ -68,7 +72,7 @@ cdef class RingReader:
                 continue
             pos_end = shm_load_relaxed(entry + IDX_POS_END)
             length = shm_load32_relaxed(entry + IDX_LENGTH)
-            shm_fence_acquire()
+            shm_fence_acquire()  # SYNC POINT seek-again: pairs with index-empty-fence
             if shm_load_relaxed(entry + IDX_SEQ) != seq or pos_end > limit:
                 continue  # rewritten meanwhile, or not published
             self.pos = pos_end if offset == base + count else pos_end - length
@@ -85,7 +89,7 @@ cdef class RingReader:
         cdef int64_t last_offset
         self.control.check()
         while True:
-            limit = shm_load_acquire(self.ctl + CTL_HW_POS)  # SYNC POINT: pairs with Publisher._advance_watermark
+            limit = shm_load_acquire(self.ctl + CTL_HW_POS)  # SYNC POINT watermark-limit: pairs with watermark
             if limit == self.pos or <int64_t>(limit - self.pos) < 0:
                 return b""
             wanted = min(limit - self.pos, max_bytes)
@@ -95,11 +99,12 @@ cdef class RingReader:
             copy = <unsigned char *>PyBytes_AS_STRING(chunk)
             with nogil:
                 shm_copy_out(copy, self.ring_base + self.pos % self.capacity, wanted)
-                # SYNC POINT: pairs with the intent in Publisher._gather: the copy came before this look at the intent,
+                # SYNC POINT ring-copy: pairs with ring-intent in Publisher._gather: the copy came before this look at the intent,
                 # so bytes that were overwritten during the copy are noticed. Before anything in the copy is used.
                 shm_fence_acquire()
             if self._overrun(self.pos):
                 return LAGGED
+            # SYNC POINT generation-check: pairs with generation. A watermark of another ring came after its generation.
             if shm_load_acquire(self.ctl + CTL_RING_GENERATION) != self.generation:
                 return LAGGED
             while wanted - whole >= BATCH_HEADER_BYTES:

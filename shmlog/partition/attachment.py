@@ -36,7 +36,7 @@ class MappedPartition:
         """Map the current ring generation; `ring` stays None while there is none."""
         self._drop_ring()
         for _ in range(GENERATIONS_TRIED_MAX):
-            generation = self.page.generation
+            generation = self.page.generation  # SYNC POINT generation-attach: pairs with generation
             if generation == 0:
                 return
             try:

@@ -136,5 +136,6 @@ def _complete_results(mapping: Mapping, end: RingEnd, slot: int, lane_id: int) -
         mapping.store(
             frame + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED if appended else layout.FRAME_STATUS_DUPLICATE
         )
+    # SYNC POINT takeover-results: after the results, as in lane-head: a second kill leaves them to be written again.
     if published_to != head:
         mapping.store(layout.LANE_HEAD, published_to)

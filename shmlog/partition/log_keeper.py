@@ -89,9 +89,8 @@ class LogKeeper:
         slot = layout.CTL_SEGMENT_SLOTS + 16 * (turn & 1)
         self._page.store(slot, writer.base_offset)
         self._page.store(slot + 8, publisher.tail_pos)
-        self._page.store(
-            layout.CTL_SEGMENT_TURN, turn
-        )  # SYNC POINT: pairs with opening's read; no byte goes there before
+        # SYNC POINT segment-turn: pairs with opening's read; no byte goes into the new segment before.
+        self._page.store(layout.CTL_SEGMENT_TURN, turn)
         publisher.use_segment(writer)
         self._sync_at_ns = min(self._sync_at_ns, monotonic_ns() + SYNC_AFTER_ROLL_NS)
 

@@ -122,10 +122,11 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         page.load(layout.CTL_BASE_OFFSET),
         page.load(layout.CTL_BASE_POS),
     )
+    # SYNC POINT takeover-stale: pairs with seek-limit and the next find_end.
     for cell in end.stale_cells:  # before RUN: an entry of a group that never was must not look valid to the next one
         index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
     page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)  # it died over a larger ring, perhaps
-    page.store(layout.CTL_TAIL_OFFSET, end.next_offset)
+    page.store(layout.CTL_TAIL_OFFSET, end.next_offset)  # SYNC POINT takeover-offset: from the index, see tail
     page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
     segment_base_offset, segment_base_pos = page.load(slot), page.load(slot + 8)
@@ -259,7 +260,7 @@ def store_ring(page: Mapping, ring: Mapping, index: Mapping, generation: int) ->
     page.store(layout.CTL_RING_CAPACITY, ring.size_bytes)
     page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
     page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)
-    page.store(layout.CTL_RING_GENERATION, generation)
+    page.store(layout.CTL_RING_GENERATION, generation)  # SYNC POINT generation: pairs with generation-attach, -check
 
 
 def _restore_producers(log: PartitionLog, producers: ProducerTable) -> None:
