@@ -175,7 +175,7 @@ UNLABELLED = {
     "fault_shim.h": {
         FAULT_IS_QUIET: "a hint; the order's own flag decides",
     },
-    "lane_table.pyx": {"lane.cursor = shm_load_acquire(lane.base + LANE_HEAD)": DEAD},
+    "lane_table.pyx": {"lane.cursor = shm_load_acquire(lane.base + LANE_HEAD) & ~<uint64_t>7": DEAD},
     "mapping.pyx": {
         "return shm_load_acquire(self.base + offset)": "for Python, which names its own points",
         "shm_store_release(self.base + offset, value)": "for Python, which names its own points",
