@@ -68,6 +68,12 @@ class InvalidRequestError(ShmlogError):
     name = "INVALID_REQUEST"
 
 
+class InvalidArgumentError(InvalidRequestError, TypeError, ValueError):
+    """An argument of a wrong type or out of its range; it is named, and nothing was done."""
+
+    name = "INVALID_ARGUMENT"
+
+
 class RecordTooLargeError(ShmlogError):
     """A record larger than `max.message.bytes` of its topic."""
 
@@ -83,7 +89,7 @@ class OffsetOutOfRangeError(ShmlogError):
 
 
 class SerializationError(ShmlogError):
-    """A key, value or header that is not bytes and has no serializer, or a serializer that failed."""
+    """A key or value that is not bytes and has no serializer, or a serializer that failed."""
 
     name = "SERIALIZATION"
 

@@ -23,6 +23,7 @@ SHM_BUDGET_SHARE = 0.9  # of what is free in /dev/shm when the cluster starts
 BATCH_HEADER_BYTES = 61
 FRAME_RECORDS_MAX = (1 << 18) - 1
 OPEN_BATCH_BYTES_MAX = (1 << 20) - 64
+TIMESTAMP_MS_MAX = 253_402_300_799_999  # the end of the year 9999: microseconds of today lie beyond
 MAX_MESSAGE_BYTES_DEFAULT = 1_048_588
 MAX_MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # two frames of it stay below the 256 MiB that a lane word can tell apart
 READ_CHUNK_BYTES = 256 * 1024

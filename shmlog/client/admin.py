@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from shmlog import settings
+from shmlog import arguments, settings
 from shmlog.client.connection import Connection
 from shmlog.client.results import ClusterInfo, TopicInfo
 from shmlog.control.messages import (
@@ -34,23 +34,28 @@ class NativeAdmin:
         replication_factor: int = 1,
         config: Mapping[str, object] | None = None,
     ) -> TopicInfo:
-        overrides = settings.overrides("topic", config or {})
-        request = CreateTopic(0, name, partitions, replication_factor, overrides)
+        request = CreateTopic(
+            request_id=0,
+            name=arguments.text(name, "name"),
+            partitions=None if partitions is None else arguments.integer(partitions, "partitions", -arguments.LONG_MAX),
+            replication_factor=arguments.integer(replication_factor, "replication_factor", -arguments.LONG_MAX),
+            config=_overrides(config, "config"),
+        )
         return TopicInfo.of(self._connection.request(request, TopicCreated).topic)
 
     def delete_topic(self, name: str) -> None:
-        self._connection.request(DeleteTopic(0, name), Done)
+        self._connection.request(DeleteTopic(0, arguments.text(name, "name")), Done)
 
     def list_topics(self, *, internal: bool = False) -> list[str]:
         return sorted(topic.name for topic in self._described(None) if internal or not topic.internal)
 
     def describe_topic(self, name: str) -> TopicInfo:
-        (topic,) = self._described([name])
+        (topic,) = self._described([arguments.text(name, "name")])
         return TopicInfo.of(topic)
 
     def describe_topics(self, names: Iterable[str] | None = None) -> list[TopicInfo]:
         if names is not None:
-            return [TopicInfo.of(topic) for topic in self._described(list(names))]
+            return [TopicInfo.of(topic) for topic in self._described(arguments.texts(names, "names"))]
         return [TopicInfo.of(topic) for topic in self._described(None) if not topic.internal]
 
     def alter_topic(
@@ -62,15 +67,16 @@ class NativeAdmin:
         return self._altered(
             AlterTopic(
                 request_id=0,
-                name=name,
-                set=settings.overrides("topic", set or {}),
-                unset=[settings.find("topic", setting).name for setting in unset],
+                name=arguments.text(name, "name"),
+                set=_overrides(set, "set"),
+                unset=[settings.find("topic", setting).name for setting in arguments.texts(unset, "unset")],
                 partitions=None,
             )
         )
 
     def create_partitions(self, name: str, total: int) -> TopicInfo:
-        return self._altered(AlterTopic(request_id=0, name=name, set={}, unset=[], partitions=total))
+        count = arguments.integer(total, "total", -arguments.LONG_MAX)
+        return self._altered(AlterTopic(0, arguments.text(name, "name"), set={}, unset=[], partitions=count))
 
     def describe_cluster(self) -> ClusterInfo:
         return ClusterInfo.of(self._connection.request(DescribeCluster(0), ClusterDescribed))
@@ -81,3 +87,9 @@ class NativeAdmin:
     def _altered(self, request: AlterTopic) -> TopicInfo:
         (topic,) = self._connection.request(request, TopicsDescribed).topics
         return TopicInfo.of(topic)
+
+
+def _overrides(given: Mapping[str, object] | None, name: str) -> dict[str, str]:
+    checked = {} if given is None else arguments.mapping(given, name, "a mapping of settings to values, or None")
+    arguments.texts(list(checked), f"the settings in {name}")
+    return settings.overrides("topic", checked)

@@ -3,7 +3,8 @@
 The native implementation (cluster.py, producer.py, consumer.py, admin.py) attaches through shared memory. `timeout=` is
 always in seconds, None waits as long as it takes; `*_ms` is one of Kafka's settings. Ctrl-C interrupts every wait.
 Every handle raises HandleClosedError once it is closed and ForkedHandleError in a forked child; closing a handle twice
-does nothing. All errors derive from shmlog.errors.ShmlogError.
+does nothing. All errors derive from shmlog.errors.ShmlogError. An argument of a wrong type or out of its range is an
+InvalidArgumentError, which is a TypeError and a ValueError too, and nothing is done.
 """
 
 from __future__ import annotations
@@ -71,10 +72,13 @@ class Producer(Protocol):
         """Send one record. When this returns it is accepted: it will be delivered even if this process dies at once.
 
         `key` and `value` are bytes or None unless the producer has serializers. Without `partition` the partitioner
-        chooses by key; records without key go round in batches. `timestamp_ms` defaults to now. `on_delivery` is called
-        with the delivery once it is done, from a later send, flush or result of this producer.
+        chooses by key; records without key go round in batches. `timestamp_ms` is milliseconds since 1970, at most to
+        the end of the year 9999; it defaults to now. `on_delivery` is called with the delivery once it is done, from a
+        later send, flush or result of this producer. What it raises is logged (by `shmlog.producer`), counted in
+        metrics() and goes no further.
         Waits while the partition has no room, up to `delivery_timeout_ms`. Raises UnknownTopicOrPartitionError,
-        RecordTooLargeError, SerializationError, DeliveryTimeoutError.
+        RecordTooLargeError, SerializationError, DeliveryTimeoutError. The record was not accepted then, unless the
+        error says that it may still be delivered: its lane was closed at that moment, and no other could be had.
         """
 
     def send_many(
@@ -88,7 +92,7 @@ class Producer(Protocol):
     ) -> Sequence[Delivery]:
         """Send many records in order, faster than one by one; sequences are as long as `values`.
 
-        If it raises, the records before the offending one were accepted.
+        If it raises, a note of the error says which record it was: those before it were accepted.
         """
 
     def flush(self, timeout: float | None = None) -> None:
@@ -118,7 +122,7 @@ class Consumer(Protocol):
 
     def __next__(self) -> Record: ...
 
-    def poll(self, max_records: int | None = None, timeout: float = 0.0) -> list[Record]:
+    def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
         """Up to `max_records` (default `max_poll_records`) records; waits up to `timeout` seconds for the first.
 
         Empty if there were none. Raises OffsetOutOfRangeError with auto_offset_reset="none" when the position is not in

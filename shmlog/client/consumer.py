@@ -9,11 +9,12 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from shmlog import settings
+from shmlog import arguments, settings
 from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
 from shmlog.client.handle import ClosableHandle
+from shmlog.client.kafka_names import ConsumerNames
 from shmlog.client.serialization import Deserializer, deserializer, from_bytes
 from shmlog.client.subscription import Partitions, Subscription
 from shmlog.control.messages import PartitionDescription
@@ -29,10 +30,12 @@ from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.records import Record
 from shmlog.partition.reader import PartitionReader
 
+SEVERAL = "several topics are several arguments, and of single partitions one may assign() some"
+
 OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
 
-class NativeConsumer(ClosableHandle):
+class NativeConsumer(ConsumerNames, ClosableHandle):
     """Implements api.Consumer over shared memory. `open_reader` maps a partition; made by NativeCluster.consumer()."""
 
     def __init__(
@@ -59,7 +62,8 @@ class NativeConsumer(ClosableHandle):
         self._polls = 0
         self._registrations = connection.registrations
         self._iterator: Iterator[Record] | None = None
-        self._subscription = Subscription(connection, list(topics))
+        names = [arguments.text(topic, "a topic", hint=SEVERAL) for topic in topics]
+        self._subscription = Subscription(connection, names)
         self._follows_topics = bool(self._subscription.topics)
         if self._follows_topics:
             self._take_up(self._subscription.partitions(), start=self._reset)
@@ -94,13 +98,14 @@ class NativeConsumer(ClosableHandle):
             return ahead.iterator
         return map(self._deserialized, ahead.iterator)
 
-    def poll(self, max_records: int | None = None, timeout: float = 0.0) -> list[Record]:
+    def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
+        limit = self._max_poll_records
+        if max_records is not None:
+            limit = arguments.integer(max_records, "max_records", 1, hint="how long to wait is timeout=SECONDS")
+        wait_s = arguments.seconds(timeout)
         self._tend()
         self._polls += 1
-        limit = self._max_poll_records if max_records is None else max_records
-        if limit < 1:
-            raise InvalidRequestError(f"max_records must be at least 1, not {limit}")
-        deadline = time.monotonic() + timeout
+        deadline = math.inf if wait_s is None else time.monotonic() + wait_s
         while not (records := self._collect(limit)):
             if not self._fetcher.wait(deadline):
                 break
@@ -142,7 +147,7 @@ class NativeConsumer(ClosableHandle):
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         self.check_usable()
-        wanted = [TopicPartition(*partition) for partition in partitions]
+        wanted = arguments.partitions(partitions)
         subscription = Subscription(self._connection, [partition.topic for partition in wanted])
         chosen = subscription.choose(wanted) if wanted else {}
         self._let_go([partition for partition in self._fetcher.cursors if partition not in chosen])
@@ -201,7 +206,7 @@ class NativeConsumer(ClosableHandle):
 
     def _cursor(self, partition: TopicPartition) -> Cursor:
         self.check_usable()
-        cursor = self._fetcher.cursors.get(partition)
+        cursor = self._fetcher.cursors.get(arguments.partition(partition))
         if cursor is None:
             assigned = ", ".join(str(known) for known in sorted(self._fetcher.cursors)[:10]) or "nothing"
             raise InvalidRequestError(f"partition {partition} is not assigned to this consumer, which reads {assigned}")
@@ -214,14 +219,12 @@ class NativeConsumer(ClosableHandle):
     # --- positions ----------------------------------------------------------------------------------------------------
 
     def position(self, partition: TopicPartition) -> int:
-        self._cursor(partition)
-        return self._fetcher.position(partition)
+        return self._fetcher.position(self._cursor(partition).partition)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         cursor = self._cursor(partition)
-        if offset < 0:
-            raise InvalidRequestError(f"an offset is not negative: {offset}; use seek_to_beginning() or seek_to_end()")
-        self._fetcher.forget(partition, keep_position=False)
+        offset = arguments.integer(offset, "offset", 0, hint="there are seek_to_beginning() and seek_to_end(), too")
+        self._fetcher.forget(cursor.partition, keep_position=False)
         cursor.seek(offset)
         cursor.publish(offset)
 
@@ -238,10 +241,13 @@ class NativeConsumer(ClosableHandle):
     def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        return {
-            partition: self._cursor(partition).reader.offset_for_timestamp(timestamp_ms)
-            for partition, timestamp_ms in times_ms.items()
+        times = {
+            self._cursor(partition): arguments.timestamp_ms(time_ms, f"the time for {partition}")
+            for partition, time_ms in arguments.mapping(
+                times_ms, "times_ms", "a mapping of partitions to times"
+            ).items()
         }
+        return {cursor.partition: cursor.reader.offset_for_timestamp(time_ms) for cursor, time_ms in times.items()}
 
     def watermarks(self, partition: TopicPartition) -> Watermarks:
         return self._cursor(partition).reader.watermarks()
@@ -258,13 +264,13 @@ class NativeConsumer(ClosableHandle):
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def pause(self, *partitions: TopicPartition) -> None:
-        for partition in partitions:
-            self._cursor(partition).paused = True
-            self._fetcher.forget(partition, keep_position=True)
+        for cursor in [self._cursor(partition) for partition in partitions]:
+            cursor.paused = True
+            self._fetcher.forget(cursor.partition, keep_position=True)
 
     def resume(self, *partitions: TopicPartition) -> None:
-        for partition in partitions:
-            self._cursor(partition).paused = False
+        for cursor in [self._cursor(partition) for partition in partitions]:
+            cursor.paused = False
 
     def paused(self) -> set[TopicPartition]:
         self.check_usable()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import weakref
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self, SupportsIndex
 
-from shmlog.errors import ForkedHandleError, HandleClosedError
+from shmlog.errors import ForkedHandleError, HandleClosedError, InvalidArgumentError
 
 
 class Handle:
@@ -42,6 +42,13 @@ class Handle:
             )
         if self._closed:
             raise HandleClosedError(f"this {self._what} is closed; open a new one")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Of pickle and copy, and so of multiprocessing."""
+        raise InvalidArgumentError(
+            f"this {self._what} cannot be pickled or copied, so not passed to another process: let that process open"
+            " one of its own, with shmlog.connect(NAME), where NAME is the name of this cluster"
+        )
 
     def abandon(self) -> None:
         """Called in a forked child: drop what was inherited without a word to anybody. Must not raise or block."""

@@ -8,34 +8,37 @@ a lock.
 
 from __future__ import annotations
 
+import copyreg
 import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import getrandbits
-from typing import Final
+from typing import Final, NoReturn
 
-from shmlog import settings
+from shmlog import arguments, settings
 from shmlog.client.connection import Connection
 from shmlog.client.handle import ClosableHandle
+from shmlog.client.kafka_names import ProducerNames
 from shmlog.client.lanes import LaneOpener
 from shmlog.client.serialization import serializer, to_bytes
 from shmlog.clock import wall_ms
 from shmlog.errors import (
     DeliveryTimeoutError,
+    InvalidArgumentError,
     LaneQuarantinedError,
     PollTimeoutError,
     UnknownTopicOrPartitionError,
 )
 from shmlog.limits import CLIENT_SLEEP_S, METADATA_MAX_AGE_MS
 from shmlog.memory.layout import LaneState
-from shmlog.native.lane import PENDING, BatchResult, LaneWriter
-from shmlog.native.send import SendPath, TopicLanes
+from shmlog.native.lane import PENDING, BatchResult, Delivery, LaneWriter
+from shmlog.native.send import Deliveries, SendPath, TopicLanes
 
 NEVER: Final = float("inf")
 
 
-class NativeProducer(SendPath, ClosableHandle):
+class NativeProducer(SendPath, ProducerNames, ClosableHandle):
     """Implements api.Producer over shared memory. Made by cluster.producer()."""
 
     def __init__(self, connection: Connection, given: Mapping[str, object]) -> None:
@@ -69,7 +72,7 @@ class NativeProducer(SendPath, ClosableHandle):
         with self._lock:
             lanes = self.topics.get(topic)
             if lanes is None:
-                count = self._opener.partition_count(topic)
+                count = self._opener.partition_count(arguments.text(topic, "topic"))
                 lanes = self.topics[topic] = TopicLanes(topic, count, wall_ms() + METADATA_MAX_AGE_MS)
             return lanes
 
@@ -192,6 +195,7 @@ class NativeProducer(SendPath, ClosableHandle):
     def _await_batch(self, batch: BatchResult, timeout: float | None) -> None:
         """Delivery.result() waits here until the batch is settled."""
         self.check_usable()
+        timeout = arguments.seconds(timeout)
         deadline = NEVER if timeout is None else time.monotonic() + timeout
         done = partial(self._settle_until, lambda: batch.status != PENDING)
         expiry = batch.opened_ns / 1e9 + self._delivery_timeout_s
@@ -251,6 +255,7 @@ class NativeProducer(SendPath, ClosableHandle):
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every record sent so far is settled. Raises PollTimeoutError if some are not after `timeout`."""
         self.check_usable()
+        timeout = arguments.seconds(timeout)
         with self._lock:
             for lane in self._pending():
                 lane.seal()
@@ -268,7 +273,7 @@ class NativeProducer(SendPath, ClosableHandle):
         )
 
     def metrics(self) -> dict[str, int | float]:
-        """Counts since the producer was made: records, bytes (encoded) and batches sent; what is pending; lanes."""
+        """Counts since the producer was made: records, bytes (encoded) and batches sent, pending and failed; lanes."""
         self.check_usable()
         lanes = [lane for topic in self.topics.values() for lane in topic.lanes if lane is not None] + self._retired
         return {
@@ -282,6 +287,7 @@ class NativeProducer(SendPath, ClosableHandle):
         """Flush and let go. What was accepted is delivered in any case, also when the flush does not finish in time."""
         if self._closed or self.inherited:
             return
+        timeout = arguments.seconds(timeout)
         self.shut = True
         try:
             self.flush(timeout)
@@ -293,3 +299,14 @@ class NativeProducer(SendPath, ClosableHandle):
             for lane in self._retired:
                 lane.close()
             self.topics.clear()
+
+
+def _stays_here(delivery: Delivery | Deliveries) -> NoReturn:
+    raise InvalidArgumentError(
+        "a delivery cannot be pickled or copied: it is settled in the process that sent the record, by its producer;"
+        " pass on what its result() returns"
+    )
+
+
+copyreg.pickle(Delivery, _stays_here)
+copyreg.pickle(Deliveries, _stays_here)

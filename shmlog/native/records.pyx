@@ -2,11 +2,14 @@
 """Records as Python sees them, decoded lazily from the batches that they lie in."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_Append
-from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeUTF8
+from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
+import shmlog.arguments as arguments
 from shmlog.errors import CorruptRecordError
 
 cdef extern from "batch.h" nogil:
@@ -30,21 +33,43 @@ cdef extern from "crc32c.h" nogil:
     uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 
 
+cdef int64_t integer(value, name, int64_t minimum, int64_t maximum) except? -1:
+    cdef int overflow = 0
+    cdef int64_t number
+    if PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if not overflow and minimum <= number <= maximum:
+            return number
+    return arguments.integer(value, name, minimum, maximum)
+
+
+cdef bint is_header(pair):
+    if not PyTuple_CheckExact(pair) or len(<tuple>pair) != 2:
+        return False
+    name, content = <tuple>pair
+    return PyUnicode_CheckExact(name) and (content is None or PyBytes_CheckExact(content))
+
+
 @cython.final
 @cython.freelist(512)
 @cython.no_gc
 cdef class Record:
     """See records.pyi."""
 
-    def __init__(self, str topic not None="", int32_t partition=0, int64_t offset=0, int64_t timestamp_ms=0, key=None,
-                 value=None, headers=()):
-        self.topic = topic
-        self.partition = partition
-        self.offset = offset
-        self.timestamp_ms = timestamp_ms
+    def __init__(self, topic="", partition=0, offset=0, timestamp_ms=0, key=None, value=None, headers=()):
+        self.topic = topic if PyUnicode_CheckExact(topic) else arguments.text(topic, "topic")
+        self.partition = <int32_t>integer(partition, "partition", INT32_MIN, INT32_MAX)
+        self.offset = integer(offset, "offset", INT64_MIN, INT64_MAX)
+        self.timestamp_ms = integer(timestamp_ms, "timestamp_ms", INT64_MIN, INT64_MAX)
         self._key = key
         self._value = value
-        self._headers = tuple([(name, content) for name, content in headers])
+        if not PyTuple_CheckExact(headers):
+            headers = arguments.header_pairs(headers)
+        for pair in <tuple>headers:
+            if not is_header(pair):
+                headers = arguments.header_pairs(headers)
+                break
+        self._headers = headers
         self.chunk = None
         self.key_at = self.value_at = self.headers_at = -1
 

@@ -24,6 +24,8 @@ cdef class SendPath:
 
     cdef int check(self) except -1
     cdef TopicLanes lanes_of(self, topic)
-    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except -1
+    cdef int32_t number(self, TopicLanes lanes, partition, name) except? -1
+    cdef unknown(self, TopicLanes lanes, partition)
+    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except? -1
     cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, on_delivery,
                             uint32_t *index, int64_t *timestamp)

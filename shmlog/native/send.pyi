@@ -63,9 +63,10 @@ class SendPath:
     ) -> Delivery:
         """Accept one record: once this returns, neither this process's death nor its silence can lose it.
 
-        Blocks while the partition's lane is full, at most `max_block_ms`. `headers` are (str, bytes or None) pairs;
-        without `partition` the partitioner chooses; without `timestamp_ms` the record is of now.
-        `on_delivery(delivery)` runs in the calling thread of a later send(), flush(), result() or close().
+        Blocks while the partition's lane is full, at most `delivery_timeout_ms`. `headers` are (str, bytes or None)
+        pairs; without `partition` the partitioner chooses; without `timestamp_ms` the record is of now.
+        `on_delivery(delivery)` runs in the calling thread of a later send(), flush(), result() or close(). See
+        api.Producer for the errors.
         """
 
     def send_many(
@@ -77,4 +78,7 @@ class SendPath:
         partition: int | None = None,
         timestamps_ms: Sequence[int] | None = None,
     ) -> Deliveries:
-        """send() for each of `values`, with less per record. If it raises, the records before the bad one were sent."""
+        """send() for each of `values`, with less per record.
+
+        If it raises, a note of the error says which record it was: those before it were accepted.
+        """

@@ -2,10 +2,15 @@
 """The way of a record from send() into a lane: what a producer does for every record."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 
-from shmlog.errors import HandleClosedError, SerializationError, UnknownTopicOrPartitionError
+import shmlog.arguments as arguments
+from shmlog.errors import HandleClosedError, UnknownTopicOrPartitionError
+from shmlog.limits import TIMESTAMP_MS_MAX
 from shmlog.native.lane cimport BatchResult, Delivery, LaneWriter, record_source
 from shmlog.native.lane import PENDING
 from shmlog.native.mapping cimport Mapping
@@ -21,6 +26,9 @@ cdef extern from "batch.h" nogil:
     uint64_t zigzag(int64_t v)
     size_t varint_bytes(uint64_t z)
     unsigned char *put_varint(unsigned char *p, uint64_t z)
+
+
+cdef int64_t _TIMESTAMP_MS_MAX = TIMESTAMP_MS_MAX
 
 
 cdef class TopicLanes:
@@ -46,10 +54,19 @@ def encode_headers(headers):
     cdef unsigned char scratch[10]
     cdef unsigned char *end
     cdef int count = 0
-    for name, content in headers:
-        if not isinstance(name, str) or not (content is None or isinstance(content, (bytes, bytearray, memoryview))):
-            raise SerializationError(f"a header is a (str, bytes or None) pair, not ({type(name).__name__}, {type(content).__name__})")
-        encoded = (<str>name).encode()
+    if not isinstance(headers, (list, tuple)):
+        headers = arguments.header_pairs(headers)
+    for pair in headers:
+        if not PyTuple_CheckExact(pair) or len(<tuple>pair) != 2:
+            pair = arguments.header_pair(pair, headers)
+        name, content = <tuple>pair
+        if not PyUnicode_CheckExact(name) or not (content is None or PyBytes_CheckExact(content)):
+            name, content = arguments.header_pair(pair, headers)
+        try:
+            encoded = (<str>name).encode()
+        except UnicodeEncodeError:
+            arguments.text(name, "the name of a header")
+            raise
         end = put_varint(scratch, zigzag(len(encoded)))
         out += scratch[:end - scratch]
         out += encoded
@@ -78,7 +95,7 @@ cdef class Deliveries:
         if k < 0:
             k += self.count
         if not 0 <= k < self.count:
-            raise IndexError(k)
+            raise IndexError(f"there are {self.count} deliveries, none has number {k}")
         from bisect import bisect_right
         run = bisect_right(self.starts, k) - 1
         batch, first = self.runs[run]
@@ -89,11 +106,12 @@ cdef class Deliveries:
         cdef BatchResult batch
         cdef list offsets = []
         cdef Py_ssize_t k
-        cdef int64_t deadline = 0 if timeout is None else monotonic_ns() + <int64_t>(timeout * 1e9)
+        timeout = arguments.seconds(timeout)
+        cdef double deadline = 0.0 if timeout is None else monotonic_ns() / 1e9 + <double>timeout
         for k in range(len(self.runs)):
             batch, first = self.runs[k]
             end = self.starts[k + 1] if k + 1 < len(self.runs) else self.count
-            batch.delivery(0, 0).result(None if timeout is None else max(0.0, (deadline - monotonic_ns()) / 1e9))
+            batch.delivery(0, 0).result(None if timeout is None else max(0.0, deadline - monotonic_ns() / 1e9))
             offsets.extend(range(batch.base_offset + first, batch.base_offset + first + end - self.starts[k])
                            if batch.base_offset >= 0 else [-1] * (end - self.starts[k]))
         return offsets
@@ -123,16 +141,33 @@ cdef class SendPath:
         return 0
 
     cdef TopicLanes lanes_of(self, topic):
+        if not PyUnicode_CheckExact(topic):
+            topic = arguments.text(topic, "topic")
         lanes = self.topics.get(topic)
         if lanes is None:
             lanes = self._open_topic(topic)  # enters it into topics: of several threads, one does
         return <TopicLanes>lanes
 
-    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except -1:
+    cdef int32_t number(self, TopicLanes lanes, partition, name) except? -1:
+        """The number of a partition that somebody chose, within 31 bits; whether the topic has it shows later."""
+        cdef int overflow = 0
+        cdef long long number
+        if not PyLong_CheckExact(partition):
+            partition = arguments.integer(partition, name)
+        number = PyLong_AsLongLongAndOverflow(partition, &overflow)
+        if overflow or not 0 <= number <= INT32_MAX:
+            raise self.unknown(lanes, partition)
+        return <int32_t>number
+
+    cdef unknown(self, TopicLanes lanes, partition):
+        return UnknownTopicOrPartitionError(
+            f"topic {lanes.topic!r} has partitions 0 to {lanes.partition_count - 1}, not {partition}")
+
+    cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except? -1:
         """The partition of a record: murmur2 of its key; without a key one partition for about batch_size bytes, then
         another (KIP-794); or what the user's partitioner says."""
         if self.partitioner is not None:
-            return <int32_t>self.partitioner(lanes.topic, key, lanes.partition_count)
+            return self.number(lanes, self.partitioner(lanes.topic, key, lanes.partition_count), "what the partitioner returns")
         if key is not None:
             return <int32_t>((murmur2(<const unsigned char *>PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key)) & 0x7FFFFFFF)
                              % <uint32_t>lanes.partition_count)
@@ -157,6 +192,7 @@ cdef class SendPath:
         cdef Delivery delivery
         cdef bytes header_bytes
         cdef int64_t deadline_ns = 0
+        cdef int overflow = 0
         if self.serializes_values or not PyBytes_CheckExact(value):
             value = <bytes>self.value_to_bytes(value)
         if self.serializes_keys or (key is not None and not PyBytes_CheckExact(key)):
@@ -174,7 +210,7 @@ cdef class SendPath:
         record.header_count = 0
         record.header_bytes = 0
         record.headers = NULL
-        if headers:
+        if headers is not None:
             record.header_count, header_bytes = encode_headers(headers)
             record.headers = <const unsigned char *>PyBytes_AS_STRING(header_bytes)
             record.header_bytes = PyBytes_GET_SIZE(header_bytes)
@@ -183,12 +219,21 @@ cdef class SendPath:
             if record.timestamp_ms >= lanes.refresh_ms:
                 self._refresh(lanes)
         else:
-            record.timestamp_ms = <int64_t>timestamp_ms
-        number = self.choose(lanes, key, record.value_length) if partition is None else <int32_t>partition
+            record.timestamp_ms = -1
+            if PyLong_CheckExact(timestamp_ms):
+                record.timestamp_ms = PyLong_AsLongLongAndOverflow(timestamp_ms, &overflow)
+            if not 0 <= record.timestamp_ms <= _TIMESTAMP_MS_MAX:
+                record.timestamp_ms = arguments.timestamp_ms(timestamp_ms)
+        if on_delivery is not None and not callable(on_delivery):
+            raise arguments.refusal("on_delivery", "a function or None", on_delivery)
+        if partition is None:
+            number = self.choose(lanes, key, record.value_length)
+        else:
+            number = self.number(lanes, partition, "partition")
         if number >= lanes.partition_count:
             self._refresh(lanes)  # partitions may have been added
-        if not 0 <= number < lanes.partition_count:
-            raise UnknownTopicOrPartitionError(f"topic {lanes.topic!r} has partitions 0 to {lanes.partition_count - 1}, not {number}")
+            if number >= lanes.partition_count:
+                raise self.unknown(lanes, number)
         if self.shut:
             self.check()  # closed by another thread, while a serializer or a partitioner ran
         while True:
@@ -222,6 +267,7 @@ cdef class SendPath:
             self._run_callbacks()
         return batch.delivery(index, timestamp)
 
+    @cython.boundscheck(True)  # a serializer may change the lists
     def send_many(self, topic, values, keys=None, headers=None, partition=None, timestamps_ms=None):
         cdef uint32_t index = 0, expected = 0
         cdef int64_t timestamp = 0
@@ -232,24 +278,27 @@ cdef class SendPath:
         cdef Deliveries deliveries = Deliveries.__new__(Deliveries)
         self.check()
         lanes = self.lanes_of(topic)
-        if not isinstance(values, (list, tuple)):
-            values = list(values)
+        values = arguments.sequence(values, "values")
         count = len(values)
-        for name, column in (("keys", keys), ("headers", headers), ("timestamps_ms", timestamps_ms)):
-            if column is not None and len(column) != count:
-                raise ValueError(f"send_many got {count} values and {len(column)} {name}; give one each, or none")
+        keys = arguments.column(keys, "keys", count)
+        headers = arguments.column(headers, "headers", count)
+        timestamps_ms = arguments.column(timestamps_ms, "timestamps_ms", count)
         deliveries.runs = []
         deliveries.starts = []
         deliveries.timestamps = []
-        for k in range(count):
-            batch = self.accept(lanes, values[k], None if keys is None else keys[k], None if headers is None else headers[k],
-                                partition, None if timestamps_ms is None else timestamps_ms[k], None, &index, &timestamp)
-            if batch is not last or index != expected:
-                deliveries.runs.append((batch, index))
-                deliveries.starts.append(k)
-                last = batch
-            expected = index + 1  # unless another thread sends in between
-            deliveries.timestamps.append(timestamp)
+        try:
+            for k in range(count):
+                batch = self.accept(lanes, values[k], None if keys is None else keys[k], None if headers is None else headers[k],
+                                    partition, None if timestamps_ms is None else timestamps_ms[k], None, &index, &timestamp)
+                if batch is not last or index != expected:
+                    deliveries.runs.append((batch, index))
+                    deliveries.starts.append(k)
+                    last = batch
+                expected = index + 1  # unless another thread sends in between
+                deliveries.timestamps.append(timestamp)
+        except Exception as error:
+            error.add_note(f"this was record {k} (from 0) of {count} in send_many(); those before it were accepted")
+            raise
         deliveries.count = count
         if self.completed:
             self._run_callbacks()

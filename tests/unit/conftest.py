@@ -12,6 +12,7 @@ import pytest
 from shmlog.client import connection as connection_module
 from shmlog.testing.fake_cluster import FakeCluster
 from shmlog.testing.partition_rig import Rig, open_rig
+from shmlog.testing.rig_producer import RigConnection
 
 
 @pytest.fixture
@@ -34,3 +35,8 @@ def nobody_waits_for_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"waited {seconds} s for a supervisor")
 
     monkeypatch.setattr(connection_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=waited))
+
+
+@pytest.fixture
+def connection(rig: Rig) -> RigConnection:
+    return RigConnection(rig)

@@ -60,7 +60,7 @@ def test_poll_gives_at_most_what_was_asked_for_and_loses_nothing_between_polls(w
             found += offsets(records)
             assert consumer.position(P0) == found[-1] + 1
         assert found == list(range(23))
-        with pytest.raises(InvalidRequestError, match="at least 1"):
+        with pytest.raises(InvalidRequestError, match="from 1 to"):
             consumer.poll(0)
 
 
@@ -154,7 +154,7 @@ def test_the_ends_can_be_sought(world: FakeCluster) -> None:
         assert [(record.partition, record.offset) for record in consumer.poll()] == [
             (1, offset) for offset in range(5, 10)
         ]
-        with pytest.raises(InvalidRequestError, match="not negative"):
+        with pytest.raises(InvalidRequestError, match="an integer from 0 .* seek_to_end"):
             consumer.seek(P0, -1)
 
 

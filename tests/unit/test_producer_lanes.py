@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from shmlog.client.producer import NativeProducer
-from shmlog.control.messages import (
-    CloseLane,
-    DescribeTopics,
-    Done,
-    InitProducerId,
-    LaneGranted,
-    OpenLane,
-    PartitionDescription,
-    ProducerIdGranted,
-    TopicDescription,
-    TopicsDescribed,
-)
 from shmlog.errors import (
     BrokerNotAvailableError,
     DeliveryTimeoutError,
@@ -28,70 +12,11 @@ from shmlog.errors import (
     ShmlogError,
     UnknownTopicOrPartitionError,
 )
-from shmlog.memory import layout, names, region
-from shmlog.memory.client_region import ClientRegion, create_client_region
+from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.lane import LaneWriter
-from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
-
-PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
-
-
-class RigConnection:
-    """A connection whose supervisor is the rig. `interrupt`: the next OpenLane is answered by this exception."""
-
-    def __init__(self, rig: Rig) -> None:
-        name = names.client(rig.tag, 1)
-        create_client_region(name, client_id=1, mode=0o600)
-        self.region = ClientRegion.open(name)
-        self.doorbell = self.region.doorbell
-        self.tag = rig.tag
-        self.rig = rig
-        self.epochs = 0
-        self.interrupt: BaseException | None = None
-        self.lanes_opened = 0
-        self.lanes_to_lose = 0  # so many grants are of lanes whose memory is gone at once
-
-    def look(self) -> None:
-        pass
-
-    def request(self, message: Any, expected: Any, timeout_s: float = 0.0) -> Any:
-        match message:
-            case DescribeTopics():
-                return TopicsDescribed(0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION])])
-            case InitProducerId(producer_id=None):
-                return ProducerIdGranted(0, 7, 0)
-            case InitProducerId(epoch=epoch):
-                return ProducerIdGranted(0, 7, (epoch or 0) + 1)
-            case OpenLane(producer_epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes):
-                if self.interrupt is not None:
-                    interrupt, self.interrupt = self.interrupt, None
-                    raise interrupt
-                lane_id = self.rig.make_lane(producer_id=7, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes)
-                self.lanes_opened += 1
-                if self.lanes_to_lose:
-                    self.lanes_to_lose -= 1
-                    region.unlink(names.lane(self.rig.tag, lane_id))
-                return LaneGranted(0, lane_id, names.lane(self.rig.tag, lane_id), 0, 65536, PARTITION)
-            case CloseLane(lane_id=lane_id):
-                self.rig.close_lane(lane_id)
-                return Done(0)
-        raise AssertionError(message)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536"}) as made:
-        yield made
-
-
-@pytest.fixture
-def connection(rig: Rig) -> RigConnection:
-    return RigConnection(rig)
-
-
-def producer_of(connection: RigConnection, **settings: object) -> NativeProducer:
-    return NativeProducer(connection, {"delivery_timeout_ms": 200, **settings})  # type: ignore[arg-type]  # a fake
+from shmlog.testing.partition_rig import TOPIC_NAME, Rig
+from shmlog.testing.rig_producer import RigConnection, producer_of
 
 
 def lane_of(producer: NativeProducer) -> LaneWriter:

@@ -1,0 +1,58 @@
+"""What Kafka's Python clients have under names that are not here: who types one of them is told how it is done."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+
+class Elsewhere:
+    """A name without a value: hasattr() is false, and the AttributeError of who uses it says `how` it is done here."""
+
+    def __init__(self, how: str) -> None:
+        self._how = how
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
+        raise AttributeError(f"there is no {self._name}() here: {self._how}")
+
+
+_NO_GROUPS: Final = "there are no consumer groups yet, so keep position() yourself and seek() to it"
+_NO_TRANSACTIONS: Final = "there are no transactions yet; records are sent once each, which is enable_idempotence"
+_TOPICS: Final = "topics are described by cluster.admin: describe_topic(name).partitions, list_topics()"
+
+
+class ConsumerNames:
+    """Of KafkaConsumer in kafka-python and aiokafka, and Consumer in confluent-kafka."""
+
+    subscribe = Elsewhere("a consumer reads the topics that it is made for, cluster.consumer(*topics)")
+    unsubscribe = Elsewhere("close() the consumer, or assign([])")
+    unassign = Elsewhere("assign([])")
+    subscription = Elsewhere("assignment() has the partitions")
+    consume = Elsewhere("poll(max_records, timeout)")
+    getone = Elsewhere("next(consumer)")
+    getmany = Elsewhere("poll(max_records, timeout)")
+    commit = Elsewhere(_NO_GROUPS)
+    commit_async = Elsewhere(_NO_GROUPS)
+    committed = Elsewhere(_NO_GROUPS)
+    store_offsets = Elsewhere(_NO_GROUPS)
+    beginning_offsets = Elsewhere("watermarks(partition).low, for each partition")
+    end_offsets = Elsewhere("watermarks(partition).high, for each partition")
+    highwater = Elsewhere("watermarks(partition).high")
+    get_watermark_offsets = Elsewhere("watermarks(partition)")
+    partitions_for_topic = Elsewhere(_TOPICS)
+    topics = Elsewhere(_TOPICS)
+    list_topics = Elsewhere(_TOPICS)
+
+
+class ProducerNames:
+    """Of KafkaProducer in kafka-python and aiokafka, and Producer in confluent-kafka."""
+
+    produce = Elsewhere("send(topic, value, key)")
+    poll = Elsewhere("callbacks are called from send(), flush() and result()")
+    send_and_wait = Elsewhere("send(...).result(timeout)")
+    partitions_for = Elsewhere(_TOPICS)
+    list_topics = Elsewhere(_TOPICS)
+    init_transactions = Elsewhere(_NO_TRANSACTIONS)
+    begin_transaction = Elsewhere(_NO_TRANSACTIONS)
