@@ -9,6 +9,7 @@ a lock.
 from __future__ import annotations
 
 import copyreg
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ from shmlog.native.lane import PENDING, BatchResult, Delivery, LaneWriter
 from shmlog.native.send import Deliveries, SendPath, TopicLanes
 
 NEVER: Final = float("inf")
+
+_log = logging.getLogger("shmlog.producer")
 
 
 class NativeProducer(SendPath, ProducerNames, ClosableHandle):
@@ -65,6 +68,7 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         self._successors: dict[LaneWriter, LaneWriter] = {}  # of closed lanes that are being emptied
         self._sent = {"records": 0, "bytes": 0, "batches": 0}  # by lanes that are gone
         self._failed_batches = 0
+        self._failed_callbacks = 0
 
     # --- hooks of the compiled path -----------------------------------------------------------------------------------
 
@@ -116,7 +120,8 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
             if not self._sleep_until(settled, deadline):
                 raise DeliveryTimeoutError(
                     f"{lane.topic}-{lane.partition} did not finish closing a lane for {self._delivery_timeout_s:g} s"
-                    f" (delivery.timeout.ms): the outcome of its last records is unknown{self._opener.reason(lane)}"
+                    " (delivery.timeout.ms): the outcome of the records that were sent last is unknown"
+                    f"{self._opener.reason(lane)}"
                 )
             return self._succeed(lanes, lane)
 
@@ -244,11 +249,24 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         return [lane for lane in [*open_lanes, *self._retired] if lane.pending]
 
     def _run_callbacks(self) -> None:
+        """Call what users gave as on_delivery. Whoever happens to be here sent other records: errors are logged."""
         while self.completed:
-            batch = self.completed.pop(0)
-            callbacks, batch.callbacks = batch.callbacks, None
-            for delivery, callback in callbacks or ():
-                callback(delivery)
+            try:
+                batch = self.completed.pop(0)
+            except IndexError:  # another thread took it
+                return
+            callbacks = _take_callbacks(batch)
+            for position, (delivery, callback) in enumerate(callbacks):
+                try:
+                    callback(delivery)
+                except Exception:  # noqa: BLE001  # whatever a user's function raises
+                    self._failed_callbacks += 1
+                    place, outcome = f"{batch.topic}-{batch.partition}", delivery.error or "delivered"
+                    _log.exception("on_delivery of a record to %s failed; the record: %s", place, outcome)
+                except BaseException:  # Ctrl-C: the others have their turn later
+                    batch.callbacks = callbacks[position + 1 :] + _take_callbacks(batch)
+                    self.completed.insert(0, batch)
+                    raise
 
     # --- what users call ----------------------------------------------------------------------------------------------
 
@@ -280,6 +298,7 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
             **{name: self._sent[name] + sum(int(getattr(lane, name)) for lane in lanes) for name in self._sent},
             "pending_batches": sum(lane.pending for lane in lanes),
             "failed_batches": self._failed_batches,
+            "failed_callbacks": self._failed_callbacks,
             "lanes": len(lanes),
         }
 
@@ -299,6 +318,11 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
             for lane in self._retired:
                 lane.close()
             self.topics.clear()
+
+
+def _take_callbacks(batch: BatchResult) -> list[tuple[Delivery, Callable[[Delivery], None]]]:
+    callbacks, batch.callbacks = batch.callbacks or [], None
+    return callbacks
 
 
 def _stays_here(delivery: Delivery | Deliveries) -> NoReturn:

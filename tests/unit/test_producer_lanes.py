@@ -14,7 +14,7 @@ from shmlog.errors import (
 )
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
-from shmlog.native.lane import LaneWriter
+from shmlog.native.lane import Delivery, LaneWriter
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 from shmlog.testing.rig_producer import RigConnection, producer_of
 
@@ -141,3 +141,48 @@ def test_lanes_whose_memory_goes_away_every_time_end_in_an_error_that_may_pass(c
     ) as caught:
         producer_of(connection).send(TOPIC_NAME, b"1")
     assert caught.value.retriable
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_in_on_delivery_is_logged_and_counted_and_does_not_reach_who_sends_something_else(
+    rig: Rig, connection: RigConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: it came out of a later send() or result(), whose own record was accepted."""
+    producer, called = producer_of(connection), []
+
+    def fail(delivery: Delivery) -> None:
+        called.append(delivery.result().offset)
+        raise KeyError("mine")
+
+    deliveries = [producer.send(TOPIC_NAME, b"%d" % number, on_delivery=fail) for number in range(3)]
+    rig.run()
+    assert deliveries[0].result().offset == 0
+    producer.flush()
+    assert producer.send(TOPIC_NAME, b"3") is not None
+    assert called == [0, 1, 2]
+    assert producer.metrics()["failed_callbacks"] == 3
+    assert [record.name for record in caplog.records] == ["shmlog.producer"] * 3
+    assert "on_delivery of a record to flights-0 failed; the record: delivered" in caplog.text
+    assert "KeyError: 'mine'" in caplog.text
+
+
+def test_an_interrupt_in_on_delivery_comes_out_and_the_other_callbacks_have_their_turn_later(
+    rig: Rig, connection: RigConnection
+) -> None:
+    producer, called = producer_of(connection), []
+
+    def interrupted(delivery: Delivery) -> None:
+        called.append(delivery.result().offset)
+        if called == [0]:
+            raise KeyboardInterrupt
+
+    for number in range(3):
+        producer.send(TOPIC_NAME, b"%d" % number, on_delivery=interrupted)
+    rig.run()
+    with pytest.raises(KeyboardInterrupt):
+        producer.flush()
+    assert called == [0]
+    producer.flush()
+    assert called == [0, 1, 2]
