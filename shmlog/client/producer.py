@@ -29,11 +29,12 @@ from shmlog.errors import (
     InvalidArgumentError,
     LaneQuarantinedError,
     PollTimeoutError,
+    ShmlogError,
     UnknownTopicOrPartitionError,
 )
 from shmlog.limits import CLIENT_SLEEP_S, METADATA_MAX_AGE_MS
 from shmlog.memory.layout import LaneState
-from shmlog.native.lane import PENDING, BatchResult, Delivery, LaneWriter
+from shmlog.native.lane import FAILED, PENDING, BatchResult, Delivery, LaneWriter
 from shmlog.native.send import Deliveries, SendPath, TopicLanes
 
 NEVER: Final = float("inf")
@@ -124,6 +125,20 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
                     f"{self._opener.reason(lane)}"
                 )
             return self._succeed(lanes, lane)
+
+    def _hand_over(self, lane: LaneWriter, batch: BatchResult) -> None:
+        """Attend to a lane that wanted it just when a record was accepted, in `batch`. Until the record is in a lane
+        that an owner reads, send() must not return; but nothing can take it back any more."""
+        try:
+            self._attend(lane)
+        except ShmlogError as error:
+            if batch.status == FAILED:
+                raise
+            if batch.status == PENDING:
+                raise type(error)(
+                    f"{error}. The record of this call was accepted before that and may still be delivered, by the next"
+                    " call of this producer: sending it again could double it"
+                ) from error
 
     def _is_settled(self, lane: LaneWriter) -> bool:
         return lane.state in (LaneState.CLOSED, LaneState.STOPPED, LaneState.QUARANTINED)

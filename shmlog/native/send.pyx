@@ -254,7 +254,7 @@ cdef class SendPath:
             if batch.status != PENDING:
                 self.completed.append(batch)  # settled by another thread just now
         if lane.attention:
-            self._attend(lane)
+            self._hand_over(lane, batch)
         return batch
 
     def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None, on_delivery=None):

@@ -184,6 +184,9 @@ class Lane(SendPath):
     def _attend(self, lane: LaneWriter) -> LaneWriter:
         raise LaneNeedsAttentionError
 
+    def _hand_over(self, lane: LaneWriter, _: BatchResult) -> None:
+        self._attend(lane)
+
     def _run_callbacks(self) -> None:
         self.completed.clear()
 

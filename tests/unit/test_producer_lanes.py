@@ -9,6 +9,7 @@ from shmlog.errors import (
     BrokerNotAvailableError,
     DeliveryTimeoutError,
     LaneQuarantinedError,
+    NoClusterError,
     ShmlogError,
     UnknownTopicOrPartitionError,
 )
@@ -43,6 +44,33 @@ def test_a_batch_that_a_closed_lane_did_not_publish_goes_on_in_the_next_under_it
     rig.run()
     assert delivery.result().offset == 1
     assert values(rig) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("error", [DeliveryTimeoutError("no owner"), NoClusterError("no supervisor")])
+def test_a_send_that_raises_after_its_record_was_accepted_says_that_it_may_still_be_delivered(
+    rig: Rig, connection: RigConnection, error: ShmlogError
+) -> None:
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    rig.close_lane(lane_of(producer).lane_id)
+    connection.interrupt = error
+    with pytest.raises(type(error), match=f"^{error}. The record of this call .* may still be delivered") as caught:
+        producer.send(TOPIC_NAME, b"2")  # lands in the closed lane, and nobody opens another
+    assert caught.value.__cause__ is error
+    producer.send(TOPIC_NAME, b"3")
+    rig.run()
+    assert values(rig) == [b"1", b"2", b"3"]
+
+
+def test_a_send_that_raises_before_its_record_was_accepted_does_not_say_so(rig: Rig, connection: RigConnection) -> None:
+    producer = producer_of(connection)
+    connection.interrupt = NoClusterError("no supervisor")
+    with pytest.raises(NoClusterError, match="^no supervisor$"):
+        producer.send(TOPIC_NAME, b"1")
+    producer.send(TOPIC_NAME, b"2")
+    rig.run()
+    assert values(rig) == [b"2"]
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), DeliveryTimeoutError("no owner")])
