@@ -75,10 +75,11 @@ class Owner:
 
     partition_id: int
     channel: Channel
-    watch: Watch
     bell: Doorbell
     pid: int = 0
     pidfd: int = -1
+    watch: Watch | None = None
+    """Of its channel, which nobody reads before its pidfd is there."""
     pid_watch: Watch | None = None
     ready: OwnerReady | None = None
     clients: set[int] = field(default_factory=set)
@@ -156,7 +157,7 @@ class Owners:
         """Give an order and wake the owner."""
         with contextlib.suppress(ChannelClosedError):  # it is dying: its pidfd says so in a moment
             owner.channel.send(order)
-            if owner.channel.has_unsent:
+            if owner.channel.has_unsent and owner.watch is not None:
                 self._loop.when_writable(owner.watch, lambda: self._flush(owner))
         owner.bell.ring()
 
@@ -196,8 +197,7 @@ class Owners:
             self._loop.call_in(0.0, lambda: self.observe(Exited(action.partition_id)))
             return
         channel, end = Channel.pair()
-        watch = self._loop.watch(channel.fileno(), lambda: self._on_readable(owner))
-        owner = self._owners[action.partition_id] = Owner(action.partition_id, channel, watch, bell)
+        self._owners[action.partition_id] = Owner(action.partition_id, channel, bell)
         self.zygote.spawn(self._spec(partition, action.leader_epoch, config), end)
 
     def _spec(self, partition: Partition, leader_epoch: int, config: dict[str, str]) -> OwnerSpec:
@@ -234,8 +234,8 @@ class Owners:
         owner = self._owners[partition_id]
         owner.pid, owner.pidfd = pid, pidfd
         owner.pid_watch = self._loop.watch(pidfd, lambda: self._exited(owner))
-        if owner.broken:
-            self._kill(owner)
+        # only now: it may have said that it is ready, and nobody could kill it or say who it is
+        owner.watch = self._loop.watch(owner.channel.fileno(), lambda: self._on_readable(owner))
 
     def _refused(self, partition_id: int, reason: str | None) -> None:
         if reason is not None:
@@ -249,14 +249,19 @@ class Owners:
             while (message := owner.channel.receive()) is not None:
                 self._handle(owner, message)
         except ShmlogError as error:
-            self._loop.forget(owner.watch)
+            self._stop_listening(owner)
             owner.broken = True
             if not owner.said_goodbye:
                 if not isinstance(error, ChannelClosedError):
                     log.error("the owner of %s talks nonsense: %s", self._title(owner.partition_id), error)
                 self._kill(owner)
 
+    def _stop_listening(self, owner: Owner) -> None:
+        if owner.watch is not None:
+            self._loop.forget(owner.watch)
+
     def _flush(self, owner: Owner) -> None:
+        assert owner.watch is not None, "nobody sends to an owner that is not ready"
         with contextlib.suppress(ChannelClosedError):
             if owner.channel.flush():
                 self._loop.when_writable(owner.watch, None)
@@ -313,7 +318,7 @@ class Owners:
         """The kernel says that it is gone: hear its last words, then act in its place."""
         if not owner.broken:
             self._on_readable(owner)
-        self._loop.forget(owner.watch)
+        self._stop_listening(owner)
         owner.channel.close()
         owner.bell.close()
         if owner.pid_watch is not None:

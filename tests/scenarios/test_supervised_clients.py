@@ -13,6 +13,7 @@ import pytest
 
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
+    PROTOCOL,
     CloseLane,
     ClusterDescribed,
     CreateTopic,
@@ -183,7 +184,7 @@ def test_somebody_elses_lane_cannot_be_closed_and_an_invented_client_id_is_refus
     assert "another client" in thief.refused(CloseLane(0, lane.lane_id)).message
     for client_id in (peer.welcome.client_id, 12345):
         channel = daemon.channel()
-        channel.send(Hello(1, 1, "0", os.getpid(), client_id))
+        channel.send(Hello(1, PROTOCOL, "0", os.getpid(), client_id))
         refusal = channel.receive(10.0)
         assert isinstance(refusal, Failed)
         assert refusal.error == "InvalidRequestError"

@@ -17,7 +17,8 @@ from hypothesis import given, strategies as st
 
 from shmlog.control.catalog import decode_record, encode_record
 from shmlog.control.channel import Channel
-from shmlog.control.messages import CreateTopic, Done, Failed, Ping, Pong, Reply
+from shmlog.control.messages import CreateTopic, Done, Failed, OwnerReady, Ping, Pong, Reply
+from shmlog.control.paths import RuntimePaths
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
@@ -36,14 +37,17 @@ from shmlog.machines.metadata_records import (
     TopicDeleted,
     TopicDeletionBegun,
 )
+from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor import capacity
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
-from shmlog.supervisor.zygote import ZygoteLink
+from shmlog.supervisor.zygote import OwnerSpawned, SpawnRefused, ZygoteLink
 from shmlog.supervisor.zygote_process import ZygoteProcess
 from shmlog.testing.processes import killed_afterwards
 
@@ -190,6 +194,57 @@ def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
         catalog.commit(step.records)
     assert catalog.machine.topics() == []
     catalog.close(clean=False)
+
+
+# --- owners -----------------------------------------------------------------------------------------------------------
+
+
+class HeldZygote:
+    """A zygote whose news the test delivers: `ends` are the owners' ends of their channels."""
+
+    def __init__(self) -> None:
+        self.ends: list[socket.socket] = []
+
+    def connect(self, on_spawned: OwnerSpawned, on_refused: SpawnRefused, *_: object) -> None:
+        self.on_spawned, self.on_refused = on_spawned, on_refused
+
+    def spawn(self, _: object, end: socket.socket) -> None:
+        self.ends.append(end)
+
+
+def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    loop, catalog, zygote = Loop(), Catalog(str(tmp_path), ClusterConfig.from_mapping({})), HeldZygote()
+    catalog.commit(catalog.machine.create_topic("t", topic_id="id", partitions=1).records)
+    identity = ClusterIdentity(
+        "c", "id", "0" * 8, RuntimePaths(str(tmp_path)), str(tmp_path), ClusterConfig.from_mapping({}), None, 0
+    )
+    bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
+    regions = SimpleNamespace(reserve_partition=lambda *_: None, bell=lambda _: bell, count_partition=lambda _: None)
+    parts: Any = (loop, identity, catalog, regions, zygote)
+    owners = Owners(*parts)
+    owners.want(catalog.machine.partitions()[0])
+    (end,) = zygote.ends
+    channel = Channel(end)
+    channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], ""))
+    loop.run_once(0.0)
+    assert owners.running(0) is None
+    assert owners.machine.phase(0) is OwnerPhase.STARTING, "nobody could kill it, and clients would be told pid 0"
+    zygote.on_spawned(0, sleeper.pid, os.pidfd_open(sleeper.pid))
+    loop.run_once(0.0)
+    assert owners.machine.phase(0) is OwnerPhase.RUNNING
+    assert owners.pid(0) == sleeper.pid
+    sleeper.kill()
+    while owners.pid(0) == sleeper.pid:
+        loop.run_once(1.0)  # its pidfd says so
+    owners.unwant(0, delete=True)
+    zygote.on_refused(0, None)  # the successor
+    assert owners.machine.all_gone()
+    zygote.ends[1].close()
+    channel.close()
+    loop.close()
+    catalog.close(clean=True)
 
 
 # --- zygote -----------------------------------------------------------------------------------------------------------
