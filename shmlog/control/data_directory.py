@@ -7,14 +7,21 @@ import os
 from shmlog.control import life
 from shmlog.control.life import LifeLock, LockHeldError
 from shmlog.errors import DataDirectoryInUseError, StartError
+from shmlog.log.storage import OsStorage
 
 OTHER = "choose another data directory"
 
 
 def make(directory: str) -> None:
-    """Create it and what is missing above it, for its user and group alone. Raises StartError naming it."""
+    """Durably create it and what is missing above it, for its user and group alone. Raises StartError naming it."""
+    missing, path = [], os.path.abspath(directory)
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
     try:
         os.makedirs(directory, mode=0o750, exist_ok=True)
+        for path in missing:
+            OsStorage().fsync_dir(os.path.dirname(path))
     except FileExistsError:
         raise StartError(f"the data directory {directory} is a file: {OTHER}") from None
     except OSError as error:

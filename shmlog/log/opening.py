@@ -136,10 +136,12 @@ def _recover(
 
 def _identify(storage: Storage, directory: str, topic_id: str) -> None:
     """Create the directory with a first segment and the topic's id in it, or make sure that it is this topic's."""
-    created = storage.mkdir(directory)
+    storage.mkdir(directory)
     there = read_topic_id(storage, directory)
     if there is not None and there != topic_id:
         raise InvalidRequestError(f"{directory} belongs to the topic with id {there}, not to {topic_id}")
+    if there is None:
+        storage.fsync_dir(os.path.dirname(directory))  # a directory with an id in it is known to last
     empty = not list_base_offsets(storage, directory)
     if empty:
         SegmentFiles.open(storage, directory, 0, create=True).close()
@@ -147,8 +149,6 @@ def _identify(storage: Storage, directory: str, topic_id: str) -> None:
         write_topic_id(storage, directory, topic_id)  # makes the names of a new segment's files durable, too
     elif empty:
         storage.fsync_dir(directory)
-    if created:
-        storage.fsync_dir(os.path.dirname(directory))
 
 
 def _file_bytes(storage: Storage, directory: str, base_offset: int) -> int:

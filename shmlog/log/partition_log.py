@@ -87,7 +87,7 @@ class PartitionLog:
         self._deleted: list[_Deleted] = []
         self._poison: FailedSync | None = None
         self.failure_is_noted = False
-        """Whether the directory says that a sync failed, once one has."""
+        """Once a sync has failed: whether the directory says so."""
         self._closed = False
         self._directory_dirty = True  # the owner before may have died between a roll and the next sync
         self._bytes_since_checkpoint = 0
@@ -137,13 +137,10 @@ class PartitionLog:
 
     def segments(self) -> list[SegmentInfo]:
         """All segments, oldest first; the last one is active. Cheap: facts of closed segments are kept."""
-        infos = []
         for base_offset in self._sealed:
             if base_offset not in self._facts:
                 self._facts[base_offset] = sealed_info(self._storage, self.directory, base_offset)
-            infos.append(self._facts[base_offset])
-        infos.append(self._active_info())
-        return infos
+        return [*(self._facts[base_offset] for base_offset in self._sealed), self._active_info()]
 
     def should_roll(self, now_ms: int, incoming_bytes: int) -> bool:
         """Whether `incoming_bytes` more bytes of batches belong into a new segment: size, age, index full, offsets."""
@@ -268,7 +265,8 @@ class PartitionLog:
     def delete_segments(self, base_offsets: Sequence[int], now_ms: int | None = None) -> None:
         """Drop the oldest segments: out of the log at once, their bytes after `file.delete.delay.ms`.
 
-        Raises InvalidRequestError unless they are the oldest ones and closed (roll first to drop the active one).
+        Each is durably gone before the next one goes, so that no crash leaves a hole. Raises OSError,
+        InvalidRequestError unless they are the oldest ones and closed (roll first to drop the active one).
         """
         if list(base_offsets) != self._sealed[: len(base_offsets)]:
             raise InvalidRequestError(
@@ -284,6 +282,7 @@ class PartitionLog:
             files = self._unsynced.pop(base_offset, None)
             if files is not None:
                 files.close()
+            self._storage.fsync_dir(self.directory)
 
     def remove_deleted(self, now_ms: int) -> int | None:
         """Remove dropped files whose delay has passed; returns when to come back, None when none are left."""

@@ -100,10 +100,12 @@ def latest_snapshot(storage: Storage, directory: str, end_offset: int) -> tuple[
 
 
 def drop_snapshots_after(storage: Storage, directory: str, end_offset: int) -> None:
-    """Remove what was taken of batches that recovery cut off."""
-    for offset in list_base_offsets(storage, directory, SNAPSHOT_SUFFIX):
-        if offset > end_offset:
-            storage.unlink(segment_path(directory, offset, SNAPSHOT_SUFFIX))
+    """Durably remove what was taken of batches that recovery cut off: others will have their offsets."""
+    dropped = [offset for offset in list_base_offsets(storage, directory, SNAPSHOT_SUFFIX) if offset > end_offset]
+    for offset in dropped:
+        storage.unlink(segment_path(directory, offset, SNAPSHOT_SUFFIX))
+    if dropped:
+        storage.fsync_dir(directory)
 
 
 def replay(entries: Iterable[ProducerEntry], headers: Iterable[BatchHeader]) -> list[ProducerEntry]:

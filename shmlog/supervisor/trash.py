@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from shmlog.log.storage import OsStorage, Storage
 from shmlog.supervisor.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,9 @@ DIRECTORY_NAME_BYTES_MAX = 255
 class Trash:
     """Empties itself whenever something is in it; what a crash left there goes at the next start."""
 
-    def __init__(self, loop: Loop, data_dir: str) -> None:
+    def __init__(self, loop: Loop, data_dir: str, storage: Storage | None = None) -> None:
         self._loop = loop
+        self._storage = storage if storage is not None else OsStorage()
         self._data_dir = data_dir
         self._directories: list[str] = []
         for entry in os.listdir(data_dir):
@@ -25,22 +27,23 @@ class Trash:
                 self._add(os.path.join(data_dir, entry))
 
     def throw_away(self, log_dir: str, topic_id: str) -> None:
-        """Rename a partition's directory as Kafka does, and begin to remove it. One that is not there is fine.
+        """Durably rename a partition's directory as Kafka does, and begin to remove it. One that is not there is fine.
 
-        Readers that have its files open read on.
+        Readers that have its files open read on. Raises OSError.
         """
         ending = f".{topic_id}{SUFFIX}"
         name = os.path.basename(log_dir)[: DIRECTORY_NAME_BYTES_MAX - len(ending)] + ending
         target = os.path.join(self._data_dir, name)
         try:
-            os.rename(log_dir, target)
+            self._storage.rename(log_dir, target)
         except FileNotFoundError:
             return
         except OSError:  # an earlier deletion that did not get far left one of the same name
             from shutil import rmtree  # its import takes longer than a supervisor's start should
 
             rmtree(target, ignore_errors=True)
-            os.rename(log_dir, target)
+            self._storage.rename(log_dir, target)
+        self._storage.fsync_dir(self._data_dir)  # else it comes back, and the next topic of that name finds it there
         self._add(target)
 
     def _add(self, directory: str) -> None:

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from shmlog.control import paths, peer
+from shmlog.control import data_directory, paths, peer
 from shmlog.control.life import LifeLock, LockHeldError, holder
 from shmlog.errors import InvalidConfigError, StartError
+from shmlog.log.storage import OsStorage
 from shmlog.testing import wait_until
 
 HOLD = "import sys; from shmlog.control.life import LifeLock; l = LifeLock.acquire(sys.argv[1]); l.write('hello');"
@@ -174,3 +175,14 @@ def test_a_peer_that_died_before_it_was_looked_at_has_no_pidfd_or_one_that_says_
         if fd is not None:
             assert not select.select([fd], [], [], 0)[0]
             os.close(fd)
+
+
+def test_a_data_directory_lasts_with_everything_that_had_to_be_made_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(OsStorage, "fsync_dir", lambda self, path: synced.append(path))
+    data_directory.make(str(tmp_path / "a" / "b" / "c"))
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    data_directory.make(str(tmp_path / "a" / "b" / "c"))
+    assert len(synced) == 3
