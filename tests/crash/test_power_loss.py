@@ -147,6 +147,7 @@ class Laboratory:
         partition = Partition(storage, str(root / name))
         storage.on_call = lambda operation: self._crash(partition, operation)
         scenario(partition)
+        self._crash(partition, "the end")
         storage.close_all()
 
     def _crash(self, partition: Partition, operation: str) -> None:
