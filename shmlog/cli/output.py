@@ -12,6 +12,8 @@ import orjson
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+COLUMN_GAP = 2
+NAME_WIDTH_MIN = 20
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -46,7 +48,7 @@ def require_reader() -> None:
 
 def text_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns aligned: numbers right, texts left; two spaces between; no trailing blanks."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[cell_text(value) for value in row] for row in rows]
     values = list(zip(*cells, strict=True)) if cells else [()] * len(headers)
     numeric = [bool(column) and all(_is_number(text) for text in column) for column in values]
     widths = [max([len(header), *map(len, column)]) for header, column in zip(headers, values, strict=True)]
@@ -58,6 +60,31 @@ def text_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def fit(headers: Sequence[str], rows: list[list[str]], width: int, left_out_first: Sequence[str]) -> list[list[str]]:
+    """`headers` and `rows` as lines of at most `width` characters with COLUMN_GAP between the columns.
+
+    Columns of `left_out_first` go until the others have room in full. Of the names in the first column NAME_WIDTH_MIN
+    characters count; what of a longer one has no room is cut out of its middle, so that a partition's number stays.
+    """
+    lines = [list(headers), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    chosen = list(range(1, len(headers)))
+    room = width
+    for left_out in ("", *left_out_first):
+        chosen = [number for number in chosen if headers[number] != left_out]
+        room = width - sum(widths[number] + COLUMN_GAP for number in chosen)
+        if room >= min(widths[0], NAME_WIDTH_MIN):
+            break
+    return [[_cut(line[0], max(room, 1)), *(line[number] for number in chosen)] for line in lines]
+
+
+def _cut(name: str, room: int) -> str:
+    if len(name) <= room:
+        return name
+    tail = name[len(name) - room // 3 :] if room >= 3 else ""
+    return f"{name[: room - 1 - len(tail)]}…{tail}"
 
 
 def print_rows(output: str, rows: Sequence[dict[str, object]], columns: Sequence[str], *, empty: str) -> None:
@@ -94,7 +121,8 @@ def human_rate(per_second: float) -> str:
     return f"{per_second / 1e3:.1f} k/s" if per_second >= 1e4 else f"{per_second:.0f}/s"
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """How a value looks in a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.counters import Observer, PartitionSample, Rates
-from shmlog.cli.output import count_of, human_bytes, human_rate, output_option, print_json, text_table
+from shmlog.cli.output import cell_text, count_of, fit, human_bytes, human_rate, output_option, print_json, text_table
 
 if TYPE_CHECKING:
     from shmlog import ClusterInfo, TopicInfo
 
 MEASURE_S = 0.25
+LEFT_OUT_FIRST = ("ring", "start", "epoch", "cpu %", "memory", "disk")
+"""Where a terminal is too narrow for all columns; a pipe and -o json have them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
     observer = Observer()
     with connect(name) as cluster, contextlib.closing(observer):
         described = cluster.admin.describe_topics(topics or cluster.admin.list_topics(internal=True))
-        info = cluster.describe()
+        info = _without_this_process(cluster.describe())
         observer.refresh(info, described)
         rates = Rates()
         rates.update(observer.samples())
@@ -65,6 +69,11 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
             click.echo(f"damage: {found.message}", err=True)
     if any(row["state"] not in ("running", "closing") for row in rows):
         raise click.exceptions.Exit(1)
+
+
+def _without_this_process(info: ClusterInfo) -> ClusterInfo:
+    """Who looks is a client, too, but not one that anybody asks for."""
+    return replace(info, clients=tuple(client for client in info.clients if client.pid != os.getpid()))
 
 
 def measure_processes(pids: set[int]) -> dict[int, ProcessUse]:
@@ -176,7 +185,12 @@ def _print_table(rows: list[dict[str, object]]) -> None:
         ]
         for row in rows
     ]
-    click.echo(text_table(headers, table))
+    if sys.stdout.isatty():
+        texts = [[cell_text(value) for value in line] for line in table]
+        headers, *texts = fit(headers, texts, shutil.get_terminal_size().columns, LEFT_OUT_FIRST)
+        click.echo(text_table(headers, texts))
+    else:
+        click.echo(text_table(headers, table))
     for row in rows:
         if row["error"]:
             click.echo(f"{row['partition']}: {row['error']}", err=True)

@@ -11,9 +11,10 @@ import click
 
 from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.counters import Observer, PartitionSample, Position, Rates
-from shmlog.cli.output import human_bytes, human_rate, text_table
+from shmlog.cli.output import COLUMN_GAP, count_of, fit, human_bytes, human_rate, text_table
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
     from shmlog import Cluster
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 NAMES_EVERY_S = 3.0
 """Topics and clients that have come or gone are asked for so often; counters are read at every interval."""
 HEADERS = ("partition", "pid", "state", "epoch", "lanes", "end", "records", "bytes", "lag", "readers", "ring")
+LEFT_OUT_FIRST = ("ring", "lanes", "epoch", "readers", "pid", "bytes")
+"""Where a terminal is too narrow for all columns; `shmlog status` and --once have the rest."""
 
 
 @click.command(
@@ -31,7 +34,9 @@ Examples:
   shmlog top --once
 """
 )
-@click.option("-i", "--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Seconds.")
+@click.option(
+    "-i", "--interval", type=click.FloatRange(min=0.05, max=3600), default=1.0, show_default=True, help="Seconds."
+)
 @click.option("--topic", "topics", multiple=True, help="Only this topic; may be repeated.")
 @click.option("--once", is_flag=True, help="One measurement over an interval, printed plainly; the default in a pipe.")
 @cluster_option
@@ -101,7 +106,7 @@ class View:
         records = sum(self._rates.records.values())
         volume = sum(self._rates.bytes.values())
         return (
-            f"{self._cluster.name}: {len(self._samples)} partitions, {human_rate(records)} records,"
+            f"{self._cluster.name}: {count_of(len(self._samples), 'partition')}, {human_rate(records)} records,"
             f" {human_bytes(volume)}/s"
         )
 
@@ -112,16 +117,29 @@ def _live(view: View, interval: float) -> None:
     with Live(auto_refresh=False, screen=True) as live:
         while True:
             view.measure()
-            live.update(_rich_table(view), refresh=True)
+            live.update(_rich_table(view, live.console.width), refresh=True)
             time.sleep(interval)
 
 
-def _rich_table(view: View) -> Table:
+def _rich_table(view: View, width: int) -> Table:
     from rich.table import Table
 
-    table = Table(title=view.summary(), title_justify="left", box=None, pad_edge=False, expand=False)
-    for number, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if number in (0, 2) else "right", header_style="bold", no_wrap=True)
-    for row in view.rows():
-        table.add_row(*("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    rows = [
+        ["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
+        for row in view.rows()
+    ]
+    headers, *lines = fit(HEADERS, rows, width, LEFT_OUT_FIRST)
+    table = Table(
+        title=view.summary(),
+        title_justify="left",
+        box=None,
+        padding=(0, COLUMN_GAP, 0, 0),
+        pad_edge=False,
+        expand=False,
+    )
+    for header in headers:
+        justify: JustifyMethod = "left" if header in (headers[0], "state") else "right"
+        table.add_column(header, justify=justify, header_style="bold", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
     return table

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from shmlog.cli.output import human_bytes, human_rate, text_table
+from shmlog.cli.output import fit, human_bytes, human_rate, text_table
 from shmlog.cli.systemd_unit import systemd_unit
+from shmlog.cli.top import HEADERS, LEFT_OUT_FIRST
 from shmlog.testing.pacing import Pace, percentile, read_stamp, stamp
 
 
@@ -19,6 +20,38 @@ def test_numbers_stand_right_and_texts_left() -> None:
 
 def test_a_table_without_rows_has_its_headers() -> None:
     assert text_table(["name", "count"], []) == "name  count"
+
+
+WIDE_ROW = [
+    "flights-0",
+    "123456",
+    "running",
+    "12",
+    "3",
+    "123,456,789",
+    "123.4_k/s",
+    "123.4_MiB/s",
+    "123,456",
+    "3",
+    "4.0_MiB",
+]
+
+
+@pytest.mark.parametrize("name", ["f-0", "flights-11", "a-name-that-goes-on-" * 10 + "11"])
+@pytest.mark.parametrize("width", [200, 104, 100, 84, 80, 72, 60])
+def test_what_top_shows_has_room_and_no_figure_is_cut(width: int, name: str) -> None:
+    rows = [[name, *WIDE_ROW[1:]], ["b-1", *("-" for _ in WIDE_ROW[1:])]]
+    headers, line, _ = fit(HEADERS, rows, width, LEFT_OUT_FIRST)
+    widths = [max(map(len, column)) for column in zip(headers, line, strict=True)]
+    assert sum(widths) + 2 * (len(widths) - 1) <= width
+    assert line[1:] == [dict(zip(HEADERS, WIDE_ROW, strict=True))[header] for header in headers[1:]]
+    assert {"end", "records", "lag"} < set(headers)
+    assert line[0][-1] == name[-1]
+
+
+def test_top_shows_every_column_where_there_is_room() -> None:
+    assert fit(HEADERS, [WIDE_ROW], 104, LEFT_OUT_FIRST)[0] == list(HEADERS)
+    assert fit(HEADERS, [WIDE_ROW], 103, LEFT_OUT_FIRST)[0] == [header for header in HEADERS if header != "ring"]
 
 
 @pytest.mark.parametrize(
