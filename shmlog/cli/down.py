@@ -22,7 +22,13 @@ Examples:
 """
 )
 @cluster_option
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the end.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=86_400),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the end.",
+)
 def down(name: str | None, timeout: float) -> None:
     """Stop a cluster: what was accepted is written, segments are closed, shared memory is given back."""
     place = find_cluster(name)

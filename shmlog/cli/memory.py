@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import click
 
 from shmlog.cli.attach import cluster_option
 from shmlog.cli.cluster_paths import find_cluster
-from shmlog.cli.output import human_bytes, output_option, print_json, text_table
+from shmlog.cli.output import count_of, human_bytes, output_option, print_json, text_table
 from shmlog.errors import NoClusterError, ShmlogError
 from shmlog.memory import layout, region
 from shmlog.memory.client_region import ClientRegion
@@ -38,19 +39,20 @@ def memory() -> None:
 
 
 @memory.command(
+    short_help="List regions with their sizes and cells.",
     epilog="""\b
 Examples:
   shmlog memory dump
   shmlog memory dump --all                        leftovers of dead clusters too
   shmlog memory dump -o json | jq '.[] | select(.kind == "control page")'
-"""
+""",
 )
 @click.option("--all", "everything", is_flag=True, help="The regions of every cluster on this host, dead or alive.")
 @cluster_option
 @output_option
 def dump(everything: bool, name: str | None, output: str) -> None:
     """List the regions of a cluster with their sizes and what their cells say."""
-    found = list_all(None if everything else _tag_of_cluster(name))
+    found = list_all() if everything else _regions_of_cluster(name)
     cells = [cells_of(r) for r in found]
     rows: list[dict[str, object]] = [
         {"region": r.name, "kind": r.kind, "number": r.number, "bytes": r.bytes, "cells": c}
@@ -63,7 +65,9 @@ def dump(everything: bool, name: str | None, output: str) -> None:
     if table:
         click.echo(text_table(["region", "kind", "size", "cells"], table))
     total, free = sum(r.bytes for r in found), region.free_bytes()
-    click.echo(f"{len(found)} regions, {human_bytes(total)}; {human_bytes(free)} free in {region.SHM_DIRECTORY}")
+    click.echo(
+        f"{count_of(len(found), 'region')}, {human_bytes(total)}; {human_bytes(free)} free in {region.SHM_DIRECTORY}"
+    )
 
 
 def list_all(tag: str | None = None) -> list[Region]:
@@ -129,8 +133,8 @@ def _lane(name: str) -> dict[str, Any]:
         }
 
 
-def _tag_of_cluster(name: str | None) -> str:
-    """What stands for the running cluster of that name in the names of its regions."""
+def _regions_of_cluster(name: str | None) -> list[Region]:
+    """Those of the running cluster of that name, but not the one that this process has for as long as it asks."""
     import shmlog
     from shmlog.cli.counters import region_tag
 
@@ -140,7 +144,10 @@ def _tag_of_cluster(name: str | None) -> str:
             f"no cluster {place.name!r} is running; what dead ones left behind shows: shmlog memory dump --all"
         )
     with shmlog.connect(place.name) as cluster:
-        return region_tag(cluster.describe())
+        info = cluster.describe()
+        found = list_all(region_tag(info))
+    ours = {client.client_id for client in info.clients if client.pid == os.getpid()}
+    return [one for one in found if one.kind != "client" or one.number not in ours]
 
 
 def _brief(cells: dict[str, Any]) -> str:

@@ -29,12 +29,13 @@ def segment() -> None:
 
 
 @segment.command(
+    short_help="Print what stands in a file.",
     epilog="""\b
 Examples:
   shmlog segment dump data/orders-0/00000000000000000000.log
   shmlog segment dump --records data/orders-0/00000000000000000000.log | head
   shmlog segment dump data/orders-0/00000000000000000000.index -o json
-"""
+""",
 )
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--records", is_flag=True, help="Of a .log: every record, as consume -o json prints it.")
@@ -51,13 +52,14 @@ def dump(file: str, records: bool, output: str) -> None:
 
 
 @segment.command(
+    short_help="Check files, a partition or a data directory.",
     epilog="""\b
 Examples:
   shmlog segment verify data/orders-0/00000000000000000000.log
   shmlog segment verify data/orders-0/*.log data/orders-0/*.index
   shmlog segment verify data/orders-0              every file of the partition
   shmlog segment verify data                       every partition of a data directory
-"""
+""",
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @output_option

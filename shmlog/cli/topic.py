@@ -149,10 +149,10 @@ def alter(
 @topic.command()
 @topic_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @cluster_option
 def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
-    """Delete TOPIC with all its records. Asks first, if there is a terminal to ask on."""
+    """Delete TOPIC with all its records. Asks first; where there is no terminal to ask on, --yes is needed."""
     with connect(name) as cluster:
         found = cluster.admin.describe_topic(topic)
         records = sum(
@@ -164,7 +164,9 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
         if dry_run:
             click.echo(f"would delete {what}")
             return
-        if not yes and sys.stdin is not None and sys.stdin.isatty():
+        if not yes:
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise click.UsageError(f"{what}: to delete it without a terminal to ask on, give --yes")
             click.confirm(f"delete {what}?", abort=True)
         cluster.admin.delete_topic(topic)
     click.echo(f"deleted {what}")

@@ -22,15 +22,23 @@ def test_the_readme_has_examples() -> None:
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_runs_as_it_stands(number: int, tmp_path: Path) -> None:
-    program = tmp_path / "example.py"
-    program.write_text(EXAMPLES[number])
+    assert run(EXAMPLES[number], tmp_path)[1] == ""
 
+
+def test_the_first_example_runs_a_second_time_over_its_own_data(tmp_path: Path) -> None:
+    once, again = (run(EXAMPLES[0], tmp_path)[0].count("N14228") for _ in range(2))
+    assert (once, again) == (1, 2)
+
+
+def run(example: str, directory: Path) -> tuple[str, str]:
+    """What it prints and complains about."""
+    program = directory / "example.py"
+    program.write_text(example)
     done = subprocess.run(
-        [sys.executable, program.name], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, program.name], cwd=directory, capture_output=True, text=True, timeout=120, check=False
     )
-
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    return done.stdout, done.stderr
 
 
 @pytest.mark.slow

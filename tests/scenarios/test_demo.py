@@ -76,6 +76,23 @@ def test_a_users_own_file_arrives_exactly_although_an_owner_is_killed(orders: Pa
     assert killed[3] != "0"
 
 
+def test_a_file_without_keys_arrives_exactly(orders: Path) -> None:
+    done = shmlog("demo", "--input", str(orders))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "20,000 records, 20,000 of them without a key" in done.stdout
+    assert "all exact" in done.stdout
+
+
+def test_a_file_too_small_for_a_kill_is_answered_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.csv"
+    file.write_text("customer\nc1\n")
+    done = shmlog("demo", "--input", str(file), "--kill-owner")
+    assert done.returncode == 1
+    assert "produced      1 record, 1 of them" in done.stdout
+    assert "take a larger --input" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_difference_makes_the_demo_fail(
     orders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,7 +114,8 @@ def test_a_difference_makes_the_demo_fail(
     ("arguments", "complaint"),
     [
         (["--input", "nowhere.csv", "--key", "k"], "error: nowhere.csv: no such file"),
-        (["--input", "nowhere.csv"], "error: --input FILE and --key FIELD go together"),
+        (["--input", "nowhere.csv"], "error: nowhere.csv: no such file"),
+        (["--key", "tailnum"], "error: --key FIELD is for --input FILE"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], complaint: str) -> None:

@@ -149,6 +149,9 @@ def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
     assert described["config"] == {"segment.bytes": "2000000"}
     assert [partition["state"] for partition in described["partitions"]] == ["running"] * 3
     assert shmlog("topic", "delete", "orders", "--dry-run") == "would delete orders: 3 partitions, 0 records\n"
+    asked = shmlog("topic", "delete", "orders", stdin="y\n", code=2)
+    assert "orders: 3 partitions, 0 records: to delete it without a terminal to ask on, give --yes" in asked
+    assert [topic["topic"] for topic in as_json("topic", "list")] == ["orders"]
     shmlog("topic", "delete", "orders", "--yes")
     assert as_json("topic", "list") == []
 
@@ -176,6 +179,15 @@ def test_looking_inside_shows_every_partition(daemon: Path) -> None:
         ("orders-1", "running", 2),
     ]
     assert all(row["memory_bytes"] > 0 for row in status["partitions"])
+    assert status["clients"] == 0, "who looks is not counted"
+    assert not [row for row in as_json("memory", "dump") if row["kind"] == "client"]
+    with killed_afterwards(
+        subprocess.Popen([*PROGRAM, "consume", "orders", "--follow"], stdout=subprocess.PIPE)
+    ) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        assert as_json("status")["clients"] == 1
+        assert len([row for row in as_json("memory", "dump") if row["kind"] == "client"]) == 1
     assert "orders-1" in shmlog("top", "--once", "--interval", "0.1")
     pages = [row for row in as_json("memory", "dump") if row["kind"] == "control page"]
     assert sorted(page["cells"]["high_watermark"] for page in pages) == [0, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from shmlog.cli.demo import delays
 from shmlog.cli.demo.expectation import Expectation, read_expectation
 from shmlog.cli.demo.flights import InputError
+from shmlog.cli.demo.owner_kill import OwnerKill
 from shmlog.cli.demo.replay import Arrival
+from shmlog.cli.demo.report import delay_table, kill_sentence
 from shmlog.cli.demo.source import KeyedValue, Source
 from shmlog.cli.demo.tally import Tally, compare
 from shmlog.cli.demo.verification import differences
@@ -84,6 +87,25 @@ def test_an_account_survives_its_file(tmp_path: Path) -> None:
 def arrival_of(records: list[KeyedValue]) -> Arrival:
     ends = {0: len(records)}
     return Arrival(len(records), len(records), 1.0, [], dict(ends), dict(ends), [tally_of(records)])
+
+
+def test_a_file_without_a_key_field_has_records_without_keys(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("customer,amount\nc1,1\nc2,2\nc3,3\n")
+    source = Source(str(file))
+    assert [record.key for record in source.records()] == [None] * 3
+    assert read_expectation(source, producers=2).shares == [2, 1]
+
+
+def test_one_of_something_is_said_in_the_singular() -> None:
+    kill = OwnerKill(partition=0, pid=7, offset=3, old_epoch=0, new_epoch=1, pause_ms=1.0, resumed_ms=0, in_flight=1)
+    assert kill_sentence(kill).endswith(", 1 record in flight")
+
+
+def test_flights_whose_delay_is_not_known_are_not_called_punctual() -> None:
+    table = delay_table({"AA": delays.CarrierDelay(2, 1, 30)})
+    assert re.split(r"  +", table.splitlines()[0]) == ["carrier", "flights", "delay unknown", "average delay (min)"]
+    assert table.splitlines()[1].split() == ["AA", "2", "1", "30.00"]
 
 
 def test_a_perfect_arrival_has_no_differences() -> None:

@@ -92,6 +92,21 @@ def run_printing(characters: int, redirection: str, **environment: str) -> subpr
     )
 
 
+def test_the_package_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "shmlog", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("shmlog ")
+
+
+@pytest.mark.parametrize("arguments", [["down", "--timeout", "-1"], ["top", "--interval", "inf"]])
+def test_a_time_that_cannot_be_waited_for_is_a_usage_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    assert "is not in the range" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_with_130_and_no_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_failing(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == ""

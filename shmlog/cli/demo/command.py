@@ -48,7 +48,11 @@ Examples:
 @click.option(
     "--input", "input_file", type=click.Path(dir_okay=False), help="Replay this .jsonl or .csv instead of the flights."
 )
-@click.option("--key", "key_field", help="The field of --input that is the key; null or empty: no key.")
+@click.option(
+    "--key",
+    "key_field",
+    help="The field of --input that is the key. Without it, or where it is null or empty: no key.",
+)
 @click.option(
     "--data-dir", type=click.Path(file_okay=False), help="Keep the data here. Default: a temporary directory, removed."
 )
@@ -60,8 +64,8 @@ def demo(kill_owner: bool, input_file: str | None, key_field: str | None, data_d
     count flights and average the departure delay per carrier. Then everything is compared with the file: offsets,
     order per key, the exact multiset of payloads, the table. Any difference makes the exit code 1.
     """
-    if (input_file is None) != (key_field is None):
-        raise click.UsageError("--input FILE and --key FIELD go together")
+    if key_field is not None and input_file is None:
+        raise click.UsageError("--key FIELD is for --input FILE: the flights are keyed by tail number")
     source = Source(input_file, key_field)
     if input_file is None:
         find_file()
@@ -143,9 +147,15 @@ def _finish(report: Report, kill_owner: bool, output: str) -> None:
 
 def _judge_kill(arrival: Arrival) -> None:
     if arrival.kill is None:
-        raise OwnerSurvivedError("the producers were done before an owner was killed: the input is too small")
+        raise OwnerSurvivedError(
+            "the producers were done before an owner was killed, so nothing was shown: take a larger --input, or leave"
+            " --kill-owner out"
+        )
     if arrival.kill.in_flight == 0:
-        raise OwnerSurvivedError("no record was in flight when the owner was killed, so this run proves nothing")
+        raise OwnerSurvivedError(
+            "no record was in flight when the owner was killed, so nothing was shown: run it again, or take a larger"
+            " --input"
+        )
 
 
 @contextlib.contextmanager

@@ -128,9 +128,10 @@ class LiveProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        from rich.text import Text
-
-        self._live.update(self._partitions if self._partitions is not None else Text(""))
+        if self._partitions is None:
+            self._live.transient = True  # the phase goes, and leaves no empty line
+        else:
+            self._live.update(self._partitions)
         self._live.stop()
 
 

@@ -11,7 +11,7 @@ from shmlog.cli.demo import delays
 from shmlog.cli.demo.expectation import Expectation
 from shmlog.cli.demo.owner_kill import OwnerKill
 from shmlog.cli.demo.replay import Arrival
-from shmlog.cli.output import human_bytes, human_rate, text_table
+from shmlog.cli.output import count_of, human_bytes, human_rate, text_table
 from shmlog.testing.latency_probe import Latencies
 
 DIFFERENCES_SHOWN_MAX = 10
@@ -50,22 +50,24 @@ class Report:
         volume = human_bytes(self.expected.bytes / self.arrival.seconds) if self.arrival.seconds else "-"
         without_key = f", {self.expected.without_key:,} of them without a key" if self.expected.without_key else ""
         consumed = (
-            f"{self.arrival.consumed:,} records in {self.arrival.seconds:.2f} s:"
+            f"{count_of(self.arrival.consumed, 'record')} in {self.arrival.seconds:.2f} s:"
             f" {human_rate(self.records_per_second)}, {volume}/s from send() to the account"
         )
         latency = (
             f"p50 {self.latencies.microseconds(0.5):g} us, p99 {self.latencies.microseconds(0.99):g} us"
-            f" ({len(self.latencies.sorted_ns):,} paced records, from when each should have been sent)"
+            f" ({count_of(len(self.latencies.sorted_ns), 'paced record')}, from when each should have been sent)"
         )
         facts = [
-            ("produced", f"{self.arrival.produced:,} records{without_key}"),
+            ("produced", f"{count_of(self.arrival.produced, 'record')}{without_key}"),
             ("consumed", consumed),
             ("latency", latency),
         ]
         if self.arrival.kill is not None:
             facts.append(("owner killed", kill_sentence(self.arrival.kill)))
         checked = "offsets dense, order per key, payloads" + (", table" if self.with_table else "")
-        verdict = f"{len(self.differences)} MISMATCHES" if self.differences else f"{checked}: all exact"
+        verdict = (
+            count_of(len(self.differences), "MISMATCH", "MISMATCHES") if self.differences else f"{checked}: all exact"
+        )
         facts.append(("verified", verdict))
         for name, text in facts:
             click.echo(f"{name:<14}{text}")
@@ -85,7 +87,7 @@ def kill_sentence(kill: OwnerKill) -> str:
     return (
         f"pid {kill.pid}, owner of partition {kill.partition}, at offset {kill.offset:,}:"
         f" epoch {kill.old_epoch} -> {kill.new_epoch}, pause {kill.pause_ms:.1f} ms,"
-        f" {kill.in_flight:,} records in flight"
+        f" {count_of(kill.in_flight, 'record')} in flight"
     )
 
 
@@ -94,7 +96,7 @@ def delay_table(table: delays.DelayTable) -> str:
     rows: list[list[object]] = [[carrier, *_cells(row)] for carrier, row in table.items()]
     everything = delays.merge([{"all": row} for row in table.values()])
     rows += [[name, *_cells(row)] for name, row in everything.items()]
-    return text_table(["carrier", "flights", "without delay", "average delay (min)"], rows)
+    return text_table(["carrier", "flights", "delay unknown", "average delay (min)"], rows)
 
 
 def _cells(row: delays.CarrierDelay) -> list[object]:

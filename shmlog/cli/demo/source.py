@@ -31,7 +31,10 @@ def producer_of(number: int, key: bytes | None, producers: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An input that can be read again and again, always in the same order. Without a file: the flights."""
+    """An input that can be read again and again, always in the same order. Without a file: the flights.
+
+    Without `key_field` no record of a file has a key.
+    """
 
     file: str | None = None
     key_field: str | None = None
@@ -105,8 +108,9 @@ class Source:
                 raise InputError(f"{file}: line {reader.line_num}: {error}") from error
 
     def _key(self, row: Mapping[str, object], file: Path, line: int) -> str | None:
-        """The key field as text; None where it is null or empty."""
-        assert self.key_field is not None, "a file comes with a key field"
+        """The key field as text; None where it is null or empty, or where none was named."""
+        if self.key_field is None:
+            return None
         try:
             value = row[self.key_field]
         except KeyError:
