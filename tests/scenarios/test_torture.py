@@ -130,3 +130,31 @@ def test_a_data_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "something").write_text("of the user's")
     done = torture("--data-dir", str(tmp_path), code=1)
     assert f"error: {tmp_path} is not empty" in done.stderr
+
+
+LOSES_A_RECORD = """
+import sys
+if "shmlog.cli.torture.consuming" in sys.orig_argv:
+    from shmlog.client.cursor import Cursor
+    fetch = Cursor.fetch
+    def lossy(self, *arguments, **named):
+        records = fetch(self, *arguments, **named)
+        return [record for record in records if record.offset != 100]
+    Cursor.fetch = lossy
+"""
+
+
+def test_a_consumer_that_is_not_given_a_record_breaks_the_verdict_and_what_shows_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOSES_A_RECORD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = torture("--seconds", "3", "--seed", "5", "--profile", profile(tmp_path, kill_owner=20), code=1)
+    assert done.stdout.splitlines()[-1].startswith("verdict: BROKEN  kills=1 ")
+    assert "gaps=2" in done.stdout  # one in each partition
+    assert "consumer 0 of plain-0 was given offset 101, not 100" in done.stderr
+    kept = next(tmp_path.glob("shmlog-torture-*"))
+    assert f"are kept in {kept}" in done.stderr
+    assert (kept / "data" / "supervisor.log").exists()
+    assert list((kept / "histories").iterdir())

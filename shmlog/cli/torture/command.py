@@ -105,7 +105,8 @@ def torture(
         if report is not None and report.ok:
             shutil.rmtree(scratch, ignore_errors=True)
         else:
-            click.echo(f"histories, data and the cluster's log are kept in {scratch}", err=True)
+            where = scratch if data_dir is None else f"{scratch} and {data_dir}"
+            click.echo(f"histories, data and the cluster's log are kept in {where}", err=True)
     _finish(report, output)
     if interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,13 @@ class Profile:
 
 
 BOUNDS = {
-    "producers": (1, 64),
-    "consumers": (1, 16),
-    "records_per_second": (1, 1_000_000),
-    "record_bytes_max": (8, 1 << 20),
-    "recovery_seconds": (1, 3600),
+    "producers": (1, 64, "processes that send; they take turns in acks all, all with linger.ms, 1 and 0"),
+    "consumers": (1, 16, "processes that read everything; every second one is slow"),
+    "records_per_second": (1, 1_000_000, "of all producers together"),
+    "record_bytes_max": (8, 1 << 20, "the largest value; most have up to 200 bytes"),
+    "recovery_seconds": (1, 3600, "after everything was healed, all must be well within this time"),
 }
-"""The plain keys of a profile, and what they may be."""
+"""The plain keys of a profile: least, most, and what they say."""
 
 
 def load_profile(path: str | None) -> Profile:
@@ -85,7 +85,7 @@ def profile_from(given: Mapping[str, Any]) -> Profile:
     changes: dict[str, Any] = {}
     for key, value in given.items():
         if key in BOUNDS:
-            changes[key] = _bounded(key, value, *BOUNDS[key])
+            changes[key] = _bounded(key, value, *BOUNDS[key][:2])
         elif key not in TABLES:
             raise InvalidConfigError(f"unknown key {key!r}" + did_you_mean(key, [*BOUNDS, *TABLES]))
         elif not isinstance(value, dict):
@@ -157,7 +157,7 @@ def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
 
 def profile_text(profile: Profile) -> str:
     """The profile as the TOML file that means the same: what --print-profile prints."""
-    lines = [f"{one.name} = {getattr(profile, one.name)}" for one in fields(profile) if one.name in BOUNDS]
+    lines = [f"{name} = {getattr(profile, name)}".ljust(26) + f"# {doc}" for name, (_, _, doc) in BOUNDS.items()]
     lines += ["", "[faults]  # per minute"]
     lines += [f"{name} = {profile.faults[name]:g}".ljust(26) + f"# {kind.doc}" for name, kind in KINDS.items()]
     for scope in ("cluster", "producer"):
