@@ -160,6 +160,10 @@ def test_segments_that_cannot_be_decoded_are_a_complaint(tmp_path: Path) -> None
 # --- the daemon's log -------------------------------------------------------------------------------------------------
 
 DIED = "2026-01-01 10:00:00,000 WARNING alpha-0: owner 41 died"
+CAUSE = [
+    *("Traceback (most recent call last):", "  File x", "ValueError: y", ""),
+    *("The above exception was the direct cause of the following exception:", ""),
+]
 STUCK = "2026-01-01 10:00:00,000 WARNING the owner of alpha-0 does not react: killing it"
 
 
@@ -171,6 +175,8 @@ STUCK = "2026-01-01 10:00:00,000 WARNING the owner of alpha-0 does not react: ki
         ([STUCK, DIED], set(), 0),
         ([STUCK, DIED, DIED], set(), 1),
         (["Traceback (most recent call last):", "  File x", "ValueError: y"], set(), 1),
+        ([*CAUSE, "Traceback (most recent call last):", "  File z", "OSError: w"], set(), 1),
+        (["Traceback (most recent call last):"], set(), 1),
         (["2026-01-01 10:00:00,000 INFO all is well"], set(), 0),
     ],
 )

@@ -21,7 +21,7 @@ SEGMENTS = 1 << 16
 DIED = re.compile(r": owner ([1-9]\d*) died$")  # 0 is one that the zygote was killed over, before it had a pid
 KILLED = re.compile(r"the owner of (\S+) does not react: killing it$")
 TRACE = "Traceback (most recent call last):"
-LINES_SHOWN_MAX = 5
+CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 
 
 def reference_decoder(batches: bytes) -> Iterator[StoredRecord]:
@@ -84,6 +84,13 @@ def log_complaints(log_file: Path, killed_owners: set[int]) -> list[str]:
             if title not in stuck:
                 complaints.append(f"an owner died, and nobody killed it: {line}")
             stuck.discard(title)
-        elif TRACE in line:
-            complaints.append("in the daemon's log: " + " | ".join(text.strip() for text in lines[at : at + 40])[:2000])
+        elif line == TRACE and (said := _exception_after(lines, at)):
+            complaints.append(f"a traceback in the daemon's log, line {at + 1}: {said}")
     return complaints
+
+
+def _exception_after(lines: list[str], trace: int) -> str:
+    """What a traceback ends in; empty if another one follows that this one is only the cause of."""
+    rest = enumerate(lines[trace + 1 :], trace + 1)
+    at, said = next(((at, line) for at, line in rest if line and not line.startswith(" ")), (len(lines), "cut off"))
+    return "" if any(line.startswith(CHAINED) for line in lines[at + 1 : at + 3]) else said

@@ -135,8 +135,11 @@ class Stage:
             stop_process(pid, DOWN_TIMEOUT_S)
         except ShmlogError as error:
             return f"`shmlog down`: {error}"
-        left = [name for name, _ in region.list_regions(self.tag)]
-        return f"`shmlog down` left {len(left)} regions in shared memory: {', '.join(left[:5])}" if left else ""
+        if left := [name for name, _ in region.list_regions(self.tag)]:
+            return f"`shmlog down` left {len(left)} regions in shared memory: {', '.join(left[:5])}"
+        if alive := [pid for pid in self.everybody() if not _is_dead(pid)]:
+            return f"`shmlog down` left processes: {', '.join(map(str, alive))}"
+        return ""
 
     def connect(self) -> shmlog.Cluster:
         """A client of the cluster, which comes up meanwhile."""
@@ -177,11 +180,16 @@ def kill_and_wait(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + EXIT_TIMEOUT_S
-    while time.monotonic() < deadline and psutil.pid_exists(pid):
-        with contextlib.suppress(psutil.Error):
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return
+    while time.monotonic() < deadline and not _is_dead(pid):
         time.sleep(0.005)
+
+
+def _is_dead(pid: int) -> bool:
+    """Gone, or waiting for its parent to look."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _environment_of(pid: int) -> bytes:
