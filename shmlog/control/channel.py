@@ -42,9 +42,12 @@ class Channel:
     without it the kernel drops whatever descriptors a peer attaches.
     """
 
-    __slots__ = ("_fds", "_inbox", "_passes_fds", "_socket", "_unsent", "_unsent_bytes", "refused_request_id")
+    __slots__ = ("_fds", "_inbox", "_passes_fds", "_socket", "_unsent", "_unsent_bytes", "accepts_bytes_max",
+                 "refused_request_id")  # fmt: skip
 
-    def __init__(self, connected: socket.socket, *, passes_fds: bool = False) -> None:
+    def __init__(
+        self, connected: socket.socket, *, passes_fds: bool = False, accepts_bytes_max: int = CONTROL_MESSAGE_BYTES_MAX
+    ) -> None:
         connected.setblocking(False)
         self._socket = connected
         self._passes_fds = passes_fds
@@ -52,6 +55,8 @@ class Channel:
         self._fds: deque[int] = deque()
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._unsent_bytes = 0
+        self.accepts_bytes_max = accepts_bytes_max
+        """A message that claims to be longer is refused before it is stored."""
         self.refused_request_id = 0
         """request_id of the message that receive() refused last; 0 if it had none."""
 
@@ -173,9 +178,9 @@ class Channel:
         if len(self._inbox) < LENGTH_BYTES:
             return None
         length = int.from_bytes(self._inbox[:LENGTH_BYTES], "big")
-        if not 0 < length <= CONTROL_MESSAGE_BYTES_MAX:
+        if not 0 < length <= self.accepts_bytes_max:
             raise InvalidRequestError(
-                f"a control message of {length} bytes; it must have 1 to {CONTROL_MESSAGE_BYTES_MAX}: this is not a"
+                f"a control message of {length} bytes; it must have 1 to {self.accepts_bytes_max}: this is not a"
                 " shmlog client"
             )
         if len(self._inbox) < LENGTH_BYTES + length:

@@ -28,12 +28,12 @@ from shmlog.errors import (
     ShmBudgetExceededError,
     ShmlogError,
 )
-from shmlog.limits import CONTROL_TIMEOUT_S, LANES_PER_PARTITION_MAX
+from shmlog.limits import CONTROL_TIMEOUT_S, LANE_BYTES_MAX, LANES_PER_PARTITION_MAX, PRODUCER_EPOCH_MAX
 from shmlog.machines.supervision import OwnerPhase, Unanswered
 from shmlog.memory import names
 from shmlog.memory.lane import LaneTerms, lane_data_bytes
 from shmlog.memory.region import page_align
-from shmlog.settings import TopicConfig
+from shmlog.settings import LONG_MAX, TopicConfig
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.describe import Descriptions
@@ -100,6 +100,7 @@ class Lanes(OwnerWatcher):
     def open(self, client: Client, wanted: OpenLane, answer: Answer) -> None:
         """Make a lane; answered when its owner has attached it. Raises what is wrong with the request."""
         partition = self._catalog.machine.partition(wanted.topic, wanted.partition)
+        _check_terms(wanted)
         if wanted.producer_id >= 0 and not self._catalog.machine.was_reserved("producer", wanted.producer_id):
             raise InvalidRequestError(f"producer id {wanted.producer_id} was never granted by this cluster")
         if self._owners.machine.phase(partition.partition_id) is OwnerPhase.OFFLINE:
@@ -278,3 +279,16 @@ class Lanes(OwnerWatcher):
 
     def _count(self, partition_id: int) -> int:
         return sum(lane.partition_id == partition_id for lane in self._lanes.values())
+
+
+def _check_terms(wanted: OpenLane) -> None:
+    """Raise InvalidRequestError for numbers that no lane can be made with."""
+    limits = (
+        ("producer_id", wanted.producer_id, -1, LONG_MAX),
+        ("producer_epoch", wanted.producer_epoch, -1, PRODUCER_EPOCH_MAX),
+        ("linger_us", wanted.linger_us, 0, LONG_MAX),
+        ("lane_bytes", wanted.lane_bytes or 0, 0, LANE_BYTES_MAX),
+    )
+    for name, number, low, high in limits:
+        if not low <= number <= high:
+            raise InvalidRequestError(f"OpenLane.{name} must be from {low} to {high}, not {number}")

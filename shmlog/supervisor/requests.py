@@ -24,6 +24,7 @@ from shmlog.control.messages import (
     Unsubscribe,
 )
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
+from shmlog.limits import PRODUCER_EPOCH_MAX
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
@@ -35,9 +36,6 @@ from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.topics import Topics
 from shmlog.version import VERSION
-
-PRODUCER_EPOCH_MAX = 32_766
-"""Kafka never hands out 32767: a producer that has used up its epochs gets a new id."""
 
 
 class Requests:

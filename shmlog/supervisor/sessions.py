@@ -12,10 +12,11 @@ from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Hello, Message, Reply, Request, Welcome
 from shmlog.control.peer import PeerCredentials, peer_credentials, peer_pidfd
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError, ShmlogError, StartError
+from shmlog.limits import CONTROL_REQUEST_BYTES_MAX, HELLO_BYTES_MAX, STRANGERS_MAX
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.identity import ClusterIdentity
-from shmlog.supervisor.loop import Loop, Watch
+from shmlog.supervisor.loop import Loop, Timer, Watch
 from shmlog.supervisor.requests import Requests
 from shmlog.version import VERSION
 
@@ -35,7 +36,7 @@ class Listener:
         self._identity = identity
         self._clients = clients
         self._requests = requests
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, None] = {}  # in the order in which they came
         path = identity.runtime.control_socket
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # we hold the lock of this directory, so whoever made it is gone
@@ -72,7 +73,11 @@ class Listener:
             log.error("cannot accept a client: %s; raise LimitNOFILE", error.strerror)
             self._pause()
             return
-        Session(self._loop, self._identity, self._clients, self._requests, Channel(connected), self._sessions)
+        channel = Channel(connected, accepts_bytes_max=HELLO_BYTES_MAX)
+        Session(self._loop, self._identity, self._clients, self._requests, channel, self._sessions)
+        strangers = [session for session in self._sessions if session.is_stranger]
+        for session in strangers[:-STRANGERS_MAX]:
+            session.close()
 
     def _pause(self) -> None:
         assert self._watch is not None
@@ -95,7 +100,7 @@ class Session:
         clients: Clients,
         requests: Requests,
         channel: Channel,
-        sessions: set[Session],
+        sessions: dict[Session, None],
     ) -> None:
         self._loop = loop
         self._identity = identity
@@ -106,21 +111,30 @@ class Session:
         self._peer: PeerCredentials = peer_credentials(channel.endpoint)
         self._client: Client | None = None
         self._closed = False
-        sessions.add(self)
+        self._more: Timer | None = None
+        sessions[self] = None
         self._watch = loop.watch(channel.fileno(), self._on_readable)
+
+    @property
+    def is_stranger(self) -> bool:
+        """It has not said Hello yet."""
+        return self._client is None
 
     def close(self) -> None:
         """Hang up. The client counts as gone."""
         if self._closed:
             return
         self._closed = True
-        self._sessions.discard(self)
+        self._sessions.pop(self, None)
         self._loop.forget(self._watch)
         self._channel.close()
         if self._client is not None:
             self._clients.gone(self._client)
 
     def _on_readable(self) -> None:
+        if self._more is not None:  # one turn at a time, however much there is to read
+            self._more.cancel()
+            self._more = None
         for _ in range(MESSAGES_PER_TURN):
             if self._closed:
                 return
@@ -136,7 +150,7 @@ class Session:
                 return
             self._take(message)
         if not self._closed:
-            self._loop.call_in(0.0, self._on_readable)
+            self._more = self._loop.call_in(0.0, self._on_readable)
 
     def _take(self, message: Message) -> None:
         request_id = getattr(message, "request_id", 0)
@@ -177,6 +191,7 @@ class Session:
             self._client = self._clients.register(pid, pidfd)
         else:
             self._client = self._clients.reattach(hello.client_id, self._peer.pid, pidfd)
+        self._channel.accepts_bytes_max = CONTROL_REQUEST_BYTES_MAX
         identity = self._identity
         answer.give(
             Welcome(

@@ -77,7 +77,8 @@ class Topics(OwnerWatcher):
 
     def describe(self, wanted: DescribeTopics, answer: Answer) -> None:
         machine = self._catalog.machine
-        topics = machine.topics() if wanted.topics is None else [machine.topic(name) for name in wanted.topics]
+        names = None if wanted.topics is None else dict.fromkeys(wanted.topics)  # each once, however often it is named
+        topics = machine.topics() if names is None else [machine.topic(name) for name in names]
         answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic) for topic in topics]))
 
     def create(self, wanted: CreateTopic, answer: Answer) -> None:
