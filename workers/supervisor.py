@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
     import logging
 
     from shmlog.errors import ShmlogError
+    from shmlog.native.mapping import outlive_cut_regions
 
+    outlive_cut_regions()
     embedded = given.embedded is not None
     logging.raiseExceptions = False  # a reader of our stderr that went away must not stop us
     logging.basicConfig(

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
 from shmlog.limits import CONTROL_TIMEOUT_S
+from shmlog.native.mapping import outlive_cut_regions
 
 EXIT_CRASHED = 70
 OwnerMain = Callable[[OwnerSpec, int], int]
@@ -106,6 +107,7 @@ def main(arguments: list[str]) -> int:
     """Arguments: number of the inherited channel descriptor, name of the module with the owner's main()."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides when workers end
+    outlive_cut_regions()  # its children, the owners, inherit it
     channel = Channel(socket.socket(fileno=int(arguments[0])), passes_fds=True)
     os.set_inheritable(channel.fileno(), False)
     owner_main: OwnerMain = importlib.import_module(arguments[1]).main

@@ -122,8 +122,9 @@ def _lane(name: str) -> dict[str, Any]:
     with contextlib.closing(mapping):
         layout.RegionHeader.load(mapping, layout.KIND_LANE, name)
         word = mapping.load(layout.LANE_OPEN)
+        state = mapping.load(layout.LANE_STATE)  # its producer can write here, too
         return {
-            "state": layout.LaneState(mapping.load(layout.LANE_STATE)).name.lower(),
+            "state": layout.LaneState(state).name.lower() if state in list(layout.LaneState) else f"unknown ({state})",
             "head": mapping.load(layout.LANE_HEAD),
             "free": mapping.load(layout.LANE_FREE),
             "open_records": word & ((1 << 18) - 1),

@@ -52,7 +52,7 @@ class ColdSegment:
         """A byte position where a batch begins, at or before the batch with `offset`."""
         index = self._index(INDEX_SUFFIX, OffsetIndex)
         entry = index.lookup(offset) if index is not None else None
-        if entry is None or entry.offset > offset:  # in an index that is out of order it may be
+        if entry is None:
             return 0
         header = self._header_at(entry.position)
         return entry.position if header is not None and header.last_offset == entry.offset else 0

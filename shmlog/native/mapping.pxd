@@ -22,8 +22,15 @@ cdef extern from "access.h" nogil:
 cdef extern from "fork_guard.h" nogil:
     unsigned int fork_generation()
 
+cdef extern from "cut_guard.h" nogil:
+    ctypedef struct mapped_range:
+        unsigned char *base
+    void range_list(mapped_range *range, unsigned char *base, size_t bytes)
+    void range_unlist(mapped_range *range)
+
 
 cdef class Mapping:
+    cdef mapped_range range
     cdef unsigned char *base
     cdef readonly size_t size_bytes
     cdef readonly bint writable

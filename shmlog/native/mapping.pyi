@@ -1,5 +1,12 @@
 """Shared-memory regions mapped into this process."""
 
+def outlive_cut_regions() -> None:
+    """From now on, a mapped region that somebody cuts reads as zeros here, instead of ending this process with SIGBUS.
+
+    For owners and supervisors: it installs a handler for SIGBUS, inherited by fork(). Other accesses that fail with
+    that signal end the process as before.
+    """
+
 class Mapping:
     """A shared-memory region mapped into this process; the part from `doubled_from` on twice, back to back.
 

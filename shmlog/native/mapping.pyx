@@ -16,9 +16,18 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from "access.h" nogil:
     enum: SHM_GUARD_BYTES
 
+cdef extern from "cut_guard.h" nogil:
+    int c_outlive_cut_ranges "outlive_cut_ranges"()
+
 cdef extern from "<unistd.h>" nogil:
     long sysconf(int name)
     enum: _SC_PAGESIZE
+
+
+def outlive_cut_regions():
+    """See mapping.pyi."""
+    if c_outlive_cut_ranges() != 0:
+        raise OSError(errno, "sigaction(SIGBUS) failed")
 
 
 cdef class Mapping:
@@ -55,6 +64,7 @@ cdef class Mapping:
         if writable and madvise(address, self.mapped_bytes, MADV_DONTFORK) != 0:
             self._unmap()
             raise OSError(errno, "madvise(MADV_DONTFORK) failed")
+        range_list(&self.range, self.base, self.mapped_bytes)
 
     cdef int check(self) except -1:
         if self.base == NULL:
@@ -118,6 +128,7 @@ cdef class Mapping:
         self._unmap()
 
     cdef void _unmap(self):
+        range_unlist(&self.range)
         # In a forked child the range is not ours: writable regions are not inherited, something else may lie there.
         if self.base != NULL and self.generation == fork_generation():
             munmap(self.base - SHM_GUARD_BYTES, self.mapped_bytes + 2 * SHM_GUARD_BYTES)

@@ -8,7 +8,6 @@ ring generation begins behind it. Clients that still have an older ring attach a
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 from time import monotonic_ns
@@ -161,7 +160,12 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     recovered = f"took over at offset {end.next_offset}, {unwritten} bytes still to write" + (
         f"; {log.recovered}" if log.recovered else ""
     )
-    return OpenPartition(control, bell.open_bell(spec.cid8, spec.partition_id), publisher, log, config, end, recovered)
+    return OpenPartition(control, _bell(spec), publisher, log, config, end, recovered)
+
+
+def _bell(spec: OwnerSpec) -> Doorbell:
+    """The predecessor's if there is one: whoever has it mapped still rings us."""
+    return bell.ensure_bell(spec.cid8, spec.partition_id, mode=spec.shm_mode, group=spec.shm_group)
 
 
 def _publisher(
@@ -205,8 +209,6 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
         if name.startswith(prefixes):
             region.unlink(name)
     control = ControlPage.create(spec.cid8, spec.partition_id, _uuid_of(spec), mode=spec.shm_mode, group=spec.shm_group)
-    with contextlib.suppress(FileExistsError):  # the predecessor's: whoever has it mapped still rings us
-        bell.create_bell(spec.cid8, spec.partition_id, mode=spec.shm_mode, group=spec.shm_group)
     generation = spec.leader_epoch + 1
     page = control.mapping
     base_pos, end_offset = log.active.size_bytes, log.log_end_offset
@@ -232,9 +234,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     publisher = _publisher(spec, config, page, ring, index, log, producers, RingEnd(end_offset, 0, [], []))
     publisher.store_image()
     store_ring(page, ring, index, generation)
-    return OpenPartition(
-        control, bell.open_bell(spec.cid8, spec.partition_id), publisher, log, config, None, log.recovered
-    )
+    return OpenPartition(control, _bell(spec), publisher, log, config, None, log.recovered)
 
 
 def make_ring(spec: OwnerSpec, ring_bytes: int, generation: int) -> tuple[Mapping, Mapping]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from shmlog.control.messages import OwnerReady
 from shmlog.limits import SHM_BUDGET_SHARE
 from shmlog.machines.budget import BudgetMachine
 from shmlog.memory import layout, names, region
-from shmlog.memory.bell import create_bell, open_bell
+from shmlog.memory.bell import ensure_bell
 from shmlog.memory.client_region import create_client_region
 from shmlog.memory.lane import LaneTerms, create_lane
 from shmlog.native.doorbell import Doorbell
@@ -53,9 +51,7 @@ class Regions:
 
     def bell(self, partition_id: int) -> Doorbell:
         """The bell of a partition, made if it is not there."""
-        with contextlib.suppress(FileExistsError):
-            create_bell(self._tag, partition_id, mode=self._mode, group=self._group)
-        return open_bell(self._tag, partition_id)
+        return ensure_bell(self._tag, partition_id, mode=self._mode, group=self._group)
 
     def drop_partition(self, partition_id: int) -> None:
         """Unlink everything of a partition."""

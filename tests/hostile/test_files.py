@@ -310,19 +310,6 @@ def test_offsets_too_far_from_their_segment_are_cut_off_and_named(directory: Pat
     log.close(clean=True)
 
 
-def test_an_index_out_of_order_is_not_believed(directory: Path) -> None:
-    write_log(directory, [200], clean=True)
-    index = log_file(directory, 0).with_suffix(".index")
-    entries = [index.read_bytes()[at : at + 8] for at in range(0, index.stat().st_size, 8)]
-    index.write_bytes(b"".join([*entries[:1], *reversed(entries[1:])]))
-    reader = ColdReader(str(directory))
-    for offset in range(400):
-        chunk = reader.read(offset, 300, 400)
-        assert chunk is not None
-        assert decode_batches(chunk, "t", 0, offset, 400, 1)[0][0].offset == offset
-        reader.close()
-
-
 def test_meta_properties_that_are_not_text_are_refused_by_name(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
