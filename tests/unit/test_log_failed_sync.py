@@ -72,6 +72,7 @@ def test_the_log_goes_on_in_new_files_with_every_byte_and_index_entry(
     assert {name for name in before if (directory / name).stat().st_ino != inodes[name]} == before.keys()
     assert {f"{name}.rewrite" for name in before} <= set(storage.synced)
     assert storage.synced.index(directory.name) > max(storage.synced.index(f"{name}.rewrite") for name in before)
+    assert storage.synced.index(directory.name) < storage.synced.index("recovery-point.tmp")
     assert contents(directory) == before
     assert (log.recovery_point, log.sync_failed) == (30, False)
     log.forget_failed_sync()
