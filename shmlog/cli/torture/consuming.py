@@ -48,7 +48,7 @@ class Reading:
         consumer = cluster.consumer(auto_offset_reset="none")
         while True:
             try:
-                consumer.assign(self.places)
+                consumer.assign(list(self.places))
                 break
             except ShmlogError as error:
                 self.bear(error, deadline)

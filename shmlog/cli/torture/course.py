@@ -102,7 +102,7 @@ class Course:
             return False
         try:
             with shmlog.connect(self.stage.name, timeout=CONNECT_TIMEOUT_S) as cluster:
-                topics = cluster.admin.describe_topics(self.stage.profile.topics)
+                topics = cluster.admin.describe_topics(list(self.stage.profile.topics))
         except (ShmlogError, OSError):
             return False
         return all(partition.state == "running" for topic in topics for partition in topic.partitions)
