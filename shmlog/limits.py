@@ -30,8 +30,6 @@ READ_CHUNK_BYTES = 256 * 1024
 
 # sleeps
 IDLE_SLEEP_S = 5.0  # an idle owner looks around at least this often
-BURST_RECORDS = 64  # who got as many at once comes back for more after a nap,
-BURST_NAP_S = 50e-6  # instead of asking to be woken for each piece
 METADATA_MAX_AGE_MS = 300_000  # producers notice added partitions after this at the latest
 CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often
 LANE_IDLE_CLOSE_S = 30.0

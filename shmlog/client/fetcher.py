@@ -9,7 +9,7 @@ from typing import Protocol
 from shmlog.client.cursor import Cursor
 from shmlog.client.read_ahead import ReadAhead
 from shmlog.errors import NoClusterError
-from shmlog.limits import BURST_NAP_S, BURST_RECORDS, CLIENT_SLEEP_S, CONNECT_PAUSE_S
+from shmlog.limits import CLIENT_SLEEP_S, CONNECT_PAUSE_S
 from shmlog.model import TopicPartition
 from shmlog.native.doorbell import Doorbell
 
@@ -38,7 +38,6 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._check_crcs = check_crcs
         self._turns: deque[Cursor] = deque()
-        self._burst = 0  # records of the last fetch, until a nap was taken for it
 
     def add(self, cursor: Cursor) -> None:
         self.cursors[cursor.partition] = cursor
@@ -68,24 +67,17 @@ class Fetcher:
                 self.read_ahead.fill(cursor, records)
                 self.fetches += 1
                 self.records += len(records)
-                self._burst = len(records)
                 return True
         return False
 
     def wait(self, deadline: float) -> bool:
         """Sleep until there may be something, at most until `deadline` (monotonic); False when that is over.
 
-        Wakes every CLIENT_SLEEP_S to look after the connection. Ctrl-C raises out of the sleep. After a fetch of many
-        records it takes a short nap first, without asking to be woken: under load the next records come in larger
-        pieces, and neither side pays for a wake-up per piece.
+        Wakes every CLIENT_SLEEP_S to look after the connection. Ctrl-C raises out of the sleep.
         """
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return False
-        if self._burst >= BURST_RECORDS:
-            self._burst = 0
-            time.sleep(min(left_s, BURST_NAP_S))
-            return True
         try:
             doorbell = self._waking.doorbell
         except NoClusterError:  # lost with the cluster; it may come back

@@ -16,9 +16,11 @@
 #define GATHER_BYTES   4096
 
 /* After a group of as many records the owner comes back for more after a nap, instead of asking to be woken for each
- * piece. These three are limits.py's, too; tests/unit/test_limits.py compares. */
+ * piece. */
 #define BURST_RECORDS  64
 #define BURST_NAP_NS   50000
+
+/* limits.py's RING_BATCHES_MIN; tests/unit/test_limits.py compares. */
 #define RING_BATCHES   4
 
 enum { TAKE_NOTHING = 0, TAKE_BATCH = 1, TAKE_LATER = 2, TAKE_GARBAGE = 3 };
