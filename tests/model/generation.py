@@ -48,7 +48,12 @@ class Generation:
 
     def cells(self) -> dict[Location, Value]:
         cells: dict[Location, Value] = {"generation": 1, "max batch": 1, "base offset": 0, "base position": LEAD}
-        cells |= {"tail": LEAD + self.old, "hw": LEAD + self.old, ("end", 1): LEAD + self.old, ("end", 2): 0}
+        cells |= {
+            "tail": LEAD + self.old,
+            "hw": LEAD + self.old,
+            ("ends", 1): tuple(range(LEAD + 1, LEAD + self.old + 1)),
+            ("ends", 2): (),
+        }
         for ring in (1, 2):
             cells |= {("cell", ring, LEAD + k): k if ring == 1 and k < self.old else None for k in range(self.most)}
         return cells
@@ -77,14 +82,15 @@ class Generation:
 
     def publish(self, ring: int, offset: int, tail: int) -> Step:
         yield store(("cell", ring, tail), offset)
-        yield store(("end", ring), tail + 1)
+        ends = yield own(("ends", ring))
+        yield store(("ends", ring), (*[end for end in ends if end <= tail], tail + 1))
         yield store("tail", tail + 1, RELEASE, "tail")
         yield store("hw", tail + 1, RELEASE, "watermark")
 
     def find_end(self, generation: int, tail: int) -> Step:
-        """Mirrors survey.find_end: by the last entry, and by the base cells in a ring without entries."""
-        end, offset, base = yield own(("end", generation), "base offset", "base position")
-        if end == tail and end != (LEAD if generation == 1 else 0):
+        """Mirrors survey.find_end: by the entry that ends at the tail, and by the base cells in an empty ring."""
+        ends, offset, base = yield own(("ends", generation), "base offset", "base position")
+        if tail in ends:
             return tail - LEAD
         if base != tail or offset != tail - LEAD:
             raise Violated(f"the tail is at {tail}; the ring is empty and begins at offset {offset}, position {base}")
@@ -168,7 +174,7 @@ def growing(mutation: Mutation | None = None, *, old: int = 1, offset: int = 0, 
             **{name: partial(partition.owner, before) for name, before in predecessors.items()},
             "reader": lambda: partition.reader(offset),
         },
-        private=frozenset({("end", 1), ("end", 2)}),
+        private=frozenset({("ends", 1), ("ends", 2)}),
         killable=frozenset(owners[:-1]),
         final=partition.check,
     )
