@@ -72,6 +72,8 @@ def open_directory(
             remove_failed_sync(storage, directory)
     end_offset = found.active.writer.next_offset
     epochs = read_leader_epochs(storage, directory)
+    if warm_from is not None:
+        end_offset = max(end_offset, warm_from.ring_end_offset)
     kept = [start for start in epochs if start.start_offset <= end_offset]
     if kept != epochs:
         write_leader_epochs(storage, directory, kept)

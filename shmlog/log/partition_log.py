@@ -324,12 +324,12 @@ class PartitionLog:
         offset, entries = self.latest_snapshot()
         return replay(entries, self.headers(max(offset, self.log_start_offset)))
 
-    def assign_epoch(self, epoch: int) -> None:
-        """Durably note that a new leader epoch begins at the log's end."""
+    def assign_epoch(self, epoch: int, start_offset: int = -1) -> None:
+        """Durably note that an epoch begins at the log's end, or behind it, where published batches are yet to come."""
         self._check_open()
         require_next_epoch(self.directory, self.leader_epochs, epoch)
-        kept = [start for start in self.leader_epochs if start.start_offset < self.log_end_offset]
-        starts = [*kept, EpochStart(epoch, self.log_end_offset)]
+        start = EpochStart(epoch, max(start_offset, self.log_end_offset))
+        starts = [*(before for before in self.leader_epochs if before.start_offset < start.start_offset), start]
         write_leader_epochs(self._storage, self.directory, starts)
         self.leader_epochs = starts
 

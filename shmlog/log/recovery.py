@@ -48,6 +48,8 @@ class WarmStart:
     """The surviving ring, as far as it has bytes of segments: better than files whose sync failed."""
     sync_failed: bool = False
     """A sync of the owner before failed, or may have, and there need not be a note of it in the directory."""
+    ring_end_offset: int = 0
+    """Where the ring ends: its batches up to there will be written, so the log counts as ending there."""
 
 
 @dataclass(slots=True)

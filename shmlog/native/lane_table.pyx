@@ -125,6 +125,7 @@ cdef class LaneTable:
         mapping._check_writable(BELL_SLEEPING, 4)
         self.client_mappings[client_id] = mapping
         self._list_bells()
+        self._wake()  # it may have slept through what was announced before the owner knew it
 
     def detach_client(self, client_id):
         self.client_mappings.pop(client_id, None)

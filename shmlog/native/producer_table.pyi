@@ -18,6 +18,9 @@ class ProducerTable:
         Returns ("new" | "duplicate" | "fenced" | "gap", the base offset of the first one for a duplicate, else -1).
         """
 
+    def find(self, producer_id: int, epoch: int, base_sequence: int, count: int) -> int:
+        """The base offset of a batch that is among the last five of its producer; -1 if it is not."""
+
     def restore_image(self, control: Mapping) -> int | None:
         """Load the newest whole image of a ctl region; returns the ring position up to which it counts, or None."""
 

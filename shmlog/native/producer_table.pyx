@@ -64,6 +64,11 @@ cdef class ProducerTable:
             self.record(producer_id, epoch, base_sequence, count, base_offset, 0)
         return VERDICTS[verdict], first
 
+    def find(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count):
+        cdef int64_t first = -1
+        cdef int verdict = self.check(producer_id, epoch, base_sequence, count, &first)
+        return first if verdict == PRODUCER_DUPLICATE else -1
+
     cdef void store_image(self, unsigned char *images, uint64_t pos) noexcept nogil:
         """Write the image whose turn it is: invalid first, valid last, so that one of the two is always whole."""
         cdef unsigned char *image = images + (self.image_turn & 1) * CTL_IMAGE_BYTES

@@ -360,8 +360,8 @@ cdef class Publisher(LaneTable):
         self._wake()
 
     def settle(self):
-        """After taking over: let consumers see what is written, unless that waits for a sync, and ring everybody."""
-        if not self.hold_for_sync:
+        """Ring everybody, and show what is written or, where that waits for a sync, what a dead owner had synced."""
+        if not self.hold_for_sync or self.unsynced_records == 0:
             self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
 

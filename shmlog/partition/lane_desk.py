@@ -11,9 +11,13 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, open_lane
 from shmlog.memory.layout import LaneState
 from shmlog.native.mapping import Mapping
+from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
 from shmlog.partition.survey import RingEnd, lane_results
 from shmlog.settings import TopicConfig
+
+_U32 = (1 << 32) - 1
+_U64 = (1 << 64) - 1
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class LaneDesk:
                 self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES, 0)
                 continue
             if end is not None:
-                _complete_results(mapping, end, slot, lane_id)
+                _complete_results(mapping, terms, self._publisher.producers, end, slot, lane_id)
             self._attach(mapping, terms, slot, lane_id, client_id)
             if mapping.load(layout.LANE_STATE) in (LaneState.CLOSING, LaneState.CLOSED):
                 self.begin_close(lane_id, "idle")
@@ -124,18 +128,30 @@ class LaneDesk:
             region.unlink(names.lane(self._tag, lane_id))
 
 
-def _complete_results(mapping: Mapping, end: RingEnd, slot: int, lane_id: int) -> None:
+def _complete_results(
+    mapping: Mapping, terms: LaneTerms, producers: ProducerTable, end: RingEnd, slot: int, lane_id: int
+) -> None:
     """Rewrite the results of frames that are in the log but that the lane's head does not cover; then move the head."""
-    head = mapping.load(layout.LANE_HEAD) & ~7  # its producer may have stored anything since open_lane looked
-    published_to, results = lane_results(end, slot, lane_id, head)
     data_bytes = mapping.size_bytes - layout.LANE_DATA
+
+    def frame_at(lane_pos: int) -> int:
+        return layout.LANE_DATA + lane_pos % data_bytes
+
+    def frame_bytes_at(lane_pos: int) -> int:
+        return mapping.load(frame_at(lane_pos) + layout.FRAME_LENGTH) & _U32
+
+    head = mapping.load(layout.LANE_HEAD) & ~7  # its producer may have stored anything since open_lane looked
+    published_to, results = lane_results(end, slot, lane_id, head, frame_bytes_at)
     for result in results:
-        frame = layout.LANE_DATA + result.lane_pos % data_bytes
-        appended = result.base_offset is not None
-        mapping.store(frame + layout.FRAME_BASE_OFFSET, result.base_offset if result.base_offset is not None else 0)
-        mapping.store(
-            frame + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED if appended else layout.FRAME_STATUS_DUPLICATE
-        )
+        frame = frame_at(result.lane_pos)
+        base_offset, status = result.base_offset, layout.FRAME_STATUS_APPENDED
+        if base_offset is None:
+            sequence = mapping.load(frame + layout.FRAME_BASE_SEQUENCE) & _U32
+            count = mapping.load(frame + layout.FRAME_LENGTH) >> 32  # the cell behind it
+            base_offset = producers.find(terms.producer_id, terms.producer_epoch, sequence & 0x7FFFFFFF, count)
+            status = layout.FRAME_STATUS_DUPLICATE
+        mapping.store(frame + layout.FRAME_BASE_OFFSET, base_offset & _U64)
+        mapping.store(frame + layout.FRAME_STATUS, status)
     # SYNC POINT takeover-results: after the results, as in lane-head: a second kill leaves them to be written again.
     if published_to != head:
         mapping.store(layout.LANE_HEAD, published_to)

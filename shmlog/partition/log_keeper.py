@@ -83,7 +83,7 @@ class LogKeeper:
         """Begin a new segment at the end of the log. All of the ring is written (the publisher saw to that)."""
         publisher = self._publisher
         assert publisher.written_pos == publisher.tail_pos, "a roll with unwritten batches"
-        self._log.write_snapshot(publisher.tail_offset, self._producers())
+        self._log.write_snapshot(publisher.tail_offset, self.producers())
         writer = self._log.roll(publisher.tail_offset)
         turn = self._page.load(layout.CTL_SEGMENT_TURN) + 1
         slot = layout.CTL_SEGMENT_SLOTS + 16 * (turn & 1)
@@ -94,7 +94,7 @@ class LogKeeper:
         publisher.use_segment(writer)
         self._sync_at_ns = min(self._sync_at_ns, monotonic_ns() + SYNC_AFTER_ROLL_NS)
 
-    def _producers(self) -> list[ProducerEntry]:
+    def producers(self) -> list[ProducerEntry]:
         """The publisher's producer state as Kafka keeps it in a snapshot: the last batch of each."""
         entries = []
         for raw in self._publisher.producers.entries():
@@ -221,5 +221,5 @@ class LogKeeper:
             self._finish_sync(self._sync)
         if clean:
             self.sync()
-            self._log.write_snapshot(self._publisher.tail_offset, self._producers())
+            self._log.write_snapshot(self._publisher.tail_offset, self.producers())
         self._log.close(clean=clean)

@@ -124,7 +124,8 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     # SYNC POINT takeover-stale: pairs with seek-limit and the next find_end.
     for cell in end.stale_cells:  # before RUN: an entry of a group that never was must not look valid to the next one
         index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
-    page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)  # it died over a larger ring, perhaps
+    store_ring(page, ring, index, control.generation)  # sizes of the ring that never came into force may stand there
+    _drop_rings(spec, keep=control.generation)
     page.store(layout.CTL_TAIL_OFFSET, end.next_offset)  # SYNC POINT takeover-offset: from the index, see tail
     page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
@@ -139,10 +140,11 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         written_pos - segment_base_pos,
         RingMemory.of_mapping(page, ring),
         page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOT_NOTED,
+        end.next_offset,
     )
     try:
         log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec), warm_from=start)
-        log.assign_epoch(spec.leader_epoch)
+        log.assign_epoch(spec.leader_epoch, end.next_offset)
     except (OSError, ShmlogError) as error:  # what is in the ring stays readable meanwhile
         control.store_error_text(str(error))
         page.store(layout.CTL_STATE, OwnerState.OFFLINE)
@@ -204,10 +206,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     log.assign_epoch(spec.leader_epoch)
     log.sync(log.log_end_offset)
     region.unlink(names.control_page(spec.cid8, spec.partition_id))
-    prefixes = tuple(name(spec.cid8, spec.partition_id, 0)[:-1] for name in (names.ring, names.index))
-    for name, _ in region.list_regions(spec.cid8):
-        if name.startswith(prefixes):
-            region.unlink(name)
+    _drop_rings(spec, keep=None)
     control = ControlPage.create(spec.cid8, spec.partition_id, _uuid_of(spec), mode=spec.shm_mode, group=spec.shm_group)
     generation = spec.leader_epoch + 1
     page = control.mapping
@@ -235,6 +234,14 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
     publisher.store_image()
     store_ring(page, ring, index, generation)
     return OpenPartition(control, _bell(spec), publisher, log, config, None, log.recovered)
+
+
+def _drop_rings(spec: OwnerSpec, *, keep: int | None) -> None:
+    """Remove all ring generations but one: what a dead owner was going to use, or did not get to remove."""
+    prefixes = tuple(name(spec.cid8, spec.partition_id, 0)[:-1] for name in (names.ring, names.index))
+    for name, _ in region.list_regions(spec.cid8):
+        if name.startswith(prefixes) and not name.endswith(f".{keep}"):
+            region.unlink(name)
 
 
 def make_ring(spec: OwnerSpec, ring_bytes: int, generation: int) -> tuple[Mapping, Mapping]:

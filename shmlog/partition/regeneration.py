@@ -20,8 +20,6 @@ def grow_ring(spec: OwnerSpec, ring_bytes: int, control: ControlPage, publisher:
     assert publisher.written_pos == publisher.tail_pos, "a new ring with unwritten batches"
     page, old = control.mapping, control.generation
     generation = old + 1
-    region.unlink(names.ring(spec.cid8, spec.partition_id, generation))  # a predecessor's attempt
-    region.unlink(names.index(spec.cid8, spec.partition_id, generation))
     ring, index = make_ring(spec, ring_bytes, generation)
     base = publisher.tail_offset, publisher.tail_pos
     if base != (page.load(layout.CTL_BASE_OFFSET), page.load(layout.CTL_BASE_POS)):

@@ -7,7 +7,7 @@ and whatever lies behind the tail is a group that was never published.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
@@ -97,10 +97,13 @@ def offset_at(end: RingEnd, pos: int, tail_pos: int) -> int:
     raise CorruptRecordError(f"no batch of the ring's index begins at position {pos}")
 
 
-def lane_results(end: RingEnd, slot: int, lane_id: int, head: int) -> tuple[int, list[FrameResult]]:
+def lane_results(
+    end: RingEnd, slot: int, lane_id: int, head: int, frame_bytes_at: Callable[[int], int]
+) -> tuple[int, list[FrameResult]]:
     """How far a lane is in the log, and the results of its frames in [head, there).
 
     With the crash between the tail and the lane's head, its last group is published, but its producer does not know.
+    `frame_bytes_at` reads the length of a frame that is not in the log; it comes from the producer, who may be broken.
     """
     mine = [
         entry
@@ -111,8 +114,12 @@ def lane_results(end: RingEnd, slot: int, lane_id: int, head: int) -> tuple[int,
     pos = head
     for entry in mine:
         start = entry.lane_pos_end - frame_span(entry.length)
-        if start > pos:  # frames without an entry, in the middle of a published group: duplicates
+        while pos < start and len(results) < GROUP_BATCHES_MAX:  # frames of duplicates have no entry
+            span = frame_bytes_at(pos) + 7 & ~7
+            if not FRAME_BYTES < span <= start - pos:
+                break
             results.append(FrameResult(pos, None))
+            pos += span
         results.append(FrameResult(start, entry.base_offset))
         pos = entry.lane_pos_end
     return pos, results

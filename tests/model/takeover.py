@@ -94,11 +94,16 @@ def overwritten(ring: tuple[Placed, ...], batch: Placed) -> tuple[Placed, ...]:
     return (*kept, batch)
 
 
+def no_look(lane_pos: int) -> int:
+    """Every frame of this model is in the log: there are no duplicates."""
+    raise Violated(f"recovery looks at the frame at {lane_pos}, which is not in the log")
+
+
 def survey(entries: tuple[IndexEntry, ...], tail: int, written: int, heads: tuple[int, ...]) -> Found:
     """What partition/survey concludes; Violated where it finds that no kill can have left this."""
     try:
         end = find_end(entries, tail, 0, 0)
-        results = [lane_results(end, slot, slot, head) for slot, head in enumerate(heads)]
+        results = [lane_results(end, slot, slot, head, no_look) for slot, head in enumerate(heads)]
         return Found(
             end.next_offset,
             end.next_seq,

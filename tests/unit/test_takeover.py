@@ -5,8 +5,13 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from shmlog.log.checkpoint import EpochStart, read_leader_epochs
+from shmlog.log.storage import OsStorage
 from shmlog.memory import layout, names, region
+from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.memory.layout import OwnerState
+from shmlog.partition.opening import make_ring
+from shmlog.partition.regeneration import grow_ring
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
 
 
@@ -175,8 +180,6 @@ def test_without_the_ring_the_segments_are_recovered_and_readers_attach_again(ri
 
 
 def test_a_larger_ring_is_opened_under_way_and_readers_follow(rig: Rig) -> None:
-    from shmlog.partition.regeneration import grow_ring
-
     lane = rig.lane()
     lane.send_all(b"1", b"2")
     rig.run()
@@ -190,3 +193,87 @@ def test_a_larger_ring_is_opened_under_way_and_readers_follow(rig: Rig) -> None:
     lane.send_all(b"4")
     rig.run()
     assert rig.values() == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_successors_epoch_begins_behind_what_it_has_yet_to_write(rig: Rig) -> None:
+    lane = rig.lane()
+    lane.send_all(b"1", b"2")
+    rig.run()
+    page = rig.control.mapping
+    for cell in (layout.CTL_WRITTEN_POS, layout.CTL_HW_POS, layout.CTL_HW_OFFSET):  # died before the first pwrite
+        page.store(cell, 0)
+    (rig.directory / f"{0:020d}.log").write_bytes(b"")
+    rig.take_over(1)
+    assert read_leader_epochs(OsStorage(), str(rig.directory)) == [EpochStart(0, 0), EpochStart(1, 2)]
+    rig.take_over(2)  # nothing was published under epoch 1, and what epoch 0 published is still to be written
+    assert read_leader_epochs(OsStorage(), str(rig.directory)) == [EpochStart(0, 0), EpochStart(2, 2)]
+
+
+def test_a_ring_that_never_came_into_force_leaves_nothing(rig: Rig) -> None:
+    page, generation = rig.control.mapping, rig.control.generation
+    ring, index = make_ring(rig.spec, 2 * rig.publisher.capacity, generation + 1)
+    page.store(layout.CTL_RING_CAPACITY, ring.size_bytes)  # died before it stored the generation
+    page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
+    rig.lane().send_all(b"1")
+    rig.take_over(1)
+    rig.run()
+    assert rig.values() == [b"1"]
+    assert (rig.control.ring_bytes, rig.control.index_entries) == (rig.publisher.capacity, rig.publisher.index_entries)
+    assert not region.exists(names.ring(rig.tag, 1, generation + 1))
+    assert not region.exists(names.index(rig.tag, 1, generation + 1))
+
+
+def test_a_ring_that_its_owner_did_not_get_to_remove_is_removed_by_the_successor(rig: Rig) -> None:
+    old = rig.control.generation
+    grow_ring(rig.spec, 4_000_000, rig.control, rig.publisher)
+    for name in (names.ring(rig.tag, 1, old), names.index(rig.tag, 1, old)):
+        region.create(name, 4096)
+    rig.take_over(1)
+    rings = {name for name, _ in region.list_regions(rig.tag) if ".ring." in name or ".idx." in name}
+    assert rings == {names.ring(rig.tag, 1, old + 1), names.index(rig.tag, 1, old + 1)}
+
+
+def test_records_whose_sync_was_the_dead_owners_last_act_become_visible(tmp_path: Path) -> None:
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536", "flush.messages": "1"}) as rig:
+        lane = rig.lane()
+        delivery = lane.send(TOPIC_NAME, b"1")
+        rig.run()
+        page = rig.control.mapping
+        page.store(layout.CTL_HW_POS, 0)  # died between the sync and the watermark
+        page.store(layout.CTL_HW_OFFSET, 0)
+        rig.take_over(1)
+        rig.run()
+        assert rig.values() == [b"1"]
+        assert delivery.result().offset == 0
+
+
+def test_every_duplicate_of_a_group_that_the_dead_owner_published_has_its_true_offset(rig: Rig) -> None:
+    first = rig.lane()
+    for value in (b"0", b"1", b"2"):
+        first.send_all(value)
+        first.writer.seal()
+    rig.run()
+    again = rig.lane(sequence=1)
+    deliveries = []
+    for value in (b"1", b"2", b"3"):  # two that are there, then one that is new
+        deliveries.append(again.send(TOPIC_NAME, value))
+        again.writer.seal()
+    span = (again.mapping.load(layout.LANE_DATA) & 0xFFFFFFFF) + 7 & ~7
+    rig.run()
+    again.mapping.store(layout.LANE_HEAD, 0)  # died between the tail and the frames' results
+    for k in range(3):
+        again.mapping.write(layout.LANE_DATA + k * span + layout.FRAME_STATUS, bytes(24))
+    rig.take_over(1)
+    rig.run()
+    assert [delivery.result().offset for delivery in deliveries] == [1, 2, 3]
+    assert rig.values() == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_client_that_a_successor_gets_to_know_is_rung(rig: Rig) -> None:
+    create_client_region(names.client(rig.tag, 5), client_id=5, mode=0o600)
+    client = ClientRegion.open(names.client(rig.tag, 5))
+    assert client.doorbell is not None
+    ticket = client.doorbell.prepare()  # asleep since before its owner died
+    rig.take_over(1)
+    rig.publisher.attach_client(5, client.mapping)
+    assert client.doorbell.wait(ticket, 10.0), "it slept on, past what the successor had made visible"
