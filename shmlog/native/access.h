@@ -20,9 +20,11 @@
 #define shm_pause() ((void)0)
 #endif
 
-/* A hook that is called once per shared store; crash tests define it to kill the process at the n-th. */
+/* Hooks of the crash tests (tests/crash/points), which kill the process at the n-th: one before every shared store, and
+ * one for copies, which may be torn. Code that writes shared bytes without the functions below calls the first itself. */
 #ifndef SHM_STORE_POINT
 #define SHM_STORE_POINT() ((void)0)
+#define SHM_COPY(dst, src, n) memcpy(dst, src, n)
 #endif
 
 /* Address space on both sides of every mapped region that nothing lies in; builds for sanitizers ask for some, so that a
@@ -63,7 +65,8 @@ static inline void shm_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELE
 
 /* Copies into and out of shared memory. A reader's copy may race with the owner's overwriting: the caller
  * validates afterwards (seqlock), and discards the copy when it lost the race. */
-static inline void shm_copy_in(void *dst, const void *src, size_t n) { SHM_STORE_POINT(); memcpy(dst, src, n); }
+static inline void shm_copy_in(void *dst, const void *src, size_t n) { SHM_STORE_POINT(); SHM_COPY(dst, src, n); }
+static inline void shm_zero(void *dst, size_t n) { SHM_STORE_POINT(); memset(dst, 0, n); }
 static inline void shm_copy_out(void *dst, const void *src, size_t n) { memcpy(dst, src, n); }
 
 #endif

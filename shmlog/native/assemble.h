@@ -17,6 +17,7 @@ static inline int assemble_batch(unsigned char *batch, const taken_batch *taken,
     const unsigned char *frame = taken->frame;
     shm_copy_in(batch + BATCH_HEADER_BYTES, frame + FRAME_BYTES, taken->end - FRAME_BYTES);
     if (!records_fill(batch + BATCH_HEADER_BYTES, batch + length, taken->count)) return 0;
+    SHM_STORE_POINT();
     put_be64(batch, (uint64_t)offset);
     put_be32(batch + BATCH_LENGTH, length - BATCH_LENGTH_FROM);
     put_be32(batch + BATCH_LEADER_EPOCH, (uint32_t)epoch);
@@ -29,6 +30,7 @@ static inline int assemble_batch(unsigned char *batch, const taken_batch *taken,
     put_be16(batch + BATCH_PRODUCER_EPOCH, (uint16_t)lane->producer_epoch);
     put_be32(batch + BATCH_BASE_SEQUENCE, (uint32_t)taken->sequence);
     put_be32(batch + BATCH_COUNT, taken->count);
+    SHM_STORE_POINT();
     put_be32(batch + BATCH_CRC, crc32c(0, batch + BATCH_CRC_FROM, length - BATCH_CRC_FROM));
     return 1;
 }

@@ -4,13 +4,12 @@
 cimport cython
 from collections import deque
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
 
 from shmlog.errors import HandleClosedError, LaneQuarantinedError, RecordTooLargeError, by_code
 from shmlog.model import RecordMetadata
 from shmlog.native.mapping cimport (
-    Mapping, shm_cas_release, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
-    shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
+    Mapping, shm_cas_release, shm_copy_in, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
+    shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release, shm_zero,
 )
 
 cdef extern from "futex.h" nogil:
@@ -142,7 +141,7 @@ cdef class LaneWriter:
                 at = put_record(frame + end, body, delta, count, record.key, record.key_length, record.value,
                                 record.value_length, record.header_count)
                 if record.header_bytes:
-                    memcpy(at, record.headers, record.header_bytes)
+                    shm_copy_in(at, record.headers, record.header_bytes)
                 if record.timestamp_ms > self.max_timestamp:
                     self.max_timestamp = record.timestamp_ms
                 # Two cells in turn: a kill between this store and the swap leaves the cell that the old count selects.
@@ -179,7 +178,7 @@ cdef class LaneWriter:
         at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
                         record.header_count)
         if record.header_bytes:
-            memcpy(at, record.headers, record.header_bytes)
+            shm_copy_in(at, record.headers, record.header_bytes)
         self.end = <uint32_t>(FRAME_BYTES + need)
         self.count = 1
         self.records += 1
@@ -201,7 +200,7 @@ cdef class LaneWriter:
         at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
                         record.header_count)
         if record.header_bytes:
-            memcpy(at, record.headers, record.header_bytes)
+            shm_copy_in(at, record.headers, record.header_bytes)
         self.end = <uint32_t>(FRAME_BYTES + body + varint_bytes(zigzag(<int64_t>body)))
         self.count = 1
         self.records += 1
@@ -211,7 +210,7 @@ cdef class LaneWriter:
         return result
 
     cdef void _begin(self, unsigned char *frame, int64_t timestamp_ms) noexcept:
-        memset(frame, 0, FRAME_BYTES)
+        shm_zero(frame, FRAME_BYTES)
         self.frame = frame
         self.base_timestamp = self.max_timestamp = timestamp_ms
         shm_store_relaxed(frame + FRAME_BASE_TIMESTAMP, <uint64_t>timestamp_ms)
@@ -356,7 +355,7 @@ cdef class LaneWriter:
             self.seal()
             return False
         frame = self.base + LANE_DATA + self.start % self.data_bytes
-        memcpy(frame, source, batch.length)
+        shm_copy_in(frame, source, batch.length)
         self.frame = frame
         shm_store32_relaxed(frame + FRAME_STATUS, FRAME_STATUS_PENDING)
         shm_store32_relaxed(frame + FRAME_BASE_SEQUENCE, <uint32_t>self.next_sequence if self.next_sequence >= 0 else 0xFFFFFFFF)

@@ -16,6 +16,7 @@ cdef extern from "access.h" nogil:
     void shm_fence_acquire()
     void shm_fence_release()
     void shm_copy_in(void *dst, const void *src, size_t n)
+    void shm_zero(void *dst, size_t n)
     void shm_copy_out(void *dst, const void *src, size_t n)
     void shm_pause()
 

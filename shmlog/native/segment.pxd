@@ -8,7 +8,6 @@ cdef extern from "segment_format.h" nogil:
         BATCH_HEADER_BYTES
         OFFSET_INDEX_ENTRY_BYTES
         TIME_INDEX_ENTRY_BYTES
-    void SHM_WRITE_POINT()
     void be64_store(unsigned char *p, int64_t v)
     void be32_store(unsigned char *p, int v)
     int64_t batch_base_offset(const unsigned char *p)

@@ -15,7 +15,6 @@ cdef int write_at(int fd, const unsigned char *p, size_t n, int64_t position) no
     cdef ssize_t done
     cdef int failure
     while n:
-        SHM_WRITE_POINT()
         done = pwrite(fd, p, n, position)
         if done < 0:
             failure = errno

@@ -12,11 +12,6 @@
 #define OFFSET_INDEX_ENTRY_BYTES 8
 #define TIME_INDEX_ENTRY_BYTES 12
 
-/* A hook that is called once per write; crash tests define it to kill the process at the n-th. */
-#ifndef SHM_WRITE_POINT
-#define SHM_WRITE_POINT() ((void)0)
-#endif
-
 static inline int64_t be64_load(const unsigned char *p) { uint64_t v; memcpy(&v, p, 8); return (int64_t)__builtin_bswap64(v); }
 static inline int32_t be32_load(const unsigned char *p) { uint32_t v; memcpy(&v, p, 4); return (int32_t)__builtin_bswap32(v); }
 static inline void be64_store(unsigned char *p, int64_t v) { uint64_t u = __builtin_bswap64((uint64_t)v); memcpy(p, &u, 8); }

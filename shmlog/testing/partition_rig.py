@@ -123,7 +123,7 @@ class Rig:
     ) -> Lane:
         """A lane and a producer that has nothing else."""
         lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us)
-        return Lane(self, lane_id, acks, sequence)
+        return Lane(self.tag, lane_id, acks, sequence)
 
     def reader(self, position: int = 0) -> PartitionReader:
         return PartitionReader(
@@ -149,12 +149,12 @@ class Rig:
 class Lane(SendPath):
     """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
 
-    def __init__(self, rig: Rig, lane_id: int, acks: int, sequence: int) -> None:
-        self.mapping, terms = open_lane(names.lane(rig.tag, lane_id))
+    def __init__(self, tag: str, lane_id: int, acks: int, sequence: int) -> None:
+        self.mapping, terms = open_lane(names.lane(tag, lane_id))
         self.writer = LaneWriter(
             self.mapping,
-            ControlPage.open(rig.tag, 1).mapping,
-            open_bell(rig.tag, 1).mapping,
+            ControlPage.open(tag, 1).mapping,
+            open_bell(tag, 1).mapping,
             topic=TOPIC_NAME,
             partition=0,
             lane_id=lane_id,

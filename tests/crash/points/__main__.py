@@ -1,0 +1,56 @@
+"""Kill at every point: `python tests/crash/points` prints scenario, points, kills and double kills.
+
+python tests/crash/points                         every scenario, every single kill
+python tests/crash/points --double                and then the recovery at every point too: long
+python tests/crash/points --only "ring grows"     one scenario
+python tests/crash/points --only roll --at 17     one kill; --second 5 kills its recovery, too; --final cold
+python tests/crash/points --serve                 for tests: names of scenarios in, results out, one line of JSON each
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PLACE = "SHMLOG_POINTS_PLACE"  # in the environment: this process counts, and works in that directory
+
+
+def main() -> int:
+    """Build the counted core, and go on in a process that has it."""
+    options = _options(sys.argv[1:])
+    if PLACE in os.environ:
+        from tests.crash.points import campaign
+
+        place = os.environ.pop(PLACE)
+        try:
+            return campaign.main(options, Path(place))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    sys.path[0] = str(ROOT)
+    from tests.crash.points import build
+
+    core = build.counted_core()
+    place = tempfile.mkdtemp(prefix="shmlog-points-")
+    environment = build.environment(core, build.counter(Path(place))) | {PLACE: place}
+    return os.execve(sys.executable, [sys.executable, "-P", "-m", "tests.crash.points", *sys.argv[1:]], environment)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="SCENARIO")
+    parser.add_argument("--at", type=int, metavar="N")
+    parser.add_argument("--second", type=int, metavar="M")
+    parser.add_argument("--final", choices=["warm", "cold"])
+    parser.add_argument("--double", action="store_true")
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""All kills of a scenario, each in a process of its own, forked from this one, which has everything imported."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from tests.crash.points import keeping, producing, recovering
+from tests.crash.points.count import KINDS, CountPage
+from tests.crash.points.roles import shrink_everything
+from tests.crash.points.run import run_once
+from tests.crash.points.scenario import SCENARIOS, Scenario
+
+DEADLINE_S = 60
+STORIES = (producing, keeping, recovering)
+"""The modules that fill SCENARIOS."""
+DOUBLES_SAMPLED = 40
+"""Of the pairs of kills of a scenario; a second kill that comes too late, because recoveries differ, is not counted."""
+BOTH_UNKILLED = -1
+FAILURES_SHOWN = 5
+
+
+@dataclass(frozen=True, order=True)
+class Kill:
+    """Where: at which point, how the partition is then opened, and at which point of that recovery again (0: not)."""
+
+    at: int
+    final: str
+    second: int = 0
+
+
+@dataclass
+class Result:
+    scenario: str
+    points: int = 0
+    syscalls: int = 0
+    kills: int = 0
+    doubles: int = 0
+    recovery_points: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def _telling_points(page: CountPage, final: str) -> list[int]:
+    """Without shared memory only the files tell, and they differ only before system calls."""
+    points = range(1, page.points + 1)
+    return [at for at in points if final == "warm" or page.kind(at) not in (KINDS["s"], KINDS["c"])]
+
+
+class Campaign:
+    """Runs kills of scenarios, `jobs` at a time, under directories of its own."""
+
+    def __init__(self, jobs: int, place: Path) -> None:
+        shrink_everything()
+        import_module("numpy")  # readers of indexes import it when they need it: once, and not in every child
+        gc.disable()  # a collection in a child would copy every page that it looks at
+        gc.freeze()
+        self._jobs = jobs
+        self._directory = place
+        self._number = 0
+
+    def run(self, scenario: Scenario, doubles: int | None, seed: int = 0) -> Result:
+        """Every single kill, and so many pairs of kills, drawn with `seed`; None: every pair."""
+        result = Result(scenario.name)
+        singles: list[Kill] = []
+        recovery_points: dict[str, int] = {}
+        for final in scenario.finals:
+            for _, error, first, second in self._all(scenario, [Kill(0, final, BOTH_UNKILLED)]):
+                result.points, result.syscalls = first.points, int(first.fields.syscalls)
+                recovery_points[final] = second.points
+                singles += [Kill(at, final) for at in _telling_points(first, final)]
+                if error:
+                    result.failures.append(f"without a kill, {final}: {error}")
+        if result.failures:
+            return result
+        result.recovery_points = max(recovery_points.values())
+        result.kills = self._count(scenario, singles, result)
+        pairs = [
+            Kill(kill.at, kill.final, second)
+            for kill in singles
+            for second in range(1, recovery_points[kill.final] + 1)
+        ]
+        if doubles is not None:
+            pairs = random.Random(seed).sample(pairs, min(doubles, len(pairs)))
+        result.doubles = self._count(scenario, pairs, result)
+        return result
+
+    def _count(self, scenario: Scenario, kills: Iterable[Kill], result: Result) -> int:
+        count = 0
+        for kill, error, _, second in self._all(scenario, kills):
+            reached = kill.second == 0 or second.points >= kill.second
+            count += reached
+            if error:
+                again = f"--only {scenario.name!r} --at {kill.at} --final {kill.final}"
+                again += f" --second {kill.second}" if kill.second else ""
+                result.failures.append(f"python tests/crash/points {again}\n{error}")
+        return count
+
+    def one(self, scenario: Scenario, kill: Kill) -> str:
+        """What is wrong after one kill, "" if nothing."""
+        ((_, error, first, second),) = self._all(scenario, [kill])
+        print(f"killed at point {kill.at}, before: {first.kind(kill.at)}; recovery reached point {second.points}")
+        return error
+
+    def _all(self, scenario: Scenario, kills: Iterable[Kill]) -> Iterator[tuple[Kill, str, CountPage, CountPage]]:
+        """Each kill with what went wrong and both pages, in the order in which they end."""
+        running: dict[int, tuple[Kill, Path, CountPage, CountPage]] = {}
+        waiting = iter(kills)
+        while True:
+            while len(running) < self._jobs and (kill := next(waiting, None)) is not None:
+                self._number += 1
+                place = self._directory / str(self._number)
+                first, second = CountPage(kill.at), CountPage(max(0, kill.second))
+                pid = os.fork()
+                if pid == 0:
+                    _child(scenario, place, first, second if kill.second else None, kill.final)
+                running[pid] = (kill, place, first, second)
+            if not running:
+                return
+            pid, status = os.wait()
+            kill, place, first, second = running.pop(pid)
+            error = _error_of(place, status)
+            yield kill, error, first, second
+
+
+def _child(scenario: Scenario, place: Path, first: CountPage, second: CountPage | None, final: str) -> None:
+    signal.alarm(DEADLINE_S)
+    code = 1
+    try:
+        run_once(scenario, place, first, second, final)
+        code = 0
+    except BaseException:  # noqa: BLE001  (whatever it is, it is what this run has to tell)
+        place.with_suffix(".error").write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _error_of(place: Path, status: int) -> str:
+    told = place.with_suffix(".error")
+    if told.exists():
+        text = told.read_text()
+        told.unlink()
+        return text
+    return "" if status == 0 else f"the run ended with status {status}: it hung, or crashed"
+
+
+def main(options: argparse.Namespace, place: Path) -> int:
+    """`place`: an empty directory for what the runs need."""
+    campaign = Campaign(options.jobs, place)
+    if options.serve:
+        return serve(campaign)
+    if options.at is not None:
+        kill = Kill(options.at, options.final or "warm", options.second or 0)
+        error = campaign.one(SCENARIOS[options.only[0]], kill)
+        print(error or "all is well")
+        return bool(error)
+    return table(campaign, options.only or list(SCENARIOS), None if options.double else DOUBLES_SAMPLED)
+
+
+def table(campaign: Campaign, chosen: list[str], doubles: int | None) -> int:
+    print(f"{'scenario':36}{'points':>8}{'syscalls':>10}{'kills':>8}{'recovery':>10}{'double kills':>14}{'failed':>8}")
+    failed = 0
+    for name in chosen:
+        result = campaign.run(SCENARIOS[name], doubles)
+        failed += len(result.failures)
+        print(
+            f"{name:36}{result.points:>8}{result.syscalls:>10}{result.kills:>8}{result.recovery_points:>10}"
+            f"{result.doubles:>14}{len(result.failures):>8}",
+            flush=True,
+        )
+        for failure in result.failures[:FAILURES_SHOWN]:
+            print(failure)
+    return min(failed, 1)
+
+
+def serve(campaign: Campaign) -> int:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        result = campaign.run(SCENARIOS[asked["scenario"]], asked["doubles"], asked["seed"])
+        print(json.dumps(asdict(result)), flush=True)
+    return 0

@@ -1,0 +1,178 @@
+"""What the processes of a scenario hold: an owner's partition, a producer's lane."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import struct
+from pathlib import Path
+from typing import ClassVar
+
+from shmlog import settings
+from shmlog.clock import wall_ms
+from shmlog.memory import lane as lane_regions, layout, names
+from shmlog.memory.client_region import ClientRegion
+from shmlog.native.lane import Delivery
+from shmlog.partition import opening
+from shmlog.partition.regeneration import grow_ring
+from shmlog.settings import TopicConfig
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneNeedsAttentionError, Rig
+
+RING_BYTES = 16384
+INDEX_ENTRIES = 64
+CLIENT_ID = 1
+CONFIG = {"max.message.bytes": "2048", "index.interval.bytes": "300", "file.delete.delay.ms": "0"}
+
+
+def shrink_everything() -> None:
+    """Rings of 16 KiB, indexes of a page and lanes of two: what wraps and grows does so after a few records."""
+    settings.RING_BYTES_MIN = RING_BYTES  # type: ignore[attr-defined]  # imported there from limits
+    lane_regions.LANE_BYTES_MIN = 2 * layout.LANE_DATA  # type: ignore[attr-defined]  # likewise
+    opening.INDEX_ENTRIES_MIN = INDEX_ENTRIES
+
+
+class OwnerRole(Rig):
+    """A partition in its owner's hands: methods are the orders that a scenario gives."""
+
+    segment_bytes: ClassVar[int] = 1 << 30
+
+    def __init__(self, tag: str, directory: Path, config: dict[str, str], epoch: int, segment_bytes: int) -> None:
+        self._segment_bytes = segment_bytes
+        super().__init__(tag, directory, config, epoch)
+
+    def take_over(self, epoch: int) -> None:
+        super().take_over(epoch)
+        self.publisher.segment_bytes = self._segment_bytes  # smaller than a setting may be
+        self.control.mapping.store(layout.CTL_STATE, layout.OwnerState.RUN)
+        self.publisher.attach_client(CLIENT_ID, ClientRegion.open(names.client(self.tag, CLIENT_ID)).mapping)
+
+    def attach(self, lane_id: int) -> None:
+        self.desk.attach(lane_id, CLIENT_ID)
+
+    def detach(self, lane_id: int) -> None:
+        self.close_lane(lane_id)
+
+    def begin_close(self, lane_id: int) -> None:
+        self.desk.begin_close(lane_id, "closed")
+
+    def is_open(self, lane_id: int) -> bool:
+        """Whether the lane is attached and takes records."""
+        is_attached = lane_id in self.publisher.lane_ids()
+        return is_attached and self.publisher.lane_state(lane_id)[1] == layout.LaneState.OPEN
+
+    def publish_once(self) -> int:
+        """One round of the loop, as far as it goes in a microsecond."""
+        return self.publisher.run(1)
+
+    def roll(self) -> None:
+        self.keeper.roll()
+
+    def sync(self) -> None:
+        self.keeper.sync()
+
+    def grow(self) -> None:
+        grow_ring(self.spec, 2 * self.publisher.capacity, self.control, self.publisher)
+
+    def alter(self, config: dict[str, str]) -> None:
+        altered = TopicConfig.from_mapping(self.config | config)
+        self.opened.config = altered
+        self.desk.max_batch_bytes = max(self.desk.max_batch_bytes, altered.max_message_bytes)
+        self.keeper.configure(altered)
+        self.publisher.segment_bytes = self._segment_bytes
+
+    def retain(self) -> None:
+        self.keeper.apply_retention(wall_ms())
+
+    def sync_aside(self) -> None:
+        """As if flush.ms had passed: a thread syncs from now on."""
+        self.keeper.sync_aside(1 << 62)
+
+    def collect_sync(self) -> None:
+        self.keeper.sync_aside(0)
+
+    def close(self) -> None:
+        """A clean end, as the owner's agent does it."""
+        page = self.control.mapping
+        page.store(layout.CTL_STATE, layout.OwnerState.CLOSING)
+        self.desk.close_all()
+        self.run()
+        self.desk.drained()
+        self.keeper.close(clean=True)
+        page.store(layout.CTL_STATE, layout.OwnerState.CLOSED)
+        self.publisher.settle()
+
+
+class Journal:
+    """What a producer did, in memory that outlives it: how many records it began to send, how many were accepted."""
+
+    _CELLS = struct.Struct("<QQ")
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @property
+    def intended(self) -> int:
+        return int(self._CELLS.unpack_from(self._memory)[0])
+
+    @property
+    def accepted(self) -> int:
+        return int(self._CELLS.unpack_from(self._memory)[1])
+
+    def note(self, *, intended: int, accepted: int) -> None:
+        self._CELLS.pack_into(self._memory, 0, intended, accepted)
+
+
+class ProducerRole:
+    """A producer with one lane. Its records say which lane and which number: b"<lane>:<number>:" and filling."""
+
+    def __init__(
+        self, tag: str, lane_id: int, *, name: int, acks: int, sequence: int, journal: Journal, first: int = 0
+    ) -> None:
+        self._tag = tag
+        self._acks = acks
+        self.lane = Lane(tag, lane_id, acks, sequence)
+        self.name = name
+        self.deliveries: dict[int, Delivery] = {}
+        self._journal = journal
+        self._next = first
+
+    def send(self, count: int, size: int = 40) -> None:
+        for _ in range(count):
+            number = self._next
+            value = value_of(self.name, number, size)
+            self._journal.note(intended=number + 1, accepted=number)
+            self.deliveries[number] = self.lane.send(TOPIC_NAME, value, key=b"k%d" % number, headers=[("h", b"v")])
+            self._journal.note(intended=number + 1, accepted=number + 1)
+            self._next = number + 1
+
+    def send_aside(self) -> None:
+        """Send into a lane that is closed already: the lane says so, and the record is not accepted yet."""
+        number, self._next = self._next, self._next + 1
+        self._journal.note(intended=number + 1, accepted=number)
+        with contextlib.suppress(LaneNeedsAttentionError):
+            self.lane.send(TOPIC_NAME, value_of(self.name, number, 40))
+
+    def move_to(self, lane_id: int) -> None:
+        """Carry what a closed lane did not publish into another one, as a producer does."""
+        old = self.lane
+        unpublished = old.writer.unpublished()
+        sequence = old.writer.next_sequence - sum(batch.count for batch in unpublished)
+        self.lane = Lane(self._tag, lane_id, self._acks, sequence)
+        for batch in unpublished:
+            assert self.lane.writer.adopt(old.writer, batch)
+        self._journal.note(intended=self._next, accepted=self._next)
+
+    def seal(self) -> None:
+        self.lane.writer.seal()
+
+    def reclaim(self) -> None:
+        self.lane.writer.reclaim()
+
+
+def value_of(name: int, number: int, size: int) -> bytes:
+    return (b"%d:%d:" % (name, number)).ljust(size, b".")
+
+
+def name_and_number(value: bytes) -> tuple[int, int]:
+    name, number, _ = value.split(b":", 2)
+    return int(name), int(number)

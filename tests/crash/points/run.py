@@ -1,0 +1,66 @@
+"""One kill: play a scenario up to its point, kill the recovery too if asked, then recover for good and check."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from tests.crash.points.actor import Killed
+from tests.crash.points.count import CountPage
+from tests.crash.points.invariants import check_log, check_producer_state, check_recovered
+from tests.crash.points.roles import OwnerRole
+from tests.crash.points.scenario import Scenario
+from tests.crash.points.world import World
+
+
+def run_once(scenario: Scenario, place: Path, first: CountPage, second: CountPage | None, final: str) -> None:
+    """`first` and `second` say where victim and successor are killed; an AssertionError says what is wrong then."""
+    place.mkdir(parents=True)
+    world = World(place, first)
+    try:
+        with suppress(Killed):
+            scenario.play(world)
+        world.kill_everybody()
+        before = world.cells()
+        if before is not None:
+            before.check(synced_first=world.config.get("flush.messages") == "1")
+        if final == "cold":
+            world.reboot()
+            before = None
+        if second is not None:
+            with suppress(Killed):
+                world.start_owner(armed=True, page=second)
+                world.order("run")
+            world.kill_everybody()
+        lanes_survive = not world.was_rebooted
+        rings = world.rings()
+        rig = world.partition(world.next_epoch())
+        rig.run()
+        check_recovered(world, rig, before if lanes_survive else None)
+        assert world.rings() > rings, "who slept was not rung"
+        world.read()
+        go_on(world, rig)
+        check_log(world, rig, lanes_survive=lanes_survive)
+        check_clean_restart(world, rig)
+    finally:
+        world.close()
+
+
+def go_on(world: World, rig: OwnerRole) -> None:
+    """The survivors send on, and are served."""
+    for party in {party.name: party for party in world.parties}.values():  # of several of a name, the last
+        if party.role is not None and party.refused_from is None and rig.is_open(party.lane_id):
+            party.send(1)
+            party.seal()
+    rig.run()
+    world.read()
+
+
+def check_clean_restart(world: World, rig: OwnerRole) -> None:
+    """What was recovered can be closed and opened again, and nothing has to be repaired then."""
+    end = rig.publisher.tail_offset
+    rig.close()
+    again = world.partition(world.next_epoch())
+    assert again.publisher.tail_offset == end
+    assert again.opened.recovered == "", again.opened.recovered
+    check_producer_state(again)
