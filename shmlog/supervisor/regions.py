@@ -158,5 +158,6 @@ _FIXED_BYTES = layout.CTL_SIZE + layout.BELL_SIZE
 
 
 def _at_first(config: TopicConfig) -> int:
-    """Ring, index (an eighth of it at most, but not less than 64 KiB), control page and bell of a partition."""
-    return config.ring_bytes + max(config.ring_bytes // 8, 65536) + _FIXED_BYTES
+    """Ring, index, control page and bell of a partition."""
+    ring_bytes = region.page_align(config.ring_bytes)
+    return ring_bytes + region.index_entries(ring_bytes) * layout.IDX_ENTRY_BYTES + _FIXED_BYTES
