@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import signal
 from collections import Counter
 
 TRACE_MAX = 65536
@@ -31,6 +32,7 @@ class _Fields(ctypes.Structure):
         ("aside_points", ctypes.c_uint64),
         ("freeze_aside_at", ctypes.c_uint64),
         ("aside_frozen", ctypes.c_uint64),
+        ("signal", ctypes.c_uint64),
         ("trace", ctypes.c_ubyte * TRACE_MAX),
     )
 
@@ -38,11 +40,12 @@ class _Fields(ctypes.Structure):
 class CountPage:
     """Made before the fork; `arm` is called by the process that is to be counted, from then on."""
 
-    def __init__(self, kill_at: int = 0, freeze_aside_at: int = 0) -> None:
+    def __init__(self, kill_at: int = 0, freeze_aside_at: int = 0, number: int = signal.SIGKILL) -> None:
         self._memory = mmap.mmap(-1, ctypes.sizeof(_Fields))
         self.fields = _Fields.from_buffer(self._memory)
         self.fields.kill_at = kill_at
         self.fields.freeze_aside_at = freeze_aside_at
+        self.fields.signal = number
 
     def arm(self) -> None:
         library = ctypes.CDLL(None)  # preload.so has put its names in front of everything

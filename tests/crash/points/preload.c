@@ -1,4 +1,4 @@
-/* Counts shared stores and system calls of one process in one sequence, and kills it at the n-th.
+/* Counts shared stores and system calls of one process in one sequence, and kills it (or stops it) at the n-th.
  *
  * Loaded with LD_PRELOAD. The counted core (points.h) calls shmlog_crash_point before each shared store; the functions
  * below stand in front of the C library's, so that every call that changes a file, a directory or a region is counted,
@@ -26,7 +26,7 @@
 
 /* In memory that the process shares with the one that watches it. The order of the fields is in count.py. */
 typedef struct {
-    uint64_t points, syscalls, kill_at, aside_points, freeze_aside_at, aside_frozen;
+    uint64_t points, syscalls, kill_at, aside_points, freeze_aside_at, aside_frozen, signal;
     unsigned char trace[TRACE_MAX]; /* the first letter of each point: s store, c copy, else the call's name */
 } count_page;
 
@@ -34,9 +34,10 @@ static count_page *page;
 
 void crash_points_arm(count_page *shared) { page = shared; }
 
-static void die(void) {
-    kill(getpid(), SIGKILL);
-    for (;;) pause();
+/* A stopped process goes on here when somebody lets it. */
+static void strike(void) {
+    kill(getpid(), (int)page->signal);
+    while (page->signal == SIGKILL) pause();
 }
 
 static void point(unsigned char what) {
@@ -52,7 +53,7 @@ static void point(unsigned char what) {
     uint64_t n = ++page->points;
     if (what != 's' && what != 'c') page->syscalls++;
     if (n <= TRACE_MAX) page->trace[n - 1] = what;
-    if (n == page->kill_at) die();
+    if (n == page->kill_at) strike();
 }
 
 void shmlog_crash_point(void) { point('s'); }
