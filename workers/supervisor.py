@@ -1,6 +1,6 @@
 """The supervisor's process: start the zygote, parse, serve, exit code.
 
-    python -P -m shmlog.workers.supervisor [--name N] [--data-dir D] [--config FILE] [--embedded FD]
+    python -P -m shmlog.workers.supervisor [--name N] [--data-dir D] [--config FILE] [--embedded FD [--host PIDFD]]
 
 Ready is said to $NOTIFY_SOCKET as systemd expects it (READY=1). A start that fails says why in its last line on stderr,
 beginning with "error: ", and exits with 1. SIGTERM and SIGINT drain and close everything, then it exits with 0.
@@ -23,6 +23,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runtime-dir", help="base directory, instead of $SHMLOG_RUNTIME_DIR")
     parser.add_argument("--config", help="TOML file with [cluster] and [topic-defaults]")
     parser.add_argument("--embedded", type=int, metavar="FD", help="end when this pipe reaches its end of file")
+    parser.add_argument("--host", type=int, metavar="PIDFD", help="end when this process does")
     parser.add_argument("--owner-module", default=OWNER_MODULE, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -45,6 +46,7 @@ def serve(given: argparse.Namespace, zygote: ZygoteProcess) -> None:
             config=config,
             zygote=zygote,
             lifetime_fd=given.embedded,
+            host_pidfd=given.host,
             owner_module=given.owner_module,
         )
     ).run()

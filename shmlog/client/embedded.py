@@ -2,7 +2,8 @@
 
 What ties them together is a pipe: we hold the writing end, and the supervisor drains and closes everything when it
 reads the end of file. The kernel closes our end however we die, SIGKILL included. Children that we fork must not keep
-it open, so they close it first of all (abandon).
+it open, so they close it first of all (abandon). Those that a C library forks do keep it: so the supervisor has a pidfd
+of ours, too, and closes everything when that says that we are gone.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class EmbeddedSupervisor(Handle):
 
     def _start(self, name: str, data_dir: str | None, config_file: str | None) -> None:
         theirs, self._lifetime = os.pipe()
-        command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", name, "--embedded", str(theirs)]
+        ourselves = os.pidfd_open(os.getpid())
+        command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", name]
+        command += ["--embedded", str(theirs), "--host", str(ourselves)]
         command += ["--data-dir", os.path.abspath(data_dir)] if data_dir is not None else []
         command += ["--config", config_file] if config_file is not None else []
         environment = {key: value for key, value in os.environ.items() if not key.startswith("WATCHDOG_")}
@@ -73,11 +76,12 @@ class EmbeddedSupervisor(Handle):
                     stdout=subprocess.DEVNULL,
                     stderr=self._said,
                     env=environment | ready.environment,
-                    pass_fds=(theirs,),
+                    pass_fds=(theirs, ourselves),
                     start_new_session=True,  # Ctrl-C in our terminal is ours alone
                 )
             finally:
                 os.close(theirs)
+                os.close(ourselves)
             came_up = ready.wait(self._child, READY_TIMEOUT_S)
         except TimeoutError as error:
             raise StartError(f"{error}; it said: {self._last_words() or 'nothing'}") from error

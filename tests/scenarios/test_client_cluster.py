@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import shmlog
-from shmlog.control.paths import runtime_paths
 from shmlog.testing import wait_until
-from shmlog.testing.processes import killed_afterwards
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -265,32 +263,3 @@ def test_settings_of_an_embedded_cluster_can_be_given_and_are_checked(tmp_path: 
         shmlog.start(tmp_path / "data", config={"num_partition": 4})
     with pytest.raises(shmlog.InvalidConfigError, match=r"retention\.ms must be"):
         shmlog.start(tmp_path / "data", config={"retention.ms": "soon"})
-
-
-def test_an_embedded_cluster_ends_when_its_host_is_killed_even_if_a_child_of_the_host_lives_on(tmp_path: Path) -> None:
-    program = """
-        import os, sys, time, shmlog
-        cluster = shmlog.start(sys.argv[1])
-        cluster.admin.create_topic("flights", partitions=1)
-        producer = cluster.producer()
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)
-        for number in range(100):
-            producer.send("flights", b"%d" % number)
-        print(cluster.name, child, flush=True)
-        time.sleep(60)
-    """
-    with killed_afterwards(
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", textwrap.dedent(program), tmp_path / "data"], stdout=subprocess.PIPE, text=True
-        )
-    ) as host:
-        assert host.stdout is not None
-        name, child = host.stdout.readline().split()
-        host.kill()
-        host.wait()
-        wait_until(lambda: not os.path.exists(runtime_paths(name).directory), timeout_s=LEFT_TO_READ_S)
-        os.kill(int(child), signal.SIGKILL)
-    with shmlog.start(tmp_path / "data") as cluster, cluster.consumer("flights") as consumer:
-        assert read_numbers(consumer, 100) == list(range(100))  # accepted means that send returned
