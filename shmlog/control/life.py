@@ -57,6 +57,11 @@ class LifeLock:
                 return cls(path, fd)
             os.close(fd)  # its last holder removed the file between open and lock
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether the path still names the file that is locked; else nobody finds the lock any more."""
+        return _is_linked(self._fd, self.path)
+
     def write(self, content: str) -> None:
         """Replace the file's content: what others want to know about the holder."""
         os.ftruncate(self._fd, 0)
@@ -67,8 +72,8 @@ class LifeLock:
         return self._fd
 
     def release(self, *, remove: bool = True) -> None:
-        """Give the lock up, by default with its file (removed before it is unlocked)."""
-        if remove:
+        """Give the lock up, by default with its file (removed before it is unlocked); not with a namesake's."""
+        if remove and self.is_linked:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
         os.close(self._fd)
@@ -100,6 +105,6 @@ def _is_linked(fd: int, path: str) -> bool:
     ours = os.fstat(fd)
     try:
         there = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)

@@ -42,6 +42,9 @@ class Home:
         """Let go. `empty`: the cluster is closed, so remove what is in the runtime directory; otherwise only what is
         not in use by workers and clients that live on."""
         self.data_lock.release(remove=False)
+        if not self.runtime_lock.is_linked:  # removed under us, and what is there now is somebody else's
+            self.runtime_lock.release(remove=False)
+            return
         if empty:
             for directory in (self.runtime.lives, self.runtime.owners):
                 with contextlib.suppress(FileNotFoundError):

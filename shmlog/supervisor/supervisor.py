@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import InvalidConfigError, StorageError
+from shmlog.errors import BrokerNotAvailableError, InvalidConfigError
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
 from shmlog.settings import ClusterConfig
@@ -27,11 +27,12 @@ from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
-from shmlog.supervisor.metadata import Catalog, MetadataLostError
+from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.orphans import end_orphans
 from shmlog.supervisor.owners import Owners, OwnerWatcher
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
 from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.requests import Requests
 from shmlog.supervisor.sessions import Listener
 from shmlog.supervisor.topics import Topics
@@ -48,6 +49,7 @@ class Options:
 
     `zygote`: runs already, so that it imports while we do.
     `lifetime_fd`: the reading end of a pipe; its end of file means that who started us is gone, and we go too.
+    `host_pidfd`: a pidfd of who started us; it says the same when that process dies and a child keeps the pipe open.
     `owner_module`: the module whose main() owns a partition, for tests of supervision itself.
     """
 
@@ -57,6 +59,7 @@ class Options:
     config: ClusterConfig
     zygote: ZygoteProcess
     lifetime_fd: int | None = None
+    host_pidfd: int | None = None
     owner_module: str = OWNER_MODULE
 
 
@@ -74,6 +77,7 @@ class Supervisor(OwnerWatcher):
         self._loop = Loop()
         self._zygote = ZygoteLink(self._loop, options.owner_module, options.zygote)
         self._stopping = False
+        self._removed: str | None = None
         self._left_in_memory: set[int] = set()
         self._undo = contextlib.ExitStack()
         self._undo.callback(self._zygote.close)
@@ -134,25 +138,28 @@ class Supervisor(OwnerWatcher):
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)
         self._undo.callback(self._listener.close)
+        self._removal = RemovalWatch(identity, self._home, self._owners, self._listener)
         self._watch_signals()
         if options.lifetime_fd is not None:
             self._watch_lifetime(options.lifetime_fd)
+        if options.host_pidfd is not None:
+            self._watch_host(options.host_pidfd)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until stop(), then close everything. Raises StorageError when the metadata log cannot be written;
-        owners then live on for a while, for the next supervisor."""
+        owners then live on for a while, for the next supervisor. Raises BrokerNotAvailableError when all is closed
+        because what clients need to find the cluster was removed."""
         try:
             self._take_over()
             self._loop.run()
-        except MetadataLostError as error:
-            self._undo.pop_all()
-            raise StorageError(str(error)) from error
         except BaseException:
             self._undo.pop_all()
             raise
         self._close()
+        if self._removed is not None:
+            raise BrokerNotAvailableError(self._removed)
 
     def stop(self, reason: str) -> None:
         """Begin to drain and close; run() returns when that is done. A second call does nothing."""
@@ -175,6 +182,7 @@ class Supervisor(OwnerWatcher):
             log.info("metadata log: %s", self._catalog.recovered)
         self._topics.resume(self._settled)
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
+        self._every(LOOK_EVERY_S, self._look_for_removal)
         Heartbeats(self._loop, self._identity, self._owners, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
@@ -234,6 +242,13 @@ class Supervisor(OwnerWatcher):
 
         self._loop.call_in(pause_s, again)
 
+    def _look_for_removal(self) -> None:
+        if not self._stopping:
+            self._removed = self._removal.look()
+            if self._removed is not None:
+                log.error("%s", self._removed)
+                self.stop("its names were removed")
+
     def _apply_retention(self) -> None:
         now_ms = wall_ms()
         for owner in self._owners.all_running():
@@ -264,6 +279,15 @@ class Supervisor(OwnerWatcher):
                 self.stop("the process that started this cluster is gone")
 
         watch = self._loop.watch(fd, ended)
+
+    def _watch_host(self, pidfd: int) -> None:
+        os.set_inheritable(pidfd, False)
+
+        def ended() -> None:
+            self._loop.forget(watch)
+            self.stop("the process that started this cluster is gone")
+
+        watch = self._loop.watch(pidfd, ended)
 
 
 def _gid(name: str) -> int | None:

@@ -1,0 +1,57 @@
+"""Somebody empties /dev/shm and the runtime directory under a running cluster, as logind does at a logout."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import shmlog
+from shmlog.memory import names, region
+
+if TYPE_CHECKING:
+    from tests.scenarios.conftest import Daemon
+
+
+@pytest.fixture
+def daemon(real_daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
+    real_daemon.start()
+    return real_daemon
+
+
+def remove(daemon: Daemon, cluster: shmlog.Cluster, what: str) -> None:
+    info = cluster.describe()
+    if what in ("everything", "regions"):
+        region.sweep(names.cluster_tag(info.cluster_id, info.runtime_dir))
+    if what in ("everything", "runtime directory"):
+        shutil.rmtree(daemon.directory / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["everything", "regions", "runtime directory"])
+def test_a_cluster_whose_names_are_removed_says_so_closes_and_comes_back_with_every_accepted_record(
+    daemon: Daemon, what: str
+) -> None:
+    with shmlog.connect("t") as cluster:
+        cluster.admin.create_topic("flights", partitions=2)
+        producer = cluster.producer(linger_ms=1000)
+        for number in range(500):
+            producer.send("flights", b"%d" % number)
+        remove(daemon, cluster, what)
+        for number in range(500, 600):
+            producer.send("flights", b"%d" % number)  # into lanes that it has
+        assert daemon.ended() == 1
+        with pytest.raises(shmlog.NoClusterError, match="start it again with `shmlog up --name t`"):
+            cluster.describe()
+        said = daemon.log()
+        assert "of cluster 't' were removed while it was running" in said
+        assert "RemoveIPC=no" in said
+        assert "Traceback" not in said
+        daemon.start()
+        for number in range(600, 700):
+            producer.send("flights", b"%d" % number)
+        producer.flush(20.0)
+        with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
+            assert sorted(int(record.value) for record in consumer) == list(range(700))
