@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +57,17 @@ def test_a_cluster_whose_names_are_removed_says_so_closes_and_comes_back_with_ev
         producer.flush(20.0)
         with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
             assert sorted(int(record.value) for record in consumer) == list(range(700))
+
+
+@pytest.mark.slow
+def test_a_namesake_that_came_in_its_place_keeps_its_socket_its_lock_and_its_clients(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    shutil.rmtree(daemon.directory / "run")
+    with shmlog.start(tmp_path / "other", name="t") as namesake:
+        namesake.admin.create_topic("flights", partitions=1)
+        assert daemon.ended() == 1
+        with shmlog.connect("t") as cluster:
+            assert cluster.describe().pid == namesake.describe().pid
+            assert len(os.listdir(daemon.runtime.lives)) == 2
+            assert os.path.exists(daemon.runtime.supervisor_lock)
