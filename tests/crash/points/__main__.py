@@ -3,7 +3,8 @@
 python tests/crash/points                         every scenario, every single kill
 python tests/crash/points --double                and then the recovery at every point too: long
 python tests/crash/points --only "ring grows"     one scenario
-python tests/crash/points --only roll --at 17     one kill; --second 5 kills its recovery, too; --final cold
+python tests/crash/points --only roll --at 17     one kill; --second 5 kills its recovery, too; --final cold;
+                                                      --aside 3: the sync thread has stopped before its third call
 python tests/crash/points --serve                 for tests: names of scenarios in, results out, one line of JSON each
 """
 
@@ -14,9 +15,9 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
 PLACE = "SHMLOG_POINTS_PLACE"  # in the environment: this process counts, and works in that directory
 
 
@@ -31,9 +32,7 @@ def main() -> int:
             return campaign.main(options, Path(place))
         finally:
             shutil.rmtree(place, ignore_errors=True)
-    sys.path[0] = str(ROOT)
-    from tests.crash.points import build
-
+    build = import_module("build")  # this directory is on the module path; the installed shmlog compiles
     core = build.counted_core()
     place = tempfile.mkdtemp(prefix="shmlog-points-")
     environment = build.environment(core, build.counter(Path(place))) | {PLACE: place}
@@ -45,6 +44,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="SCENARIO")
     parser.add_argument("--at", type=int, metavar="N")
     parser.add_argument("--second", type=int, metavar="M")
+    parser.add_argument("--aside", type=int, metavar="M")
     parser.add_argument("--final", choices=["warm", "cold"])
     parser.add_argument("--double", action="store_true")
     parser.add_argument("--serve", action="store_true")

@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from tests.crash.points import keeping, producing, recovering
+from tests.crash.points import clusters, keeping, producing, recovering
 from tests.crash.points.count import KINDS, CountPage
 from tests.crash.points.roles import shrink_everything
-from tests.crash.points.run import run_once
 from tests.crash.points.scenario import SCENARIOS, Scenario
 
 DEADLINE_S = 60
-STORIES = (producing, keeping, recovering)
+STORIES = (producing, keeping, recovering, clusters)
 """The modules that fill SCENARIOS."""
 DOUBLES_SAMPLED = 40
 """Of the pairs of kills of a scenario; a second kill that comes too late, because recoveries differ, is not counted."""
@@ -32,11 +31,15 @@ FAILURES_SHOWN = 5
 
 @dataclass(frozen=True, order=True)
 class Kill:
-    """Where: at which point, how the partition is then opened, and at which point of that recovery again (0: not)."""
+    """Where: at which point, what is left then, and at which point of the recovery again (0: not).
+
+    `aside`: before which call the thread beside the main one has stopped meanwhile (0: it has not).
+    """
 
     at: int
     final: str
     second: int = 0
+    aside: int = 0
 
 
 @dataclass
@@ -77,7 +80,8 @@ class Campaign:
             for _, error, first, second in self._all(scenario, [Kill(0, final, BOTH_UNKILLED)]):
                 result.points, result.syscalls = first.points, int(first.fields.syscalls)
                 recovery_points[final] = second.points
-                singles += [Kill(at, final) for at in _telling_points(first, final)]
+                points = _telling_points(first, final)
+                singles += [Kill(at, final, 0, aside) for aside in range(first.aside_points + 1) for at in points]
                 if error:
                     result.failures.append(f"without a kill, {final}: {error}")
         if result.failures:
@@ -85,7 +89,7 @@ class Campaign:
         result.recovery_points = max(recovery_points.values())
         result.kills = self._count(scenario, singles, result)
         pairs = [
-            Kill(kill.at, kill.final, second)
+            Kill(kill.at, kill.final, second, kill.aside)
             for kill in singles
             for second in range(1, recovery_points[kill.final] + 1)
         ]
@@ -102,6 +106,7 @@ class Campaign:
             if error:
                 again = f"--only {scenario.name!r} --at {kill.at} --final {kill.final}"
                 again += f" --second {kill.second}" if kill.second else ""
+                again += f" --aside {kill.aside}" if kill.aside else ""
                 result.failures.append(f"python tests/crash/points {again}\n{error}")
         return count
 
@@ -119,7 +124,7 @@ class Campaign:
             while len(running) < self._jobs and (kill := next(waiting, None)) is not None:
                 self._number += 1
                 place = self._directory / str(self._number)
-                first, second = CountPage(kill.at), CountPage(max(0, kill.second))
+                first, second = CountPage(kill.at, kill.aside), CountPage(max(0, kill.second))
                 pid = os.fork()
                 if pid == 0:
                     _child(scenario, place, first, second if kill.second else None, kill.final)
@@ -136,7 +141,7 @@ def _child(scenario: Scenario, place: Path, first: CountPage, second: CountPage 
     signal.alarm(DEADLINE_S)
     code = 1
     try:
-        run_once(scenario, place, first, second, final)
+        scenario.run(place, first, second, final)
         code = 0
     except BaseException:  # noqa: BLE001  (whatever it is, it is what this run has to tell)
         place.with_suffix(".error").write_text(traceback.format_exc())
@@ -159,7 +164,7 @@ def main(options: argparse.Namespace, place: Path) -> int:
     if options.serve:
         return serve(campaign)
     if options.at is not None:
-        kill = Kill(options.at, options.final or "warm", options.second or 0)
+        kill = Kill(options.at, options.final or "warm", options.second or 0, options.aside or 0)
         error = campaign.one(SCENARIOS[options.only[0]], kill)
         print(error or "all is well")
         return bool(error)

@@ -60,6 +60,11 @@ class CountPage:
         return int(self.fields.points)
 
     @property
+    def is_aside_frozen(self) -> bool:
+        """Whether the other thread has stopped at its point."""
+        return bool(self.fields.aside_frozen)
+
+    @property
     def aside_points(self) -> int:
         return int(self.fields.aside_points)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
+from shmlog.errors import CorruptRecordError
 from shmlog.log.checkpoint import read_clean_shutdown, read_leader_epochs, read_recovery_point, read_topic_id
-from shmlog.log.dump import BatchRow, dump_log, verify
+from shmlog.log.dump import BatchRow, dump_log, dump_offset_index, verify
 from shmlog.log.segment import DELETED_SUFFIX, LOG_SUFFIX, list_base_offsets, segment_path
 from shmlog.log.storage import OsStorage
 from shmlog.memory import layout, names, region
-from shmlog.partition.survey import read_entries
+from shmlog.memory.layout import LaneState
+from shmlog.partition.survey import IndexEntry, read_entries
 from tests.crash.points.roles import CLIENT_ID, OwnerRole, name_and_number
 from tests.crash.points.world import PARTITION_ID, Cells, Party, World
 
@@ -18,7 +20,17 @@ _CHECKPOINTS = {"partition.metadata", "leader-epoch-checkpoint", "recovery-point
 _SUFFIXES = (".log", ".index", ".timeindex", ".snapshot", DELETED_SUFFIX)
 
 
-def check_recovered(world: World, rig: OwnerRole, before: Cells | None) -> None:
+def check_index_files(world: World) -> None:
+    """Right after a kill: whatever reads the files then finds no entry for a batch that is not there."""
+    for path in world.directory.glob("*.index"):
+        if not path.with_suffix(".log").exists():
+            continue  # its segment is being deleted: nobody looks at it
+        ends = {row.header.last_offset: row.position for row in sound_batches(str(path.with_suffix(".log")))}
+        for entry in dump_offset_index(str(path)):
+            assert ends.get(entry.offset) == entry.position, f"{path.name} names {entry}, where no batch is"
+
+
+def check_recovered(rig: OwnerRole, before: Cells | None) -> None:
     """Right after a recovery: `rig` has published what there was, and nobody has done anything since.
 
     `before`: the control page after the kill; None where it did not survive.
@@ -28,16 +40,17 @@ def check_recovered(world: World, rig: OwnerRole, before: Cells | None) -> None:
     if before is not None:
         cells.check_follows(before)
     assert cells.hw == cells.written == cells.tail, f"nothing will move these any more: {cells}"
+    check_producer_state(rig)
 
 
 def check_log(world: World, rig: OwnerRole, *, lanes_survive: bool) -> None:
     """What is in the log, in ring, segments and memory, after the survivors went on."""
     cells = Cells.of(rig.control)
     cells.check()
-    assert (rig.control.ring_bytes, rig.control.index_entries) == (rig.publisher.capacity, rig.publisher.index_entries)
     check_records(world, rig, lanes_survive=lanes_survive)
     check_lanes(world, rig)
     check_files(world, rig)
+    check_ring(rig)
     check_ring_equals_segments(rig)
     check_producer_state(rig)
     check_nothing_is_left_over(world, rig)
@@ -103,10 +116,23 @@ def check_lanes(world: World, rig: OwnerRole) -> None:
     table = {lane_id for _, lane_id, _ in rig.control.lanes()}
     assert table == set(attached), (table, attached)
     for party in world.parties:
+        state = lane_state(rig.tag, party.lane_id)
+        assert state != LaneState.QUARANTINED, f"lane {party.name} holds nonsense, though its producer was only killed"
         if party.lane_id in attached and party.refused_from is None:
             rig.close_lane(party.lane_id)
             assert party.lane_id not in rig.publisher.lane_ids(), f"lane {party.name} is not drained"
     assert {lane_id for _, lane_id, _ in rig.control.lanes()} == set(rig.publisher.lane_ids())
+
+
+def lane_state(tag: str, lane_id: int) -> LaneState | None:
+    try:
+        mapping = region.open_region(names.lane(tag, lane_id))
+    except (FileNotFoundError, CorruptRecordError):
+        return None  # lost with the machine, or its maker was killed
+    try:
+        return LaneState(mapping.load(layout.LANE_STATE))
+    finally:
+        mapping.close()
 
 
 def check_files(world: World, rig: OwnerRole) -> None:
@@ -135,10 +161,29 @@ def check_files(world: World, rig: OwnerRole) -> None:
         )
 
 
-def check_ring_equals_segments(rig: OwnerRole) -> None:
+def index_entries(rig: OwnerRole) -> list[IndexEntry]:
     index = region.open_region(names.index(rig.tag, PARTITION_ID, rig.control.generation))
-    entries = read_entries(index.read(0, index.size_bytes))
-    index.close()
+    try:
+        return read_entries(index.read(0, index.size_bytes))
+    finally:
+        index.close()
+
+
+def check_ring(rig: OwnerRole) -> None:
+    """The page describes the ring that is in force; what a reader may believe of its index, because it ends in front of
+    the tail, is a chain."""
+    assert (rig.control.ring_bytes, rig.control.index_entries) == (rig.publisher.capacity, rig.publisher.index_entries)
+    entries = [entry for entry in index_entries(rig) if entry.pos_end <= rig.publisher.tail_pos]
+    for earlier, later in pairwise(entries):
+        assert later.seq == earlier.seq + 1, "the index has a hole"
+        assert later.pos == earlier.pos_end, "positions of the ring are not contiguous"
+        assert later.base_offset == earlier.next_offset, "offsets of the ring are not dense"
+    if entries:
+        assert entries[-1].pos_end == rig.publisher.tail_pos, "the last index entry does not end at the tail"
+
+
+def check_ring_equals_segments(rig: OwnerRole) -> None:
+    entries = index_entries(rig)
     intent, capacity = rig.control.mapping.load(layout.CTL_INTENT_POS), rig.publisher.capacity
     in_files = {}
     for base in list_base_offsets(OsStorage(), str(rig.directory)):
@@ -148,11 +193,6 @@ def check_ring_equals_segments(rig: OwnerRole) -> None:
         for row in dump_log(path):
             assert isinstance(row, BatchRow)
             in_files[row.header.base_offset] = data[row.position : row.position + row.header.size_bytes]
-    for earlier, later in pairwise(entries):
-        assert later.seq == earlier.seq + 1, "the index has a hole"
-        assert later.pos == earlier.pos_end, "positions of the ring are not contiguous"
-    if entries:
-        assert entries[-1].pos_end == rig.publisher.tail_pos, "the last index entry does not end at the tail"
     for entry in entries:
         if intent - entry.pos <= capacity and entry.base_offset in in_files:
             in_ring = rig.publisher.ring_bytes_between(entry.pos, entry.pos_end)
@@ -189,6 +229,13 @@ def check_nothing_is_left_over(world: World, rig: OwnerRole) -> None:
     there = {name for name, _ in region.list_regions(rig.tag)}
     lanes = {names.lane(rig.tag, lane_id) for lane_id in range(1, world.lanes_made + 1)}  # the supervisor's
     assert there - lanes == wanted, f"left over: {there - lanes - wanted}; missing: {wanted - there}"
+
+
+def sound_batches(path: str) -> list[BatchRow]:
+    """The batches of a file up to the first that is not whole."""
+    return [
+        row for row in takewhile(lambda row: isinstance(row, BatchRow), dump_log(path)) if isinstance(row, BatchRow)
+    ]
 
 
 def batches(directory: str) -> list[BatchRow]:

@@ -57,6 +57,24 @@ def group_commit_of_three(world: World) -> None:
         world.order("run")
 
 
+@scenario("sync in a thread beside the owner", FILES)
+def sync_aside(world: World) -> None:
+    """Two program orders: the thread stops before each of its calls, and the owner is killed at each of its points."""
+    world.segment_bytes = 700
+    world.config["retention.bytes"] = "1500"
+    world.start_owner()
+    lane = world.lane()
+    for _ in range(2):
+        lane.send(2, 300)
+        world.order("run")
+    arm(world)
+    world.order("sync_aside")
+    lane.send(2, 300)
+    world.order("run")
+    world.order("retain")
+    world.order("collect_sync")
+
+
 @scenario("retention", FILES)
 def retention(world: World) -> None:
     world.segment_bytes = 700

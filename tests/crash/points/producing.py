@@ -96,6 +96,19 @@ def hand_off(world: World) -> None:
     world.order("run")
 
 
+@scenario("publish: a larger group after one that never was")
+def larger_group(world: World) -> None:
+    """An entry of the group that never was would lie inside the first batch of the successor."""
+    world.start_owner()
+    large, *small = world.lane(), world.lane(), world.lane(), world.lane()
+    world.order("run")
+    for party in small:
+        party.send(1)
+    world.meanwhile = lambda: large.send(2, 1100)  # two batches, and no room for more in their group
+    arm(world)
+    world.order("run")
+
+
 @scenario("duplicates")
 def duplicates(world: World) -> None:
     world.start_owner()

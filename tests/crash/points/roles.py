@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import struct
+import threading
 from pathlib import Path
-from typing import ClassVar
 
 from shmlog import settings
 from shmlog.clock import wall_ms
@@ -17,6 +17,7 @@ from shmlog.partition import opening
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneNeedsAttentionError, Rig
+from tests.crash.points.count import CountPage
 
 RING_BYTES = 16384
 INDEX_ENTRIES = 64
@@ -34,10 +35,11 @@ def shrink_everything() -> None:
 class OwnerRole(Rig):
     """A partition in its owner's hands: methods are the orders that a scenario gives."""
 
-    segment_bytes: ClassVar[int] = 1 << 30
-
-    def __init__(self, tag: str, directory: Path, config: dict[str, str], epoch: int, segment_bytes: int) -> None:
+    def __init__(
+        self, tag: str, directory: Path, config: dict[str, str], epoch: int, segment_bytes: int, page: CountPage
+    ) -> None:
         self._segment_bytes = segment_bytes
+        self._page = page
         super().__init__(tag, directory, config, epoch)
 
     def take_over(self, epoch: int) -> None:
@@ -84,8 +86,11 @@ class OwnerRole(Rig):
         self.keeper.apply_retention(wall_ms())
 
     def sync_aside(self) -> None:
-        """As if flush.ms had passed: a thread syncs from now on."""
+        """As if flush.ms had passed: a thread syncs from now on, and has ended or stopped when this returns."""
         self.keeper.sync_aside(1 << 62)
+        for thread in threading.enumerate():
+            while thread.name == "sync" and thread.is_alive() and not self._page.is_aside_frozen:
+                thread.join(0.001)
 
     def collect_sync(self) -> None:
         self.keeper.sync_aside(0)

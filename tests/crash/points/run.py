@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from tests.crash.points.actor import Killed
 from tests.crash.points.count import CountPage
-from tests.crash.points.invariants import check_log, check_producer_state, check_recovered
+from tests.crash.points.invariants import (
+    check_index_files,
+    check_log,
+    check_producer_state,
+    check_recovered,
+    check_ring,
+)
 from tests.crash.points.roles import OwnerRole
-from tests.crash.points.scenario import Scenario
 from tests.crash.points.world import World
 
 
-def run_once(scenario: Scenario, place: Path, first: CountPage, second: CountPage | None, final: str) -> None:
-    """`first` and `second` say where victim and successor are killed; an AssertionError says what is wrong then."""
+def run_once(
+    play: Callable[[World], None], place: Path, first: CountPage, second: CountPage | None, final: str
+) -> None:
+    """See scenario.Run."""
     place.mkdir(parents=True)
     world = World(place, first)
     try:
         with suppress(Killed):
-            scenario.play(world)
+            play(world)
         world.kill_everybody()
         before = world.cells()
         if before is not None:
             before.check(synced_first=world.config.get("flush.messages") == "1")
+        check_index_files(world)
         if final == "cold":
             world.reboot()
             before = None
@@ -34,9 +43,13 @@ def run_once(scenario: Scenario, place: Path, first: CountPage, second: CountPag
             world.kill_everybody()
         lanes_survive = not world.was_rebooted
         rings = world.rings()
+        world.meanwhile()
         rig = world.partition(world.next_epoch())
+        check_ring(rig)
+        rig.publish_once()
+        check_ring(rig)
         rig.run()
-        check_recovered(world, rig, before if lanes_survive else None)
+        check_recovered(rig, before if lanes_survive else None)
         assert world.rings() > rings, "who slept was not rung"
         world.read()
         go_on(world, rig)

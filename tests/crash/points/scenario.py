@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from tests.crash.points.count import CountPage
+from tests.crash.points.run import run_once
 from tests.crash.points.world import World
+
+Run = Callable[[Path, CountPage, CountPage | None, str], None]
+"""One run in an empty directory, with the points at which victim and successor are killed, and what is left then: all,
+("warm"), or the files ("cold"). An AssertionError says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`finals`: how the partition is opened at the end, after each kill."""
+    """`finals`: what may be left after each kill."""
 
     name: str
-    play: Callable[[World], None]
+    run: Run
     finals: tuple[str, ...]
 
 
@@ -29,7 +37,7 @@ def scenario(
     name: str, finals: tuple[str, ...] = ("warm",)
 ) -> Callable[[Callable[[World], None]], Callable[[World], None]]:
     def enter(play: Callable[[World], None]) -> Callable[[World], None]:
-        SCENARIOS[name] = Scenario(name, play, finals)
+        SCENARIOS[name] = Scenario(name, partial(run_once, play), finals)
         return play
 
     return enter

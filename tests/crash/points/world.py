@@ -119,6 +119,8 @@ class World:
         self.epochs_used = 0
         self.was_rebooted = False
         self.seen: list[Record] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What survivors do after the kill, before anybody succeeds."""
         self._actors: list[Actor] = []
         self.lanes_made = 0
         self._reader: PartitionReader | None = None
@@ -142,7 +144,7 @@ class World:
         return self.epochs_used - 1
 
     def partition(self, epoch: int) -> OwnerRole:
-        return OwnerRole(self.tag, self.directory, self.config, epoch, self.segment_bytes)
+        return OwnerRole(self.tag, self.directory, self.config, epoch, self.segment_bytes, self.page)
 
     def order(self, method: str, *arguments: Any) -> Any:
         assert self.owner is not None

@@ -1,0 +1,302 @@
+"""Scenarios: a supervisor is killed while it starts, hands out ids, and makes and deletes topics.
+
+Its parts are the real ones: home, metadata log, regions, topics, trash. Owners are stood in for by _Owners, which
+makes what an owner makes and reports it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply, TopicCreated
+from shmlog.control.paths import RuntimePaths
+from shmlog.control.worker_messages import OwnerReady
+from shmlog.machines.metadata import METADATA_TOPIC, Partition
+from shmlog.machines.metadata_records import LeaderEpochRaised
+from shmlog.machines.supervision import OwnerPhase
+from shmlog.memory import names, region
+from shmlog.partition.opening import open_partition
+from shmlog.settings import ClusterConfig
+from shmlog.supervisor import home
+from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.topics import Topics
+from shmlog.supervisor.trash import Trash
+from tests.crash.points.actor import Actor, Killed
+from tests.crash.points.count import CountPage
+from tests.crash.points.scenario import FILES, SCENARIOS, Scenario
+
+CLUSTER_CONFIG = {"max.message.bytes": "2048"}
+TURNS_MAX = 1000
+
+
+class _Owners:
+    """Owners that are ready when they are wanted and gone when they are not."""
+
+    def __init__(self, identity: ClusterIdentity, catalog: Catalog, regions: Regions) -> None:
+        self.watchers: list[OwnerWatcher] = []
+        self.machine = SimpleNamespace(phase=lambda partition_id: OwnerPhase.RUNNING)
+        self._identity = identity
+        self._catalog = catalog
+        self._regions = regions
+
+    def pid(self, partition_id: int) -> int:
+        return os.getpid()
+
+    def running(self, partition_id: int) -> None:
+        return None
+
+    def want(self, partition: Partition) -> None:
+        epoch = partition.leader_epoch + 1
+        self._catalog.commit((LeaderEpochRaised(partition.partition_id, epoch),))
+        self._regions.bell(partition.partition_id).close()
+        opened = open_partition(self._spec(partition, epoch))
+        opened.log.close(clean=False)
+        for watcher in self.watchers:
+            watcher.owner_ready(OwnerReady(partition.partition_id, epoch, 1, 0, 0, 0, 0, [], ""))
+
+    def unwant(self, partition_id: int, *, delete: bool) -> None:
+        for watcher in self.watchers:
+            watcher.owner_gone(partition_id, delete, clean=True)
+
+    def _spec(self, partition: Partition, epoch: int) -> OwnerSpec:
+        identity, topic = self._identity, partition.topic
+        config = self._catalog.machine.effective_config(topic)
+        return OwnerSpec(
+            identity.cluster_id,
+            identity.name,
+            identity.cid8,
+            identity.runtime.directory,
+            topic.name,
+            topic.topic_id,
+            partition.partition,
+            partition.partition_id,
+            epoch,
+            log_directory(identity, partition),
+            config,
+            0o600,
+            None,
+        )
+
+
+class ClusterRole:
+    """A supervisor, as far as it needs no processes."""
+
+    def __init__(self, place: Path) -> None:
+        self.data_dir = str(place / "data")
+        config = ClusterConfig.from_mapping({}, {})
+        self.home = home.enter("c", RuntimePaths(str(place / "run")), self.data_dir, directory_mode=0o700, group=None)
+        self.identity = ClusterIdentity(
+            "c",
+            self.home.cluster_id,
+            names.cluster_tag("clusters", str(place)),
+            self.home.runtime,
+            self.data_dir,
+            config,
+            None,
+            0,
+        )
+        self.loop = Loop()
+        self.catalog = Catalog(self.data_dir, config)
+        self.regions = Regions(self.identity)
+        owners = cast(Owners, _Owners(self.identity, self.catalog, self.regions))
+        trash = Trash(self.loop, self.data_dir)
+        describe = Descriptions(self.identity, self.catalog, owners)
+        self.topics = Topics(self.loop, self.identity, self.catalog, self.regions, owners, describe, trash)
+        known = {partition.partition_id for partition in self.catalog.machine.partitions()}
+        for partition_id in self.regions.leftover_partitions() - known:  # as Supervisor does when it starts
+            self.regions.drop_partition(partition_id)
+        self.topics.resume(lambda: None)
+        self.turn()
+
+    def cluster_id(self) -> str:
+        return self.home.cluster_id
+
+    def next_id(self) -> int:
+        return self.catalog.next_id("producer")
+
+    def create(self, name: str, partitions: int) -> None:
+        self._ask(partial(self.topics.create, CreateTopic(1, name, partitions, 1, dict(CLUSTER_CONFIG))), TopicCreated)
+
+    def delete(self, name: str) -> None:
+        self._ask(partial(self.topics.delete, DeleteTopic(1, name)), Done)
+
+    def turn(self) -> None:
+        """Let the loop do what is due, which is the trash, one file at a time."""
+        for _ in range(TURNS_MAX):
+            self.loop.run_once(0.0)
+            if not any(entry.endswith("-delete") for entry in os.listdir(self.data_dir)):
+                return
+        raise AssertionError("the trash does not get empty")
+
+    def existing(self) -> dict[str, list[int]]:
+        return {topic.name: topic.partition_ids for topic in self.catalog.machine.topics()}
+
+    def close(self) -> None:
+        self.regions.sweep(keep_partitions=set())
+        self.catalog.close(clean=True)
+        self.home.release(empty=True)
+
+    def _ask(self, request: Callable[[Answer], None], expected: type[Reply]) -> None:
+        replies: list[Reply] = []
+        request(Answer(1, replies.append))
+        self.turn()
+        (reply,) = replies
+        assert not isinstance(reply, Failed), reply
+        assert isinstance(reply, expected)
+
+
+class ClusterWorld:
+    """What a scenario is told with; it notes what was answered, and what was asked for and perhaps not."""
+
+    def __init__(self, place: Path, page: CountPage) -> None:
+        self.place = place
+        self.page = page
+        self.certain: dict[str, int] = {}  # topics that exist, and how many partitions they have
+        self.doubtful: tuple[str, int] | None = None  # was being made or deleted
+        self.ids: list[int] = []
+        self.cluster_id: str | None = None
+        self.supervisor: Actor | None = None
+
+    def start(self, *, armed: bool = False, page: CountPage | None = None) -> None:
+        if self.supervisor is not None:
+            self.supervisor.kill()
+        self.supervisor = Actor(lambda: ClusterRole(self.place), page or self.page, armed=armed)
+        self.cluster_id = self.supervisor.call("cluster_id")
+
+    def arm(self) -> None:
+        assert self.supervisor is not None
+        self.supervisor.arm()
+
+    def create(self, name: str, partitions: int) -> None:
+        assert self.supervisor is not None
+        self.doubtful = (name, partitions)
+        self.supervisor.call("create", name, partitions)
+        self.certain[name] = partitions
+        self.doubtful = None
+
+    def delete(self, name: str) -> None:
+        assert self.supervisor is not None
+        self.doubtful = (name, self.certain.pop(name))
+        self.supervisor.call("delete", name)
+        self.doubtful = None
+
+    def take_id(self) -> None:
+        assert self.supervisor is not None
+        self.ids.append(self.supervisor.call("next_id"))
+
+    def kill(self) -> None:
+        if self.supervisor is not None:
+            self.supervisor.kill()
+
+    @property
+    def tag(self) -> str:
+        return names.cluster_tag("clusters", str(self.place))
+
+
+def run_cluster(
+    play: Callable[[ClusterWorld], None], place: Path, first: CountPage, second: CountPage | None, final: str
+) -> None:
+    """See scenario.Run."""
+    place.mkdir(parents=True)
+    world = ClusterWorld(place, first)
+    try:
+        with suppress(Killed):
+            play(world)
+        world.kill()
+        if final == "cold":
+            region.sweep(world.tag)
+        if second is not None:
+            with suppress(Killed):
+                world.start(armed=True, page=second)
+            world.kill()
+        check_cluster(world, ClusterRole(place))
+    finally:
+        world.kill()
+        region.sweep(world.tag)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def check_cluster(world: ClusterWorld, role: ClusterRole) -> None:
+    """What was answered is so; what was not is done whole, or not at all; and nothing else is there."""
+    assert world.cluster_id in (None, role.home.cluster_id)
+    found = {name: len(partition_ids) for name, partition_ids in role.existing().items()}
+    doubtful = dict([world.doubtful] if world.doubtful else [])
+    assert found in (world.certain, world.certain | doubtful), (found, world.certain, doubtful)
+    assert role.next_id() > max(world.ids, default=-1)
+    check_leftovers(role)
+    role.create("after", 1)
+    for name in [*found, "after"]:
+        role.delete(name)
+    check_leftovers(role)
+    role.close()
+    assert region.list_regions(world.tag) == []
+    assert not os.path.exists(role.home.runtime.directory)
+
+
+def check_leftovers(role: ClusterRole) -> None:
+    partitions = [partition_id for ids in role.existing().values() for partition_id in ids]
+    assert role.regions.leftover_partitions() == set(partitions)
+    wanted = {f"{name}-{k}" for name, ids in role.existing().items() for k in range(len(ids))}
+    directories = {entry.name for entry in os.scandir(role.data_dir) if entry.is_dir()}
+    assert directories == wanted | {f"{METADATA_TOPIC}-0"}, directories
+
+
+def cluster_scenario(name: str) -> Callable[[Callable[[ClusterWorld], None]], Callable[[ClusterWorld], None]]:
+    def enter(play: Callable[[ClusterWorld], None]) -> Callable[[ClusterWorld], None]:
+        SCENARIOS[name] = Scenario(name, partial(run_cluster, play), FILES)
+        return play
+
+    return enter
+
+
+@cluster_scenario("cluster: first start")
+def first_start(world: ClusterWorld) -> None:
+    world.start(armed=True)
+
+
+@cluster_scenario("cluster: metadata is appended")
+def metadata(world: ClusterWorld) -> None:
+    world.start()
+    world.arm()
+    world.take_id()
+    world.take_id()
+
+
+@cluster_scenario("cluster: a topic is created")
+def creates(world: ClusterWorld) -> None:
+    world.start()
+    world.create("stays", 1)
+    world.arm()
+    world.create("new", 2)
+
+
+@cluster_scenario("cluster: a topic is deleted and made again")
+def deletes(world: ClusterWorld) -> None:
+    world.start()
+    world.create("stays", 1)
+    world.create("goes", 2)
+    world.arm()
+    world.delete("goes")
+    world.create("goes", 1)
+
+
+@cluster_scenario("cluster: restart")
+def restart(world: ClusterWorld) -> None:
+    world.start()
+    world.create("stays", 2)
+    world.take_id()
+    world.start(armed=True)
+    world.take_id()

@@ -1,0 +1,295 @@
+"""Ways to break the code, each of which a crash point has to notice.
+
+A mutation replaces one piece of text, which occurs once, in one file; `scenario` is the one of tests/crash/points that
+must fail then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    path: str
+    old: str
+    new: str
+    scenario: str
+
+
+PUBLISH = "shmlog/native/publish.pyx"
+OPENING = "shmlog/partition/opening.py"
+
+MUTATIONS = [
+    Mutation(
+        "the tail is stored before the index entries",
+        PUBLISH,
+        "        cdef unsigned char *cell\n        for k in range(self.pending_count):\n"
+        "            entry = &self.pending[k]\n"
+        "            if entry.status != FRAME_STATUS_APPENDED:\n",
+        "        cdef unsigned char *cell\n        shm_store_release(self.ctl + CTL_TAIL_POS, new_tail)\n"
+        "        for k in range(self.pending_count):\n            entry = &self.pending[k]\n"
+        "            if entry.status != FRAME_STATUS_APPENDED:\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "the heads of the lanes are stored before the results",
+        PUBLISH,
+        "            shm_store_relaxed(entry.frame + FRAME_BASE_OFFSET, <uint64_t>entry.base_offset)\n",
+        "            shm_store_release(entry.lane.base + LANE_HEAD, entry.lane_pos_end)\n"
+        "            shm_store_relaxed(entry.frame + FRAME_BASE_OFFSET, <uint64_t>entry.base_offset)\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "the heads of the lanes are stored before the tail",
+        PUBLISH,
+        "        if new_tail != self.tail_pos:\n            shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET",
+        "        for k in range(self.pending_count):\n"
+        "            shm_store_release(self.pending[k].lane.base + LANE_HEAD, self.pending[k].lane_pos_end)\n"
+        "        if new_tail != self.tail_pos:\n            shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "written is stored before the write",
+        PUBLISH,
+        '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
+        "        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.tail_pos)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "the high watermark is stored before written",
+        PUBLISH,
+        "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)\n",
+        "        self._advance_watermark(self.written_offset, self.written_pos)\n"
+        "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "the high watermark does not wait for the sync",
+        PUBLISH,
+        "        if not self.hold_for_sync:\n            self._advance_watermark",
+        "        if True:\n            self._advance_watermark",
+        "group commit of every record",
+    ),
+    Mutation(
+        "the intent is lowered before a group is published",
+        PUBLISH,
+        "            shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET, <uint64_t>new_offset)\n",
+        "            shm_store_relaxed(self.ctl + CTL_INTENT_POS, self.tail_pos)\n"
+        "            shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET, <uint64_t>new_offset)\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "the indexes are written before the log",
+        "shmlog/native/segment.pyx",
+        "        failure = write_at(self.log_fd, p, n, self.size_bytes) if write_log else 0\n        if failure == 0:\n"
+        "            failure = write_at(self.index_fd, self.index_scratch,"
+        " index_entries * OFFSET_INDEX_ENTRY_BYTES, self.index_bytes)\n",
+        "        failure = write_at(self.index_fd, self.index_scratch,"
+        " index_entries * OFFSET_INDEX_ENTRY_BYTES, self.index_bytes)\n        if failure == 0 and write_log:\n"
+        "            failure = write_at(self.log_fd, p, n, self.size_bytes)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "an image of the producers counts before it is whole",
+        "shmlog/native/producer_table.pyx",
+        "        shm_store_relaxed(image, 0)\n        shm_fence_release()\n",
+        "        shm_store_relaxed(image, self.image_turn + 1)\n        shm_store_relaxed(image + IMAGE_POS, pos)\n",
+        "ring wraps",
+    ),
+    Mutation(
+        "a new frame is announced before its record is in it",
+        "shmlog/native/lane.pyx",
+        "        self._begin(frame, record.timestamp_ms)\n"
+        "        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key,"
+        " record.key_length, record.value, record.value_length,\n                        record.header_count)\n"
+        "        if record.header_bytes:\n            shm_copy_in(at, record.headers, record.header_bytes)\n"
+        "        self.end = <uint32_t>(FRAME_BYTES + need)\n",
+        "        self._begin(frame, record.timestamp_ms)\n"
+        "        shm_store_release(self.base + LANE_OPEN, open_word(self.start, 0, FRAME_BYTES + need, 1))\n"
+        "        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key,"
+        " record.key_length, record.value, record.value_length,\n                        record.header_count)\n"
+        "        if record.header_bytes:\n            shm_copy_in(at, record.headers, record.header_bytes)\n"
+        "        self.end = <uint32_t>(FRAME_BYTES + need)\n",
+        "accept",
+    ),
+    Mutation(
+        "a successor leaves the entries of a group that never was",
+        OPENING,
+        "        index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)\n",
+        "        assert cell >= 0\n",
+        "publish: a larger group after one that never was",
+    ),
+    Mutation(
+        "a successor takes the next offset from the tail's cell",
+        OPENING,
+        "    page.store(layout.CTL_TAIL_OFFSET, end.next_offset)",
+        "    object.__setattr__(end, 'next_offset', page.load(layout.CTL_TAIL_OFFSET))",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor lowers the intent to the tail",
+        OPENING,
+        "    page.store(layout.CTL_STATE, OwnerState.RECOVERING)\n",
+        "    page.store(layout.CTL_STATE, OwnerState.RECOVERING)\n"
+        "    page.store(layout.CTL_INTENT_POS, page.load(layout.CTL_TAIL_POS))\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor takes what is published for written",
+        OPENING,
+        "    tail_pos, written_pos = page.load(layout.CTL_TAIL_POS), page.load(layout.CTL_WRITTEN_POS)\n",
+        "    tail_pos, written_pos = page.load(layout.CTL_TAIL_POS), page.load(layout.CTL_WRITTEN_POS)\n"
+        "    page.store(layout.CTL_WRITTEN_POS, tail_pos)\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor does not answer what was published",
+        "shmlog/partition/lane_desk.py",
+        "            if end is not None:\n",
+        "            if end is None:\n",
+        "hand-off of the open batch",
+    ),
+    Mutation(
+        "a successor moves a lane's head before it answers",
+        "shmlog/partition/lane_desk.py",
+        "    for result in results:\n",
+        "    mapping.store(layout.LANE_HEAD, published_to)\n    for result in results:\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor answers only the first of several duplicates",
+        "shmlog/partition/survey.py",
+        "            pos += span\n",
+        "            pos = start\n",
+        "duplicates in front of a new batch",
+    ),
+    Mutation(
+        "a successor does not know where duplicates are",
+        "shmlog/partition/lane_desk.py",
+        "            base_offset = producers.find(",
+        "            base_offset = 0 * producers.find(",
+        "duplicates in front of a new batch",
+    ),
+    Mutation(
+        "a successor forgets the producers of the ring",
+        OPENING,
+        "    producers.replay(publisher.ring_bytes_between(image_pos, tail_pos))\n",
+        "",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor's epoch begins where the files end",
+        OPENING,
+        "        log.assign_epoch(spec.leader_epoch, end.next_offset)\n",
+        "        log.assign_epoch(spec.leader_epoch)\n",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "a successor leaves rings that are not in force",
+        OPENING,
+        "    _drop_rings(spec, keep=control.generation)\n",
+        "",
+        "ring grows",
+    ),
+    Mutation(
+        "a successor leaves the sizes of a ring that is not in force",
+        OPENING,
+        "    store_ring(page, ring, index, control.generation)  # sizes",
+        "    # sizes",
+        "ring grows",
+    ),
+    Mutation(
+        "a watermark that was not stored after its sync stays where it is",
+        PUBLISH,
+        "        if not self.hold_for_sync or self.unsynced_records == 0:\n",
+        "        if not self.hold_for_sync:\n",
+        "group commit of every record",
+    ),
+    Mutation(
+        "a successor's clients are not rung",
+        "shmlog/native/lane_table.pyx",
+        "        self._wake()  # it may have slept",
+        "        # it may have slept",
+        "publish: several lanes",
+    ),
+    Mutation(
+        "the base of an empty ring is invalid while it is replaced",
+        "shmlog/partition/regeneration.py",
+        "    if base != (page.load(layout.CTL_BASE_OFFSET), page.load(layout.CTL_BASE_POS)):\n",
+        "    if base:\n",
+        "empty ring grows",
+    ),
+    Mutation(
+        "a ring's generation is stored before its base",
+        "shmlog/partition/regeneration.py",
+        "    base = publisher.tail_offset, publisher.tail_pos\n",
+        "    base = publisher.tail_offset, publisher.tail_pos\n"
+        "    page.store(layout.CTL_RING_GENERATION, generation)\n",
+        "ring grows",
+    ),
+    Mutation(
+        "a roll counts before its slot is filled",
+        "shmlog/partition/log_keeper.py",
+        "        self._page.store(slot, writer.base_offset)\n",
+        "        self._page.store(layout.CTL_SEGMENT_TURN, turn)\n        self._page.store(slot, writer.base_offset)\n",
+        "roll",
+    ),
+    Mutation(
+        "a bell that is half made stays",
+        "shmlog/memory/bell.py",
+        "    except CorruptRecordError:\n        region.unlink(names.bell(tag, partition_id))\n",
+        "    except CorruptRecordError:\n        raise\n",
+        "first start",
+    ),
+    Mutation(
+        "a region says what it is before the rest of its header",
+        "shmlog/memory/layout.py",
+        "        mapping.write(8, body[8:] + _HEADER_CRC.pack(zlib.crc32(body)))\n",
+        "        mapping.store(0, int.from_bytes(self.kind, 'little'))\n"
+        "        mapping.store(CTL_RING_GENERATION, 1)\n"
+        "        mapping.write(8, body[8:] + _HEADER_CRC.pack(zlib.crc32(body)))\n",
+        "first start",
+    ),
+    Mutation(
+        "temporary files of a killed owner stay",
+        "shmlog/log/recovery.py",
+        '        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")):\n',
+        "        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX)):\n",
+        "roll",
+    ),
+    Mutation(
+        "a checkpoint is written in place",
+        "shmlog/log/storage.py",
+        '    temporary = path + ".tmp"\n',
+        "    temporary = path\n",
+        "first start",
+    ),
+    Mutation(
+        "a topic counts as deleted before its directories are gone",
+        "shmlog/supervisor/topics.py",
+        "        for partition_id in topic.partition_ids:\n"
+        "            partition = self._catalog.machine.partition_by_id(partition_id)\n"
+        "            assert partition is not None\n            self._regions.drop",
+        "        gone = [self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids]\n"
+        "        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id).records)\n"
+        "        for partition_id, partition in zip(topic.partition_ids, gone, strict=True):\n"
+        "            assert partition is not None\n            self._regions.drop",
+        "cluster: a topic is deleted and made again",
+    ),
+    Mutation(
+        "what lies in the trash after a crash stays",
+        "shmlog/supervisor/trash.py",
+        "        for entry in os.listdir(data_dir):\n",
+        "        for entry in list[str]():\n",
+        "cluster: a topic is deleted and made again",
+    ),
+    Mutation(
+        "ids are handed out before their block is in the log",
+        "shmlog/supervisor/metadata.py",
+        "            self.commit(step.records)\n            self._ids[kind] = block\n",
+        "            self._ids[kind] = block\n            assert step.records\n",
+        "cluster: restart",
+    ),
+]
