@@ -165,6 +165,10 @@ class StorageError(ShmlogError):
     retriable = True
 
 
+class DiskFullError(StorageError):
+    """No room on the disk (full, quota, file size limit): nothing has happened, and the same works once there is."""
+
+
 class DeliveryTimeoutError(ShmlogError):
     """`delivery.timeout.ms` passed: before acceptance nothing was sent; after it the outcome is unknown.
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmlog.cli.cgroup import memory_limit, task_limit
 from shmlog.cli.cluster_paths import NOT_YOURS_REMEDY, ClusterPlace, whose
 from shmlog.cli.output import human_bytes
 from shmlog.control import life, paths
 from shmlog.errors import StartError
 from shmlog.memory import region
+from shmlog.supervisor.cgroup import memory_limit, task_limit
 
 SHM_BYTES_COMFORTABLE = 256 * 1024 * 1024
 SHM_BYTES_MIN = 48 * 1024 * 1024

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 
+from shmlog import arguments
 from shmlog.client.api import Cluster
 from shmlog.client.cluster import NativeCluster
 from shmlog.client.connection import Connection
@@ -18,8 +20,11 @@ def connect(name: str | None = None, *, timeout: float = 5.0) -> Cluster:
     `timeout` seconds are for a cluster that is just starting. Raises NoClusterError, which says how to start one, at
     once if none is, and BrokerNotAvailableError if its supervisor is there and does not answer in that time.
     """
-    chosen = cluster_name(name)
-    return NativeCluster(Connection(chosen, runtime_paths(chosen), timeout))
+    chosen = _checked_name(name)
+    wait_s = arguments.seconds(timeout)
+    if wait_s is None:
+        raise arguments.refusal("timeout", "a number of seconds", timeout)
+    return NativeCluster(Connection(chosen, runtime_paths(chosen), wait_s))
 
 
 def start(data_dir: str | os.PathLike[str] | None = None, *, name: str | None = None, config: Config = None) -> Cluster:
@@ -33,7 +38,11 @@ def start(data_dir: str | os.PathLike[str] | None = None, *, name: str | None = 
     `config` is the path of a TOML file, or a mapping of cluster settings and topic defaults by their Kafka names.
     Raises StartError, ClusterAlreadyRunningError, DataDirectoryInUseError, InvalidConfigError with the reason.
     """
-    chosen = cluster_name(name if name is not None else f"embedded-{os.getpid()}-{secrets.token_hex(3)}")
+    chosen = _checked_name(name if name is not None else f"embedded-{os.getpid()}-{secrets.token_hex(3)}")
+    if data_dir is not None and not isinstance(data_dir, (str, os.PathLike)):
+        raise arguments.refusal("data_dir", "a path", data_dir)
+    if config is not None and not isinstance(config, (str, os.PathLike, Mapping)):
+        raise arguments.refusal("config", "the path of a TOML file or a mapping of settings", config)
     directory = os.fspath(data_dir) if data_dir is not None else None
     placed = directory is not None or name is not None or config is not None or "SHMLOG_DATA_DIR" in os.environ
     supervisor = EmbeddedSupervisor(chosen, directory, config, temporary=not placed)
@@ -42,3 +51,7 @@ def start(data_dir: str | os.PathLike[str] | None = None, *, name: str | None = 
     except BaseException:
         supervisor.end()
         raise
+
+
+def _checked_name(name: str | None) -> str:
+    return cluster_name(None if name is None else arguments.text(name, "name"))

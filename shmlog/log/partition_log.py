@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from shmlog.clock import wall_ms
 from shmlog.errors import InvalidRequestError, StorageError
@@ -17,6 +16,7 @@ from shmlog.log.checkpoint import (
     write_leader_epochs,
     write_recovery_point,
 )
+from shmlog.log.dropped_files import DroppedFiles
 from shmlog.log.failed_sync import FailedSync, note_failed_sync, remove_failed_sync
 from shmlog.log.opening import Opened, open_directory, rewrite_segments
 from shmlog.log.recovery import WarmStart
@@ -41,14 +41,6 @@ from shmlog.settings import TopicConfig
 
 RECOVERY_POINT_STRIDE_BYTES = 16 * 1024 * 1024
 """The recovery point is written to its file after this many synced bytes: at most so much is checked too often."""
-
-
-@dataclass(slots=True)
-class _Deleted:
-    """Files of dropped segments that readers may still be reading."""
-
-    paths: list[str]
-    deadline_ms: int
 
 
 class PartitionLog:
@@ -84,7 +76,7 @@ class PartitionLog:
             base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
             for base_offset in beyond(opened.base_offsets, opened.recovery_point)
         }
-        self._deleted: list[_Deleted] = []
+        self._dropped = DroppedFiles(storage)
         self._poison: FailedSync | None = None
         self.failure_is_noted = False
         """Once a sync has failed: whether the directory says so."""
@@ -195,6 +187,13 @@ class PartitionLog:
         )
         return self.active
 
+    def reserve(self, size_bytes: int) -> None:
+        """Take the disk space that the active segment needs to grow to `size_bytes`. Raises OSError."""
+        entries = size_bytes // max(1, self.config.index_interval_bytes) + 1
+        self._storage.reserve(self._files.log_fd, size_bytes)
+        self._storage.reserve(self._files.index_fd, 8 * entries)
+        self._storage.reserve(self._files.time_index_fd, 12 * entries)
+
     def sync(self, up_to_offset: int) -> None:
         """Bring everything before `up_to_offset` to the disk, then advance the recovery point to it.
 
@@ -276,7 +275,7 @@ class PartitionLog:
         for base_offset in base_offsets:
             self._for_each_file(base_offset, lambda path: self._storage.rename(path, path + DELETED_SUFFIX))
             paths = [segment_path(self.directory, base_offset, suffix + DELETED_SUFFIX) for suffix in SUFFIXES]
-            self._deleted.append(_Deleted(paths, now_ms + self.config.file_delete_delay_ms))
+            self._dropped.add(paths, now_ms + self.config.file_delete_delay_ms)
             self._sealed.remove(base_offset)
             self._facts.pop(base_offset, None)
             files = self._unsynced.pop(base_offset, None)
@@ -286,12 +285,7 @@ class PartitionLog:
 
     def remove_deleted(self, now_ms: int) -> int | None:
         """Remove dropped files whose delay has passed; returns when to come back, None when none are left."""
-        while self._deleted and self._deleted[0].deadline_ms <= now_ms:
-            for path in self._deleted[0].paths:
-                with contextlib.suppress(FileNotFoundError):
-                    self._storage.unlink(path)
-            self._deleted.pop(0)
-        return self._deleted[0].deadline_ms if self._deleted else None
+        return self._dropped.remove(now_ms)
 
     def batches(self, from_offset: int = 0) -> Iterator[bytes]:
         """Whole batches from the one with `from_offset` to the end of the log, some at a time, for replay.

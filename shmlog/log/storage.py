@@ -7,9 +7,16 @@ through here.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import stat
 from typing import Protocol
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a call fails with that succeeds once there is room."""
+_FALLOC_FL_KEEP_SIZE = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Storage(Protocol):
@@ -38,6 +45,9 @@ class Storage(Protocol):
         """Make creations, renames and removals in the directory durable."""
 
     def truncate(self, fd: int, size_bytes: int) -> None: ...
+
+    def reserve(self, fd: int, size_bytes: int) -> None:
+        """Take the disk space that the file needs to grow to `size_bytes`, without changing its size."""
 
     def size_bytes(self, fd: int) -> int: ...
 
@@ -122,6 +132,11 @@ class OsStorage:
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
+
+    def reserve(self, fd: int, size_bytes: int) -> None:
+        if _libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size_bytes)) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
 
     def size_bytes(self, fd: int) -> int:
         return os.fstat(fd).st_size

@@ -29,6 +29,10 @@ class BudgetMachine:
         self.used_bytes += size_bytes - self._taken.get(name, 0)
         self._taken[name] = size_bytes
 
+    def size_bytes(self, name: str) -> int:
+        """The size that region `name` was taken with, 0 if it was not."""
+        return self._taken.get(name, 0)
+
     def release(self, name: str) -> None:
         """Region `name` is gone; releasing what was not taken is fine."""
         self.used_bytes -= self._taken.pop(name, 0)

@@ -15,10 +15,18 @@ from shmlog.native.mapping import Mapping
 
 SHM_DIRECTORY = "/dev/shm"  # noqa: S108  (it is where POSIX shared memory lives, not a place for scratch files)
 
+INDEX_ENTRIES_MIN = 1024
+INDEX_RING_BYTES_PER_ENTRY = 1024
+
 
 def page_align(size_bytes: int) -> int:
     """`size_bytes` rounded up to whole pages."""
     return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
+
+
+def index_entries(ring_bytes: int) -> int:
+    """Commit entries that go with a ring: a power of two, one for every kilobyte or more."""
+    return max(INDEX_ENTRIES_MIN, 1 << (ring_bytes // INDEX_RING_BYTES_PER_ENTRY - 1).bit_length())
 
 
 def create(name: str, size_bytes: int, *, mode: int = 0o600, group: int | None = None) -> None:

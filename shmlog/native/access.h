@@ -24,6 +24,8 @@
  * one for copies, which may be torn. Code that writes shared bytes without the functions below calls the first itself. */
 #ifndef SHM_STORE_POINT
 #define SHM_STORE_POINT() ((void)0)
+#endif
+#ifndef SHM_COPY
 #define SHM_COPY(dst, src, n) memcpy(dst, src, n)
 #endif
 

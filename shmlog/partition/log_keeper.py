@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 import threading
 from collections.abc import Callable
@@ -49,6 +50,12 @@ class _Sync(threading.Thread):
         self._bell.ring()
 
 
+def _file_bytes_max() -> int:
+    """A segment must fit into RLIMIT_FSIZE."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return LONG_MAX if limit == resource.RLIM_INFINITY else limit
+
+
 class LogKeeper:
     """Keeps segments, the cells of the ctl region that name them, and the publisher in step. Owner's thread only."""
 
@@ -69,7 +76,7 @@ class LogKeeper:
     def configure(self, config: TopicConfig) -> None:
         """Use these settings from now on."""
         self._config = self._log.config = config
-        self._publisher.segment_bytes = config.segment_bytes
+        self._publisher.segment_bytes = min(config.segment_bytes, _file_bytes_max())
         self._publisher.hold_for_sync = config.flush_messages == 1
         self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0
 
@@ -195,9 +202,10 @@ class LogKeeper:
         self._remove_at_ms = self._log.remove_deleted(now_ms)
 
     def apply_retention(self, now_ms: int) -> None:
-        """Delete the whole segments that retention lets go, and move the log's start."""
-        if self._publisher.written_pos != self._publisher.tail_pos:
-            return  # the disk refuses; the next round will do
+        """Delete the whole segments that retention lets go, and move the log's start.
+
+        Raises OSError if the active one is among them and there is no room for a new one; the others are gone then.
+        """
         decision = decide_retention(
             self._log.segments(),
             self._config,
@@ -205,15 +213,27 @@ class LogKeeper:
             log_end_offset=self._log.log_end_offset,
             high_watermark=self._page.load(layout.CTL_HW_OFFSET),
         )
-        if not decision.delete:
-            return
-        if decision.roll_first:
+        self._delete([base for base in decision.delete if base != self._log.active_base_offset], now_ms)
+        if (
+            decision.roll_first and self._publisher.written_pos == self._publisher.tail_pos
+        ):  # else the next round will do
+            active = self._log.active_base_offset
             self.roll()
-        following = [info.base_offset for info in self._log.segments() if info.base_offset not in decision.delete]
+            self._delete([active], now_ms)
+
+    def _delete(self, bases: list[int], now_ms: int) -> None:
+        if not bases:
+            return
         # The start first: who reads an old position is told so, instead of finding a hole.
+        following = [info.base_offset for info in self._log.segments() if info.base_offset not in bases]
         self._page.store(layout.CTL_LOG_START_OFFSET, following[0])
-        self._log.delete_segments(decision.delete, now_ms)
+        self._log.delete_segments(bases, now_ms)
         self._remove_at_ms = self._log.remove_deleted(now_ms)
+
+    def free_space(self) -> None:
+        """The disk is full: let retention take what it may now, and remove without `file.delete.delay.ms`."""
+        self.apply_retention(wall_ms())
+        self._remove_at_ms = self._log.remove_deleted(LONG_MAX)
 
     def close(self, *, clean: bool) -> None:
         """Close the log; `clean` syncs it and leaves the marker that saves the next start its checks."""

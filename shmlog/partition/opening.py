@@ -30,8 +30,6 @@ from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
 from shmlog.settings import TopicConfig
 
-INDEX_BYTES_PER_ENTRY = 1024  # one index entry per so many bytes of ring
-INDEX_ENTRIES_MIN = 1024
 HUNG_SYNC_NS = 1_000_000_000
 """A sync that was running for this long when its owner died counts as failed: disks hang before they fail."""
 
@@ -247,7 +245,7 @@ def _drop_rings(spec: OwnerSpec, *, keep: int | None) -> None:
 def make_ring(spec: OwnerSpec, ring_bytes: int, generation: int) -> tuple[Mapping, Mapping]:
     """Make and map the ring and the index of a generation."""
     ring_bytes = region.page_align(ring_bytes)
-    entries = max(INDEX_ENTRIES_MIN, 1 << (ring_bytes // INDEX_BYTES_PER_ENTRY - 1).bit_length())
+    entries = region.index_entries(ring_bytes)
     ring_name = names.ring(spec.cid8, spec.partition_id, generation)
     index_name = names.index(spec.cid8, spec.partition_id, generation)
     region.create(ring_name, ring_bytes, mode=spec.shm_mode, group=spec.shm_group)

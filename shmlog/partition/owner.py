@@ -38,6 +38,7 @@ from shmlog.errors import (
     StorageError,
 )
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
+from shmlog.log.storage import DISK_FULL
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.layout import OwnerState
@@ -50,9 +51,9 @@ from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
-REFUSED_DISK_SLEEP_S = 0.1
+REFUSED_SLEEP_S = 0.1
 REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room on the disk
-RETRIABLE_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
+RETRIABLE_DISK_ERRORS = DISK_FULL | {errno.EAGAIN}
 
 
 def run(spec: OwnerSpec, channel: Channel) -> int:
@@ -116,7 +117,7 @@ class OwnerAgent:
         self._close_since_ns = 0
         self._orphan_since_ns: int | None = None
         self._next_housekeeping_ns = 0
-        self._disk_refuses = False
+        self._is_refused = False
         self._desk.recover(opened.end)
         self._keeper.settle()
         self._control.store_error_text("")
@@ -148,17 +149,11 @@ class OwnerAgent:
     def work(self, now_ns: int) -> int:
         """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
         outcome = self._publisher.run(RUN_BUDGET_NS)
-        refused = self._publisher.last_errno if outcome == publish.FAILED else 0
-        if outcome == publish.ROLL:
-            refused = _errno_of_full_disk(self._keeper.roll)
-        elif outcome == publish.GROW:
-            grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
-        elif outcome == publish.SYNC:
-            self._keeper.sync()
+        refused = self._carry_out(outcome)
         if refused:
-            self._disk_refused(refused)
-        elif self._disk_refuses:
-            self._disk_refuses = False
+            self._wait_for_room(refused)
+        elif self._is_refused:
+            self._is_refused = False
             self._control.store_error_text("")
         done = self._handle_messages() if refused or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
         if self._desk.is_closing:
@@ -174,14 +169,31 @@ class OwnerAgent:
         if self._orphan_since_ns is None:
             self._channel.send(LogRewritten(sentence))
 
+    def _carry_out(self, outcome: int) -> str:
+        """What the publisher cannot do itself. Returns what has no room for it now, in a sentence; "" if all went well.
+
+        Raises StorageError for a disk that is not merely full.
+        """
+        match outcome:
+            case publish.FAILED:
+                return self._disk_refusal(self._publisher.last_errno)
+            case publish.ROLL:
+                return self._disk_refusal(_errno_of_full_disk(self._keeper.roll))
+            case publish.GROW:
+                try:
+                    grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
+                except ShmBudgetExceededError as error:
+                    return f"a batch waits for a larger ring: {error}"
+            case publish.SYNC:
+                self._keeper.sync()
+        return ""
+
     # --- sleeping -----------------------------------------------------------------------------------------------------
 
     def _sleep(self) -> None:
         ticket = self._bell.prepare()
         try:
-            busy = (
-                self._handle_messages() or (self._publisher.has_work() and not self._disk_refuses) or self._finished()
-            )
+            busy = self._handle_messages() or (self._publisher.has_work() and not self._is_refused) or self._finished()
         except BaseException:
             self._bell.cancel()
             raise
@@ -192,8 +204,8 @@ class OwnerAgent:
         self._bell.wait(ticket, self._sleep_s(monotonic_ns()))
 
     def _sleep_s(self, now_ns: int) -> float:
-        if self._disk_refuses:
-            return REFUSED_DISK_SLEEP_S
+        if self._is_refused:
+            return REFUSED_SLEEP_S
         deadline_ns = min(
             now_ns + int(IDLE_SLEEP_S * 1e9),
             self._publisher.next_deadline_ns,
@@ -233,7 +245,7 @@ class OwnerAgent:
             case DetachClient(client_id=client_id):
                 self._detach_client(client_id)
             case ApplyRetention(now_ms=now_ms):
-                self._keeper.apply_retention(now_ms)
+                _errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case Close():
@@ -281,24 +293,30 @@ class OwnerAgent:
                 self._channel.send(LaneDetached(lane_id, reason, records))
         return len(drained)
 
-    def _disk_refused(self, code: int) -> None:
+    def _disk_refusal(self, code: int) -> str:
+        if not code:
+            return ""
         if code not in RETRIABLE_DISK_ERRORS:
             raise StorageError(f"cannot write {self._spec.log_dir}: {os.strerror(code)}")
+        status = os.statvfs(self._spec.log_dir)
         unwritten = self._publisher.tail_pos - self._publisher.written_pos
+        return (
+            f"the disk of {self._spec.log_dir} refuses to take {unwritten} bytes ({os.strerror(code)};"
+            f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
+            " there is room: lower retention.ms or retention.bytes, or free space"
+        )
+
+    def _wait_for_room(self, refusal: str) -> None:
+        """Say so, give back what can be given, and try again after a sleep. A closing owner waits so long only."""
         if self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
             raise StorageError(
-                f"cannot close {self._spec.topic}-{self._spec.partition}: the disk of {self._spec.log_dir} refuses"
-                f" its last {unwritten} bytes ({os.strerror(code)}); they stay in shared memory: free space, and start"
-                " the cluster again before a reboot"
+                f"cannot close {self._spec.topic}-{self._spec.partition}: {refusal}. What is not written stays in"
+                " shared memory: start the cluster again before a reboot"
             )
-        if not self._disk_refuses:
-            status = os.statvfs(self._spec.log_dir)
-            self._control.store_error_text(
-                f"the disk of {self._spec.log_dir} refuses to take {unwritten} bytes ({os.strerror(code)};"
-                f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
-                " there is room: lower retention.ms or retention.bytes, or free space"
-            )
-        self._disk_refuses = True
+        if not self._is_refused:
+            self._control.store_error_text(refusal)
+        self._is_refused = True
+        _errno_of_full_disk(self._keeper.free_space)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -310,8 +328,9 @@ class OwnerAgent:
     def _is_drained(self) -> bool:
         """All that was accepted is written. (A deleted topic's last records need not be.)"""
         assert self._close is not None
-        written = self._publisher.written_pos == self._publisher.tail_pos
-        return self._desk.is_empty and (written or self._close.delete)
+        if self._close.delete:
+            return self._desk.is_empty or self._is_refused
+        return self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
 
     def _finish(self) -> None:
         """As an orphan, leave ring and lanes to the next owner: their producers may live."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 
 from shmlog.clock import wall_ms
 from shmlog.control.catalog import decode_record, encode_record
-from shmlog.errors import StorageError
+from shmlog.errors import DiskFullError, StorageError
 from shmlog.log.partition_log import PartitionLog
-from shmlog.log.storage import Storage
+from shmlog.log.storage import DISK_FULL, Storage
 from shmlog.machines.metadata import METADATA_TOPIC, MetadataMachine
 from shmlog.machines.metadata_records import IdKind, MetadataRecord
 from shmlog.record.batch import NewRecord, decode_records, encode_batch
@@ -21,6 +22,13 @@ log = logging.getLogger(__name__)
 METADATA_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAQ"  # Kafka's
 
 
+RESERVE_BYTES = 128 * 1024  # a thousand decisions
+
+
+class MetadataLostError(Exception):
+    """The supervisor cannot make decisions durable, nor know which of them are. Not for clients: it ends."""
+
+
 class Catalog:
     """The machine and its log. commit() returns when the records are on the disk.
 
@@ -30,6 +38,7 @@ class Catalog:
     def __init__(self, data_dir: str, config: ClusterConfig, storage: Storage | None = None) -> None:
         self.machine = MetadataMachine(partitions_default=config.num_partitions, topic_defaults=config.topic_defaults)
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
+        self._reserved_to = 0
         directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")
         try:
             self._log = PartitionLog.open(
@@ -39,6 +48,7 @@ class Catalog:
             try:
                 self._sync()  # what is acted upon must not be forgotten
                 self._replay()
+                self._reserve()
             except BaseException:
                 self._log.close(clean=False)
                 raise
@@ -49,9 +59,11 @@ class Catalog:
             ) from error
 
     def commit(self, records: tuple[MetadataRecord, ...]) -> None:
-        """Append, sync and replay. A disk that refuses, and refuses new files too, ends the supervisor: StorageError.
+        """Append, sync and replay.
 
-        Nobody was told of these records then; if they reached the disk nevertheless, the next supervisor acts on them.
+        Raises DiskFullError when there is no room: nothing has happened then. Raises MetadataLostError, which ends the
+        supervisor, when the disk refuses otherwise, and refuses new files too. Nobody was told of these records then;
+        if they reached the disk nevertheless, the next supervisor acts on them.
         """
         if not records:
             return
@@ -63,16 +75,37 @@ class Catalog:
         try:
             if self._log.should_roll(now_ms, len(batch)):
                 self._log.roll(self._log.log_end_offset)
+                self._reserved_to = 0
             self._log.append(batch)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise self._lost(error) from error
+            raise DiskFullError(
+                f"the disk of {self._log.directory} has no room for {len(batch)} bytes ({error.strerror}): lower"
+                " retention.ms or retention.bytes of topics, delete topics, or free space, and try again"
+            ) from error
+        try:
             self._sync()
         except (OSError, StorageError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StorageError(
-                f"the metadata log {self._log.directory} cannot be written: {reason}; the supervisor stops,"
-                " partitions go on until it is started again"
-            ) from error
+            raise self._lost(error) from error
+        self._reserve()
         for record in records:
             self.machine.replay(record)
+
+    def _lost(self, error: OSError | StorageError) -> MetadataLostError:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return MetadataLostError(
+            f"the metadata log {self._log.directory} cannot be written: {reason}; the supervisor stops, partitions go"
+            " on until it is started again"
+        )
+
+    def _reserve(self) -> None:
+        """Keep room on the disk for decisions to come: on a full one, owners must be replaced and topics deleted."""
+        if self._log.active.size_bytes + RESERVE_BYTES // 2 > self._reserved_to:
+            reserved_to = self._log.active.size_bytes + RESERVE_BYTES
+            with contextlib.suppress(OSError):  # full, or a file system that cannot
+                self._log.reserve(reserved_to)
+                self._reserved_to = reserved_to
 
     def _sync(self) -> None:
         """Bring the log to the disk; if that fails, to new files. Raises StorageError if those fail, too."""
@@ -80,6 +113,7 @@ class Catalog:
             self._log.sync(self._log.log_end_offset)
         except OSError:
             self._log.rewrite()
+            self._reserved_to = 0
             self._log.forget_failed_sync()
             log.warning("metadata log: %s; all of it was written to new files, look at the disk", self._log.rewritten)
 

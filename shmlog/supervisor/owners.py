@@ -23,8 +23,9 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerSpec,
 )
-from shmlog.errors import ShmlogError, StartError
+from shmlog.errors import DiskFullError, ShmlogError, StartError
 from shmlog.machines.metadata import Partition
+from shmlog.machines.step import Step
 from shmlog.machines.supervision import (
     START_ATTEMPTS_MAX,
     ClosedCleanly,
@@ -38,6 +39,7 @@ from shmlog.machines.supervision import (
     Ready,
     StartOwner,
     SupervisionMachine,
+    SupervisionStep,
     Tick,
     Unwanted,
     Wanted,
@@ -164,7 +166,11 @@ class Owners:
     def observe(self, seen: Observation) -> None:
         """Tell the machine, make its records durable, then do what it says."""
         step = self.machine.observe(seen, self._loop.now_ns())
-        self._catalog.commit(step.records)
+        try:
+            self._catalog.commit(step.records)
+        except DiskFullError as error:
+            self._put_off(step, error)
+            step = Step(actions=tuple(action for action in step.actions if not isinstance(action, StartOwner)))
         for action in step.actions:
             match action:
                 case StartOwner():
@@ -179,6 +185,16 @@ class Owners:
                         watcher.owner_gone(action.partition_id, action.delete, action.clean)
         self._set_timer()
 
+    def _put_off(self, step: SupervisionStep, error: DiskFullError) -> None:
+        """An owner whose epoch cannot be made durable is not started. To the machine that is a start that failed."""
+        for action in step.actions:
+            if isinstance(action, StartOwner):
+                self._could_not_start(action.partition_id, error)
+
+    def _could_not_start(self, partition_id: int, error: Exception) -> None:
+        self._failing(partition_id, type(error).__name__, str(error))
+        self._loop.call_in(0.0, lambda: self.observe(Exited(partition_id)))
+
     def _set_timer(self) -> None:
         due_ns = self.machine.next_deadline_ns()
         if self._timer is not None:
@@ -192,11 +208,10 @@ class Owners:
         self._regions.reserve_partition(action.partition_id, TopicConfig.from_mapping(config))
         try:
             bell = self._regions.bell(action.partition_id)
+            channel, end = Channel.pair()
         except (ShmlogError, OSError) as error:
-            self._failing(action.partition_id, type(error).__name__, str(error))
-            self._loop.call_in(0.0, lambda: self.observe(Exited(action.partition_id)))
+            self._could_not_start(action.partition_id, error)
             return
-        channel, end = Channel.pair()
         self._owners[action.partition_id] = Owner(action.partition_id, channel, bell)
         self.zygote.spawn(self._spec(partition, action.leader_epoch, config), end)
 

@@ -14,6 +14,7 @@ from shmlog.control.peer import PeerCredentials, peer_credentials, peer_pidfd
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError, ShmlogError, StartError
 from shmlog.limits import CONTROL_REQUEST_BYTES_MAX, HELLO_BYTES_MAX, STRANGERS_MAX
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.capacity import check_client
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer, Watch
@@ -37,6 +38,7 @@ class Listener:
         self._clients = clients
         self._requests = requests
         self._sessions: dict[Session, None] = {}  # in the order in which they came
+        self._pauses = 0  # in a row
         path = identity.runtime.control_socket
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # we hold the lock of this directory, so whoever made it is gone
@@ -79,9 +81,11 @@ class Listener:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 raise
-            log.error("cannot accept a client: %s; raise LimitNOFILE", error.strerror)
+            if not self._pauses:
+                log.error("cannot accept clients: %s; raise LimitNOFILE", error.strerror)
             self._pause()
             return
+        self._pauses = 0
         channel = Channel(connected, accepts_bytes_max=HELLO_BYTES_MAX)
         Session(self._loop, self._identity, self._clients, self._requests, channel, self._sessions)
         strangers = [session for session in self._sessions if session.is_stranger]
@@ -90,6 +94,7 @@ class Listener:
 
     def _pause(self) -> None:
         assert self._watch is not None
+        self._pauses += 1
         self._loop.forget(self._watch)
         self._watch = None
         self._loop.call_in(NO_DESCRIPTORS_PAUSE_S, self._resume)
@@ -189,6 +194,7 @@ class Session:
             raise InvalidRequestError("this connection has said Hello before")
         if self._requests.is_closing:
             raise BrokerNotAvailableError("the cluster is shutting down")
+        check_client(self._channel.fileno())
         if self._identity.shm_group is None and self._peer.uid not in (0, os.getuid()):
             raise InvalidRequestError(
                 f"this cluster belongs to user {os.getuid()}: user {self._peer.uid} may not use it; shm.group and"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import BrokerNotAvailableError, InvalidConfigError
+from shmlog.errors import BrokerNotAvailableError, InvalidConfigError, StorageError
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
 from shmlog.settings import ClusterConfig
@@ -27,7 +27,7 @@ from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
-from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.orphans import end_orphans
 from shmlog.supervisor.owners import Owners, OwnerWatcher
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
@@ -154,6 +154,9 @@ class Supervisor(OwnerWatcher):
         try:
             self._take_over()
             self._loop.run()
+        except MetadataLostError as error:
+            self._undo.pop_all()
+            raise StorageError(str(error)) from error
         except BaseException:
             self._undo.pop_all()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from shmlog.control.messages import (
     AlterConfig,
@@ -16,9 +17,10 @@ from shmlog.control.messages import (
     TopicCreated,
     TopicsDescribed,
 )
-from shmlog.errors import LeaderNotAvailableError
+from shmlog.errors import DiskFullError, LeaderNotAvailableError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
+from shmlog.machines.metadata_records import TopicConfigReplaced
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.capacity import check_partitions
@@ -32,6 +34,8 @@ from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.trash import Trash
 
 log = logging.getLogger(__name__)
+
+FULL_DISK_PAUSE_S = 1.0
 
 
 START_TIMEOUT_S = 0.9 * CONTROL_TIMEOUT_S
@@ -91,7 +95,8 @@ class Topics(OwnerWatcher):
             replication_factor=wanted.replication_factor,
             config=wanted.config,
         )
-        self._check_budget(wanted.config, len(step.actions))
+        check_partitions(len(step.actions))
+        self._regions.check_partitions(self._effective(wanted.config), len(step.actions))
         self._catalog.commit(step.records)
         topic = self._catalog.machine.topic(wanted.name)
 
@@ -100,8 +105,7 @@ class Topics(OwnerWatcher):
 
         def failed(error: str, message: str) -> None:
             answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
-            if not topic.deleting:
-                self._delete(topic)
+            self._when_there_is_room(lambda: None if topic.deleting else self._delete(topic))
 
         self._wait(set(topic.partition_ids), created, failed)
         self._act(step)
@@ -112,8 +116,14 @@ class Topics(OwnerWatcher):
             wanted.name, set_config=wanted.set, unset=wanted.unset, partitions=wanted.partitions
         )
         added = {action.partition_id for action in step.actions if isinstance(action, StartPartition)}
-        self._check_budget({**topic.config, **wanted.set}, len(added))
+        replaced = [record.config for record in step.records if isinstance(record, TopicConfigReplaced)]
+        config = self._effective(replaced[0] if replaced else topic.config)
+        check_partitions(len(added))
+        self._regions.check_partitions(config, len(added))
+        self._regions.check_growth(topic.partition_ids, config)
         self._catalog.commit(step.records)
+        for partition_id in topic.partition_ids:
+            self._regions.reserve_partition(partition_id, config)
 
         def altered() -> None:
             answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic)]))
@@ -138,7 +148,7 @@ class Topics(OwnerWatcher):
         """
         for topic in self._catalog.machine.deletions():
             self._erasing[topic.topic_id] = set()
-            self._finish_deletion(topic.topic_id)
+            self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         partitions = self._catalog.machine.partitions()
         self._wait({partition.partition_id for partition in partitions}, settled, lambda error, message: settled())
         for partition in partitions:
@@ -169,7 +179,7 @@ class Topics(OwnerWatcher):
         if topic_id in self._erasing:
             self._erasing[topic_id].discard(partition_id)
             if not self._erasing[topic_id]:
-                self._finish_deletion(topic_id)
+                self._when_there_is_room(lambda: self._finish_deletion(topic_id))
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -188,10 +198,16 @@ class Topics(OwnerWatcher):
                         config = self._catalog.machine.effective_config(partition.topic)
                         self._owners.send(owner, AlterConfig(config))
 
-    def _check_budget(self, config: dict[str, str], count: int) -> None:
-        check_partitions(count)
-        defaults = self._identity.config.topic_defaults
-        self._regions.check_partitions(TopicConfig.from_mapping(effective(defaults, config)), count)
+    def _effective(self, config: dict[str, str]) -> TopicConfig:
+        return TopicConfig.from_mapping(effective(self._identity.config.topic_defaults, config))
+
+    def _when_there_is_room(self, step: Callable[[], None]) -> None:
+        """Do a step that nobody waits for, and that may be repeated; on a full disk, later."""
+        try:
+            step()
+        except DiskFullError as error:
+            log.warning("%s", error)
+            self._loop.call_in(FULL_DISK_PAUSE_S, lambda: self._when_there_is_room(step))
 
     def _delete(self, topic: Topic) -> None:
         step = self._catalog.machine.delete_topic(topic.name)
@@ -202,7 +218,7 @@ class Topics(OwnerWatcher):
         self._act(step)
 
     def _finish_deletion(self, topic_id: str) -> None:
-        del self._erasing[topic_id]
+        self._erasing.pop(topic_id, None)
         (topic,) = [topic for topic in self._catalog.machine.deletions() if topic.topic_id == topic_id]
         for partition_id in topic.partition_ids:
             partition = self._catalog.machine.partition_by_id(partition_id)

@@ -195,7 +195,7 @@ class Laboratory:
 def laboratory(request: pytest.FixtureRequest) -> Iterator[Laboratory]:
     thorough = request.param == "all"
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="power-loss-") as place:  # thousands of small files
-        made = Laboratory(Path(place), 4 * SEEDS if thorough else SEEDS, 1 if thorough else 40)
+        made = Laboratory(Path(place), SEEDS, 1 if thorough else 40)
         yield made
     print(f"{made.crashes} crashes, {made.recovery_crashes} more while recovering")
     assert made.crashes > 50

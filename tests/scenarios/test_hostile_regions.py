@@ -89,7 +89,8 @@ def test_whatever_stands_in_the_bell_records_arrive_and_a_successor_starts(daemo
     random, over = Random(1), threading.Event()
     with shmlog.connect("t") as cluster:
         cluster.admin.create_topic("calm")
-        (bell_name,) = [name for name, _ in region.list_regions() if name.endswith(".bell")]
+        tag = daemon.peer().welcome.cid8
+        (bell_name,) = [name for name, _ in region.list_regions(tag) if name.endswith(".bell")]
         bell = region.open_region(bell_name, writable=True)
 
         def scribble() -> None:
@@ -119,7 +120,7 @@ def test_what_looks_into_regions_makes_the_best_of_garbage(daemon: Daemon, capfd
         cluster.admin.create_topic("calm")
         with cluster.producer() as producer, cluster.consumer("calm") as consumer:
             round_trip(producer, consumer, [b"1"])
-            for name, size in region.list_regions():
+            for name, size in region.list_regions(daemon.peer().welcome.cid8):
                 if re.search(r"[.][cl]\d+$", name):
                     mapping = region.open_region(name, writable=True)
                     first = layout.CLIENT_SLOTS if ".c" in name else layout.LANE_HEAD

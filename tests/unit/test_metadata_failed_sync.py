@@ -8,7 +8,7 @@ import pytest
 
 from shmlog.errors import StorageError
 from shmlog.settings import ClusterConfig
-from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.testing.storage import Failure, FaultyStorage
 
 CONFIG = ClusterConfig.from_mapping({})
@@ -43,7 +43,7 @@ def test_a_disk_that_refuses_new_files_as_well_stops_every_supervisor_until_it_i
     catalog = Catalog(str(tmp_path), CONFIG, storage)
     create(catalog, "before")
     storage.failures.append(Failure("fdatasync", ".log", times=3))
-    with pytest.raises(StorageError, match="cannot be written: .*offsets from 1 on.*; the supervisor stops"):
+    with pytest.raises(MetadataLostError, match="cannot be written: .*offsets from 1 on.*; the supervisor stops"):
         create(catalog, "meanwhile")
     assert topics(catalog) == ["before"]
     catalog.close(clean=False)

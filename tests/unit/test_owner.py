@@ -22,7 +22,8 @@ from shmlog.control.messages import (
     Message,
     OwnerReady,
 )
-from shmlog.memory import names
+from shmlog.errors import ShmBudgetExceededError
+from shmlog.memory import names, region
 from shmlog.memory.client_region import create_client_region
 from shmlog.native.publish import FAILED, SYNC
 from shmlog.partition.owner import OwnerAgent
@@ -37,7 +38,7 @@ class Stage:
         self.rig = rig
         self.channel, theirs = Channel.pair()
         self.owners_end = Channel(theirs)
-        rig.spec = rig.spec_for(epoch=1)
+        rig.spec = rig.spec_for(rig.spec.leader_epoch + 1)
         self.owner = OwnerAgent(rig.spec, self.owners_end)
         ready = self.channel.receive(1.0)
         assert isinstance(ready, OwnerReady)
@@ -142,6 +143,32 @@ def test_a_full_disk_stops_nothing_but_the_acknowledgement_and_is_said(
     assert delivery.result().offset == 0
 
 
+def test_a_ring_that_finds_no_shared_memory_waits_for_it_and_loses_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the partition went offline."""
+
+    def refuse(name: str, size_bytes: int, *, mode: int, group: int | None) -> None:
+        raise ShmBudgetExceededError(f"cannot reserve {size_bytes} bytes of shared memory")
+
+    rig.config["max.message.bytes"] = str(1 << 20)
+    rig.take_over(1)
+    lane = rig.lane()
+    stage = Stage(rig)
+    with monkeypatch.context() as patch:
+        patch.setattr(region, "create", refuse)
+        lane.send(TOPIC_NAME, bytes(500_000))
+        stage.owner.work(monotonic_ns())
+        assert "waits for a larger ring: cannot reserve" in rig.control.error_text
+        assert rig.control.log_end_offset == 0
+    while stage.owner.work(monotonic_ns()):
+        pass
+    assert rig.control.error_text == ""
+    assert [len(record.value) for record in rig.read_all()] == [500_000]
+    stage.channel.close()
+    stage.owners_end.close()
+
+
 class RefusingPublisher:
     """The owner's publisher on a disk without room."""
 
@@ -154,6 +181,22 @@ class RefusingPublisher:
 
     def run(self, budget_ns: int) -> int:
         return FAILED
+
+
+def test_a_deleted_partition_does_not_wait_for_room_on_the_disk(
+    rig: Rig, lane: Lane, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage.owner._keeper, "roll", no_room)
+    for number in range(600):
+        lane.send(TOPIC_NAME, bytes(2000))
+        if number % 10 == 9:
+            stage.owner.work(monotonic_ns())
+    assert "No space left" in rig.control.error_text
+    stage.order(Close(delete=True))
+    assert stage.owner._finished()
 
 
 @pytest.mark.parametrize(("setting", "value"), [("flush.messages", "1"), ("flush.messages", "3"), ("flush.ms", "1")])

@@ -22,7 +22,6 @@ from shmlog.control.paths import RuntimePaths
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
-    InvalidPartitionsError,
     InvalidRequestError,
     StorageError,
 )
@@ -39,11 +38,10 @@ from shmlog.machines.metadata_records import (
 )
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import ClusterConfig
-from shmlog.supervisor import capacity
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
-from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
@@ -190,7 +188,7 @@ def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    with pytest.raises(StorageError, match="cannot be written: .*Input/output error.*; the supervisor stops"):
+    with pytest.raises(MetadataLostError, match="cannot be written: .*Input/output error.*; the supervisor stops"):
         catalog.commit(step.records)
     assert catalog.machine.topics() == []
     catalog.close(clean=False)
@@ -341,18 +339,6 @@ def test_a_topic_whose_owners_do_not_start_in_time_is_answered_with_what_they_sa
     )
     catalog.close(clean=True)
     loop.close()
-
-
-def test_a_cgroup_limits_processes_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = {"pids.max": 100, "pids.current": 90, "memory.max": 1000, "memory.current": 400}
-    monkeypatch.setattr(capacity, "cgroup_number", figures.get)
-    capacity.check_partitions(2)
-    with pytest.raises(InvalidPartitionsError, match="90 of 100 are there: raise TasksMax"):
-        capacity.check_partitions(3)
-    assert capacity.free_memory_bytes() == 600
-    monkeypatch.setattr(capacity, "cgroup_number", {}.get)
-    capacity.check_partitions(3)
-    assert capacity.free_memory_bytes() is None
 
 
 def test_a_metadata_log_that_cannot_be_opened_is_one_error_that_names_it(tmp_path: Path) -> None:

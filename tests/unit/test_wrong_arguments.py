@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import shmlog
 from shmlog.client.admin import NativeAdmin
 from shmlog.client.consumer import NativeConsumer
 from shmlog.client.producer import NativeProducer
@@ -293,6 +294,27 @@ def test_a_consumer_is_made_of_names_of_topics(world: FakeCluster, topic: Any) -
 )
 def test_a_wrong_argument_about_topics_is_named(world: FakeCluster, call: Callable[[Any], object], names: str) -> None:
     refused(lambda: call(NativeAdmin(world.connection)), names)
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: shmlog.connect(b"default"), "name"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.connect(5), "name"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.connect(timeout="1"), "timeout"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.connect(timeout=float("nan")), "timeout"),
+        (lambda: shmlog.connect(timeout=None), "timeout"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.start(5), "data_dir"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.start(b"data"), "data_dir"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.start(name=5), "name"),  # type: ignore[arg-type]  # what is tested
+        (lambda: shmlog.start(config=[("num.partitions", 3)]), "config"),  # type: ignore[arg-type]  # what is tested
+    ],
+)
+def test_a_wrong_argument_about_a_cluster_is_named(call: Callable[[], object], names: str) -> None:
+    refused(call, names)
 
 
 # --- values and handles -----------------------------------------------------------------------------------------------

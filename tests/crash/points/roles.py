@@ -10,10 +10,9 @@ from pathlib import Path
 
 from shmlog import settings
 from shmlog.clock import wall_ms
-from shmlog.memory import lane as lane_regions, layout, names
+from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
 from shmlog.native.lane import Delivery
-from shmlog.partition import opening
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneNeedsAttentionError, Rig
@@ -29,7 +28,7 @@ def shrink_everything() -> None:
     """Rings of 16 KiB, indexes of a page and lanes of two: what wraps and grows does so after a few records."""
     settings.RING_BYTES_MIN = RING_BYTES  # type: ignore[attr-defined]  # imported there from limits
     lane_regions.LANE_BYTES_MIN = 2 * layout.LANE_DATA  # type: ignore[attr-defined]  # likewise
-    opening.INDEX_ENTRIES_MIN = INDEX_ENTRIES
+    region.INDEX_ENTRIES_MIN = INDEX_ENTRIES
 
 
 class OwnerRole(Rig):
