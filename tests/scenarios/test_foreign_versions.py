@@ -29,20 +29,22 @@ def other_version(tmp_path: Path) -> Path:
     """What belongs into PYTHONPATH for a shmlog of another version and another control protocol."""
     package = tmp_path / "other" / "shmlog"
     package.mkdir(parents=True)
-    for entry in (ROOT / "shmlog").iterdir():
+    installed_package = Path(shmlog.__file__).parent
+    for entry in installed_package.iterdir():
         if entry.name != "__pycache__":
             (package / entry.name).symlink_to(entry)
     for source, installed in INSTALLED_AS.items():
-        (package.parent / installed).symlink_to(ROOT / source)
+        if not (package.parent / installed).exists():  # an editable installation has them beside the package
+            (package.parent / installed).symlink_to(ROOT / source)
     changes = {
         "version.py": (f'"{VERSION}"', f'"{OTHER_VERSION}"'),
         "control/messages.py": (f"PROTOCOL = {PROTOCOL}\n", f"PROTOCOL = {OTHER_PROTOCOL}\n"),
     }
     (package / "control").unlink()
-    shutil.copytree(ROOT / "shmlog" / "control", package / "control", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(installed_package / "control", package / "control", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "version.py").unlink()
     for name, (ours, theirs) in changes.items():
-        text = (ROOT / "shmlog" / name).read_text()
+        text = (installed_package / name).read_text()
         assert ours in text
         (package / name).write_text(text.replace(ours, theirs))
     return package.parent
