@@ -47,7 +47,12 @@ sys.stdin.read()
 """
 
 AS_NOBODY = f"""
-import os
+import importlib, os, pkgutil
+import numpy, orjson
+used = ("client", "control", "log", "memory", "model", "partition", "record")
+for module in pkgutil.walk_packages(shmlog.__path__, "shmlog."):  # nobody may be kept out of where it is installed
+    if module.name.split(".")[1] in used:
+        importlib.import_module(module.name)
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tests.crash.points.count import CountPage
     from tests.crash.points.roles import Journal
 
-ROOT = Path(__file__).parents[3]
 PLACE = "SHMLOG_POINTS_PLACE"  # in the environment: this process counts, and its library lies in that directory
 TOPIC = "flights"
 RECORDS = 4
@@ -39,9 +39,8 @@ def main(arguments: list[str]) -> int:
             return strike_all(*arguments)
         finally:
             shutil.rmtree(os.environ[PLACE], ignore_errors=True)
-    sys.path[0] = str(ROOT)
-    from tests.crash.points import build
-
+    sys.path.append(str(Path(__file__).parent))
+    build = import_module("build")  # not through ROOT, where the sources are: the installed shmlog compiles
     core = build.counted_core()
     place = tempfile.mkdtemp(prefix="shmlog-points-")
     environment = build.environment(core, build.counter(Path(place))) | {PLACE: place}
