@@ -248,9 +248,10 @@ class MetadataMachine:
                 for partition_id in gone.partition_ids:
                     del self._partitions[partition_id]
             case LeaderEpochRaised():
-                partition = self._partitions[record.partition_id]
-                assert record.leader_epoch > partition.leader_epoch, "a leader epoch never goes back"
-                partition.leader_epoch = record.leader_epoch
+                partition = self._partitions.get(record.partition_id)
+                if partition is not None:  # logs exist in which one follows the TopicDeleted of its partition
+                    assert record.leader_epoch > partition.leader_epoch, "a leader epoch never goes back"
+                    partition.leader_epoch = record.leader_epoch
             case IdsReserved():
                 self._next_ids[record.kind] = record.next_id
 

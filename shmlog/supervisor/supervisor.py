@@ -192,9 +192,8 @@ class Supervisor(OwnerWatcher):
 
     def _settled(self) -> None:
         """All owners run, or will not for a while."""
-        phases = [
-            self._owners.machine.phase(partition.partition_id) for partition in self._catalog.machine.partitions()
-        ]
+        partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
+        phases = [self._owners.machine.phase(partition.partition_id) for partition in partitions]
         running = phases.count(OwnerPhase.RUNNING)
         if running == len(phases):  # so every lane that an owner has was reported
             for lane_id in self._regions.leftover_numbers("l"):

@@ -149,7 +149,7 @@ class Topics(OwnerWatcher):
         for topic in self._catalog.machine.deletions():
             self._erasing[topic.topic_id] = set()
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
-        partitions = self._catalog.machine.partitions()
+        partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
         self._wait({partition.partition_id for partition in partitions}, settled, lambda error, message: settled())
         for partition in partitions:
             self._owners.want(partition)

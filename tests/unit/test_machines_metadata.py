@@ -216,3 +216,9 @@ def test_requests_change_nothing_and_a_replay_of_the_log_gives_the_same_catalog(
 
 def test_an_id_block_is_a_record() -> None:
     assert machine_with().reserve_ids("client")[1].records == (IdsReserved("client", 1001),)
+
+
+def test_a_log_with_a_leader_epoch_of_a_deleted_partition_opens() -> None:
+    """Regression: a supervisor that began on a full disk wrote one, and no later one could start."""
+    machine = machine_with(FLIGHTS, TopicDeletionBegun("idf"), TopicDeleted("idf"), LeaderEpochRaised(0, 0))
+    assert machine.partitions() == []

@@ -1,0 +1,94 @@
+"""Topics whose creation or deletion is interrupted: by owners that cannot start, by a disk without room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shmlog.control.messages import Reply
+from shmlog.control.paths import RuntimePaths
+from shmlog.errors import DiskFullError
+from shmlog.machines.metadata_records import MetadataRecord, TopicDeleted
+from shmlog.machines.supervision import OwnerPhase
+from shmlog.settings import ClusterConfig
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.topics import Topics
+
+
+class Parts:
+    """A catalog on a real disk, owners that nobody forks, and a disk and bells that refuse when the test says so."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self.refused: tuple[type[MetadataRecord], ...] = ()
+        """Records for which the disk has no room."""
+        self.without_bell = set[int]()
+        self.answers = list[Reply]()
+        self.loop = Loop(lambda: self.now_ns)
+        self.directory = directory
+        config = ClusterConfig.from_mapping({})
+        self.catalog = Catalog(str(directory), config)
+        self._commit = self.catalog.commit
+        monkeypatch.setattr(self.catalog, "commit", self._commit_if_there_is_room)
+        identity = ClusterIdentity("c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0)
+        regions = SimpleNamespace(
+            check_partitions=lambda *_: None,
+            reserve_partition=lambda *_: None,
+            drop_partition=lambda _: None,
+            bell=self._bell,
+        )
+        zygote = SimpleNamespace(connect=lambda *_: None, spawn=lambda _, end: end.close())
+        trash = SimpleNamespace(throw_away=lambda *_: None)
+        owner_parts: Any = (self.loop, identity, self.catalog, regions, zygote)
+        self.owners = Owners(*owner_parts)
+        parts: Any = (self.loop, identity, self.catalog, regions, self.owners, None, trash)
+        self.topics = Topics(*parts)
+
+    def _commit_if_there_is_room(self, records: tuple[MetadataRecord, ...]) -> None:
+        if any(isinstance(record, self.refused) for record in records):
+            raise DiskFullError("no room")
+        self._commit(records)
+
+    def _bell(self, partition_id: int) -> Any:
+        if partition_id in self.without_bell:
+            raise OSError(28, "no room in shared memory")
+        return SimpleNamespace(ring=lambda: None, close=lambda: None)
+
+    def later(self, seconds: float = 2.0) -> None:
+        self.now_ns += int(seconds * 1e9)
+        self.loop.run_once(0.0)
+        self.loop.run_once(0.0)
+
+    def close(self) -> None:
+        for owner in list(self.owners._owners.values()):
+            owner.channel.close()
+        self.catalog.close(clean=True)
+        self.loop.close()
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
+    made = Parts(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def test_a_deletion_that_waits_for_room_starts_no_owner_of_what_it_deletes(parts: Parts) -> None:
+    machine = parts.catalog.machine
+    parts.catalog.commit(machine.create_topic("gone", topic_id="g", partitions=1).records)
+    parts.catalog.commit(machine.create_topic("kept", topic_id="k", partitions=1).records)
+    parts.catalog.commit(machine.delete_topic("gone").records)
+    parts.refused = (TopicDeleted,)
+    parts.topics.resume(lambda: None)
+    assert [topic.name for topic in machine.deletions()] == ["gone"]
+    assert [parts.owners.machine.phase(number) for number in (0, 1)] == [OwnerPhase.STOPPED, OwnerPhase.STARTING]
+    parts.refused = ()
+    parts.later()
+    assert machine.deletions() == []
