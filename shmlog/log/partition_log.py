@@ -47,10 +47,11 @@ class PartitionLog:
     """The segments of one partition. One process writes; readers use ColdReader.
 
     Batches reach the disk through `active`, from C or with `append`. Appending, rolling and deleting belong to one
-    thread; `sync` may run in another one at the same time. A failed sync poisons the log: what the kernel could not
-    write it may have thrown away, so trying again on the same file would report success for lost data. `sync` and
-    `append` then raise StorageError until `rewrite` has put everything into new files; a note in the directory makes
-    the next opening do so if this process does not get to it. A failed append poisons nothing, it may be repeated.
+    thread; `sync` may run in another one at the same time, and only segments that were closed before it began may then
+    be deleted. A failed sync poisons the log: what the kernel could not write it may have thrown away, so trying again
+    on the same file would report success for lost data. `sync` and `append` then raise StorageError until `rewrite` has
+    put everything into new files; a note in the directory makes the next opening do so if this process does not get to
+    it. A failed append poisons nothing, it may be repeated.
     """
 
     def __init__(self, directory: str, config: TopicConfig, storage: Storage, opened: Opened) -> None:
@@ -207,7 +208,7 @@ class PartitionLog:
         sealed = sorted(base for base in list(self._unsynced) if base < up_to_offset)
         if up_to_offset <= self.recovery_point and not sealed:
             return
-        try:
+        with self._poisoning():
             if self._directory_dirty:
                 self._directory_dirty = False  # before: a roll that happens meanwhile is for the next sync
                 self._storage.fsync_dir(self.directory)
@@ -215,11 +216,6 @@ class PartitionLog:
                 self._storage.fdatasync(writer.log_fd)
             for base_offset in sealed:
                 self._sync_sealed(base_offset)
-        except OSError as error:
-            failed = FailedSync(self.recovery_point, self.on_failed_sync(), str(error))
-            self.failure_is_noted = note_failed_sync(self._storage, self.directory, failed)
-            self._poison = failed
-            raise
         if sealed:
             self._bytes_since_checkpoint = RECOVERY_POINT_STRIDE_BYTES
         self.recovery_point = max(self.recovery_point, up_to_offset)
@@ -328,14 +324,15 @@ class PartitionLog:
         self.leader_epochs = starts
 
     def close(self, clean: bool) -> None:
-        """Close all files. With `clean` everything is synced first and a marker saves the next opening its checks."""
+        """Close all files. With `clean` all is synced first, as by `sync`; a marker saves the next opening checks."""
         if self._closed:
             return
         try:
             if clean and self._poison is None:
                 self.sync(self.log_end_offset)
-                for fd in (self._files.index_fd, self._files.time_index_fd):
-                    self._storage.fdatasync(fd)
+                with self._poisoning():
+                    for fd in (self._files.index_fd, self._files.time_index_fd):
+                        self._storage.fdatasync(fd)
                 self._write_recovery_point()
                 marker = CleanShutdown(
                     self.log_end_offset,
@@ -350,6 +347,16 @@ class PartitionLog:
             for files in [*self._unsynced.values(), self._files]:
                 files.close()
             self._unsynced.clear()
+
+    @contextlib.contextmanager
+    def _poisoning(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            failed = FailedSync(self.recovery_point, self.on_failed_sync(), str(error))
+            self.failure_is_noted = note_failed_sync(self._storage, self.directory, failed)
+            self._poison = failed
+            raise
 
     def _sync_sealed(self, base_offset: int) -> None:
         # Taken out first: a deletion in the other thread then finds nothing to close.

@@ -30,11 +30,13 @@ assert _PRODUCER.size == 128
 
 
 class _Sync(threading.Thread):
-    """One sync of what is written when it is made. The log allows it beside appends, rolls and deletes."""
+    """One sync of what is written when it is made, beside appends, rolls and deletes of segments it does not hold."""
 
     def __init__(self, log: PartitionLog, page: Mapping, publisher: Publisher, bell: Doorbell) -> None:
         super().__init__(name="sync", daemon=True)
         self.offset, self.pos = publisher.written_offset, publisher.written_pos
+        self.first_held_offset = log.active_base_offset
+        """While it is alive, deleting the segment that begins here or a later one may close a file in its hands."""
         self.error: OSError | ShmlogError | None = None
         self._log = log
         self._page = page
@@ -77,8 +79,10 @@ class LogKeeper:
         """Use these settings from now on."""
         self._config = self._log.config = config
         self._publisher.segment_bytes = min(config.segment_bytes, _file_bytes_max())
-        self._publisher.hold_for_sync = config.flush_messages == 1
+        held, self._publisher.hold_for_sync = self._publisher.hold_for_sync, config.flush_messages == 1
         self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0
+        if held and not self._publisher.hold_for_sync:  # no sync will show what was waiting for one
+            self._publisher.settle()
 
     def settle(self) -> None:
         """Right after taking over: what is written becomes visible, by the rules of flush.messages."""
@@ -204,7 +208,8 @@ class LogKeeper:
     def apply_retention(self, now_ms: int) -> None:
         """Delete the whole segments that retention lets go, and move the log's start.
 
-        Raises OSError if the active one is among them and there is no room for a new one; the others are gone then.
+        Those that a sync beside the owner holds are for the next round. Raises OSError if the active one is among them
+        and there is no room for a new one; the others are gone then.
         """
         decision = decide_retention(
             self._log.segments(),
@@ -213,13 +218,15 @@ class LogKeeper:
             log_end_offset=self._log.log_end_offset,
             high_watermark=self._page.load(layout.CTL_HW_OFFSET),
         )
-        self._delete([base for base in decision.delete if base != self._log.active_base_offset], now_ms)
-        if (
-            decision.roll_first and self._publisher.written_pos == self._publisher.tail_pos
-        ):  # else the next round will do
-            active = self._log.active_base_offset
+        active, first_held = self._log.active_base_offset, self._first_held_offset()
+        self._delete([base for base in decision.delete if base < min(active, first_held)], now_ms)
+        all_written = self._publisher.written_pos == self._publisher.tail_pos
+        if decision.roll_first and all_written and active < first_held:  # else the next round will do
             self.roll()
             self._delete([active], now_ms)
+
+    def _first_held_offset(self) -> int:
+        return self._sync.first_held_offset if self._sync is not None and self._sync.is_alive() else LONG_MAX
 
     def _delete(self, bases: list[int], now_ms: int) -> None:
         if not bases:

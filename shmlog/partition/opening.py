@@ -8,14 +8,16 @@ ring generation begins behind it. Clients that still have an older ring attach a
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic_ns
 
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmlogError
 from shmlog.limits import RING_BATCHES_MIN
-from shmlog.log.failed_sync import marker_path
+from shmlog.log.failed_sync import read_failed_sync
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
@@ -53,10 +55,7 @@ def open_partition(spec: OwnerSpec) -> OpenPartition:
     control = _surviving_control_page(spec)
     if control is not None and _ring_survives(spec, control) and not _was_given_up(spec, control):
         return _open_warm(spec, config, control)
-    if control is not None:
-        control.mapping.store(layout.CTL_STATE, OwnerState.REPLACED)
-        control.close()
-    return _open_cold(spec, config)
+    return _open_cold(spec, config, control)
 
 
 def _surviving_control_page(spec: OwnerSpec) -> ControlPage | None:
@@ -82,8 +81,26 @@ def _ring_survives(spec: OwnerSpec, control: ControlPage) -> bool:
 
 def _was_given_up(spec: OwnerSpec, control: ControlPage) -> bool:
     """Whether a sync failed, could not be made good, and somebody has removed the note about it since."""
-    noted = control.mapping.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOTED
-    return noted and not os.path.exists(marker_path(spec.log_dir))
+    if control.mapping.load(layout.CTL_SYNC_FAILED) != SyncFailed.NOTED:
+        return False
+    with _offline_if_it_fails(control):
+        return not _is_noted(spec)
+
+
+def _is_noted(spec: OwnerSpec) -> bool:
+    """Whether the note about a failed sync is there. Raises OSError if the disk does not say: that is not a no."""
+    return read_failed_sync(_storage(spec), spec.log_dir) is not None
+
+
+@contextlib.contextmanager
+def _offline_if_it_fails(control: ControlPage) -> Iterator[None]:
+    """For steps before the partition runs: an error is said in the ctl region, what is in the ring stays readable."""
+    try:
+        yield
+    except (OSError, ShmlogError) as error:
+        control.store_error_text(str(error))
+        control.mapping.store(layout.CTL_STATE, OwnerState.OFFLINE)
+        raise
 
 
 def _died_in_a_long_sync(page: Mapping) -> bool:
@@ -128,7 +145,9 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     page.store(layout.CTL_WRITTEN_OFFSET, offset_at(end, written_pos, tail_pos))
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
     segment_base_offset, segment_base_pos = page.load(slot), page.load(slot + 8)
-    if os.path.exists(marker_path(spec.log_dir)):
+    with _offline_if_it_fails(control):
+        noted = _is_noted(spec)
+    if noted:
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
     elif _died_in_a_long_sync(page):
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)
@@ -140,13 +159,9 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOT_NOTED,
         end.next_offset,
     )
-    try:
+    with _offline_if_it_fails(control):
         log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec), warm_from=start)
         log.assign_epoch(spec.leader_epoch, end.next_offset)
-    except (OSError, ShmlogError) as error:  # what is in the ring stays readable meanwhile
-        control.store_error_text(str(error))
-        page.store(layout.CTL_STATE, OwnerState.OFFLINE)
-        raise
     page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see _was_given_up
     log.forget_failed_sync()
     producers = ProducerTable()
@@ -199,8 +214,11 @@ def _stamp_owner(page: Mapping, spec: OwnerSpec) -> None:
 # --- cold -------------------------------------------------------------------------------------------------------------
 
 
-def _open_cold(spec: OwnerSpec, config: TopicConfig) -> OpenPartition:
+def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None) -> OpenPartition:
     log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec))
+    if before is not None:  # not earlier: while the log cannot be opened, the ring is all there is
+        before.mapping.store(layout.CTL_STATE, OwnerState.REPLACED)
+        before.close()
     log.assign_epoch(spec.leader_epoch)
     log.sync(log.log_end_offset)
     region.unlink(names.control_page(spec.cid8, spec.partition_id))

@@ -152,6 +152,8 @@ class OwnerAgent:
         refused = self._carry_out(outcome)
         if refused:
             self._wait_for_room(refused)
+            if outcome != publish.GROW:  # that is about shared memory, of which retention frees nothing
+                _errno_of_full_disk(self._keeper.free_space)
         elif self._is_refused:
             self._is_refused = False
             self._control.store_error_text("")
@@ -307,7 +309,7 @@ class OwnerAgent:
         )
 
     def _wait_for_room(self, refusal: str) -> None:
-        """Say so, give back what can be given, and try again after a sleep. A closing owner waits so long only."""
+        """Say so, and try again after a sleep. A closing owner waits so long only."""
         if self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
             raise StorageError(
                 f"cannot close {self._spec.topic}-{self._spec.partition}: {refusal}. What is not written stays in"
@@ -316,7 +318,6 @@ class OwnerAgent:
         if not self._is_refused:
             self._control.store_error_text(refusal)
         self._is_refused = True
-        _errno_of_full_disk(self._keeper.free_space)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

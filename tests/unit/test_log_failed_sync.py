@@ -281,3 +281,22 @@ def test_leftovers_of_a_killed_rewriting_are_swept(directory: Path, storage: Fau
         Path(segment_path(str(directory), 20, suffix) + ".rewrite").write_bytes(b"half")
     open_log(directory, storage=storage).close(clean=True)
     assert not list(directory.glob("*.rewrite"))
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_an_index_whose_sync_fails_in_a_clean_close_is_not_believed_either(
+    directory: Path, storage: FaultyStorage, suffix: str
+) -> None:
+    """Regression: the next opening's sync of the same file went well, and its clean close vouched for the index."""
+    log = open_log(directory, storage=storage)
+    append(log, SYNCED)
+    storage.failures.append(Failure("fdatasync", suffix, times=1))
+    with pytest.raises(OSError, match="Input/output"):
+        log.close(clean=True)
+    assert (directory / NOTE).exists()
+    assert not list(directory.glob("clean-shutdown*"))
+    inode = (directory / f"{0:020d}{suffix}").stat().st_ino
+    again = open_log(directory, storage=storage)
+    assert (directory / f"{0:020d}{suffix}").stat().st_ino != inode
+    again.close(clean=True)
+    assert storage.believed == []

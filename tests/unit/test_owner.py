@@ -25,8 +25,10 @@ from shmlog.control.messages import (
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import names, region
 from shmlog.memory.client_region import create_client_region
-from shmlog.native.publish import FAILED, SYNC
+from shmlog.native.publish import FAILED, GROW, SYNC
+from shmlog.partition import owner
 from shmlog.partition.owner import OwnerAgent
+from shmlog.settings import TopicConfig
 from shmlog.testing import wait_until
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
 
@@ -169,18 +171,41 @@ def test_a_ring_that_finds_no_shared_memory_waits_for_it_and_loses_nothing(
     stage.owners_end.close()
 
 
+def test_a_lack_of_shared_memory_deletes_nothing_from_the_disk(
+    rig: Rig, lane: Lane, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: retention ran ten times a second, and deleted files went without their delay."""
+
+    def refuse(*arguments: object) -> None:
+        raise ShmBudgetExceededError("cannot reserve 65536 bytes of shared memory")
+
+    lane.send(TOPIC_NAME, b"1")
+    lane.writer.seal()
+    stage.owner.work(monotonic_ns())
+    monkeypatch.setattr(owner, "grow_ring", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.owner, "_publisher", RefusingPublisher(stage.owner, GROW))
+        stage.owner.work(monotonic_ns())
+    assert "waits for a larger ring: cannot reserve" in rig.control.error_text
+    assert rig.control.log_start_offset == 0
+    monkeypatch.setattr(stage.owner, "_publisher", RefusingPublisher(stage.owner))
+    stage.owner.work(monotonic_ns())
+    assert rig.control.log_start_offset == 1, "a full disk lets retention.bytes=0 take what it may"
+
+
 class RefusingPublisher:
-    """The owner's publisher on a disk without room."""
+    """The owner's publisher without room: on the disk, if the outcome is FAILED."""
 
     last_errno = errno.ENOSPC
     tail_pos = 100
     written_pos = 0
 
-    def __init__(self, owner: OwnerAgent) -> None:
+    def __init__(self, owner: OwnerAgent, outcome: int = FAILED) -> None:
         self.owner = owner
+        self.outcome = outcome
 
     def run(self, budget_ns: int) -> int:
-        return FAILED
+        return self.outcome
 
 
 def test_a_deleted_partition_does_not_wait_for_room_on_the_disk(
@@ -224,6 +249,17 @@ def test_with_flush_messages_1_nothing_is_visible_before_it_is_on_the_disk(tmp_p
         assert rig.publisher.run(10_000_000) == SYNC
         assert (rig.control.written_offset, rig.control.high_watermark) == (1, 0)
         rig.keeper.sync()
+        assert rig.control.high_watermark == 1
+
+
+def test_a_flush_messages_that_is_raised_shows_what_was_waiting_for_its_sync(tmp_path: Path) -> None:
+    """Regression: the records stayed invisible until the next one came."""
+    with open_rig(tmp_path / "flights-0", {"max.message.bytes": "65536", "flush.messages": "1"}) as rig:
+        lane = rig.lane()
+        lane.send(TOPIC_NAME, b"x")
+        assert rig.publisher.run(10_000_000) == SYNC
+        assert rig.control.high_watermark == 0
+        rig.keeper.configure(TopicConfig.from_mapping({"max.message.bytes": "65536", "flush.messages": "2"}))
         assert rig.control.high_watermark == 1
 
 

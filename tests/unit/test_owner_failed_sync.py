@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
 
 import pytest
 
+from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
 from shmlog.control.messages import LogRewritten, OwnerReady
 from shmlog.errors import StorageError
@@ -252,6 +254,78 @@ def test_an_owner_that_was_killed_in_a_sync_that_hung_has_a_successor_that_does_
             assert bool(rig.opened.log.rewritten) == rewritten
             assert rig.control.mapping.load(layout.CTL_SYNC_SINCE_NS) == 0
             assert rig.values() == values
+
+
+def test_a_disk_that_does_not_say_whether_the_note_is_there_has_given_nothing_up(
+    tmp_path: Path, storage: FaultyStorage
+) -> None:
+    """Regression: that counted as a note that somebody had removed, and what only the ring had was lost."""
+    with open_rig(tmp_path / "flights-0", SMALL) as rig:
+        values = sent(rig.lane(), rig, 0, 30)
+        rig.run()
+        refuse_syncs(storage, times=2)
+        with pytest.raises(StorageError):
+            rig.keeper.sync()
+        note = (rig.directory / "rewrite-needed").rename(tmp_path / "note")
+        looping = rig.directory / "rewrite-needed"
+        looping.symlink_to(looping)
+        with pytest.raises(OSError, match="rewrite-needed"):
+            rig.take_over(1)
+        assert rig.control.state is OwnerState.OFFLINE
+        assert "rewrite-needed" in rig.control.error_text
+        note.rename(looping)
+        rig.take_over(2)
+        assert rig.opened.end is not None, "started from the files alone"
+        assert rig.values() == values
+
+
+def test_a_ring_that_was_given_up_is_replaced_only_when_the_log_has_opened(
+    tmp_path: Path, storage: FaultyStorage
+) -> None:
+    with open_rig(tmp_path / "flights-0", SMALL | {"segment.bytes": "16777216"}) as rig:
+        refuse_and_lose(rig, rig.lane(), storage)
+        (rig.directory / "rewrite-needed").unlink()
+        storage.failures.append(Failure("open", ".log"))
+        with pytest.raises(OSError, match="Input/output"):
+            rig.take_over(1)
+        assert rig.control.state is not OwnerState.REPLACED
+        assert [int(record.value[:6]) for record in rig.read_all(70)] == list(range(70, 80))
+
+
+def test_retention_leaves_a_segment_alone_that_a_sync_beside_it_holds(
+    tmp_path: Path, storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: it closed the segment's files, and the sync failed for it, or synced another file."""
+    held, go_on = threading.Event(), threading.Event()
+    fsync_dir = storage.fsync_dir
+
+    def hanging(path: str) -> None:
+        if threading.current_thread().name == "sync":
+            held.set()
+            assert go_on.wait(30)
+        fsync_dir(path)
+
+    with open_rig(tmp_path / "flights-0", SMALL | {"flush.ms": "1", "retention.bytes": "0"}) as rig:
+        sent(rig.lane(), rig, 0, 30)
+        rig.run()
+        monkeypatch.setattr(storage, "fsync_dir", hanging)
+        rig.keeper.sync_aside(monotonic_ns())
+        rig.keeper.sync_aside(monotonic_ns() + 1_000_000_000)
+        assert held.wait(30)
+        rig.keeper.apply_retention(wall_ms())
+        rig.keeper.roll()
+        rig.keeper.apply_retention(wall_ms())
+        start = rig.control.log_start_offset
+        go_on.set()
+
+        def synced() -> bool:
+            rig.keeper.sync_aside(monotonic_ns())
+            return rig.control.synced_offset == 30
+
+        assert wait_until(synced)
+        assert (rig.control.counters()["rewrites"], start) == (0, 0)
+        rig.keeper.apply_retention(wall_ms())
+        assert rig.control.log_start_offset == 30
 
 
 @pytest.mark.parametrize("by", ["the owner", "its successor"])
