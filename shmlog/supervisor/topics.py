@@ -21,6 +21,7 @@ from shmlog.errors import DiskFullError, LeaderNotAvailableError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
 from shmlog.machines.metadata_records import TopicConfigReplaced
+from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.capacity import check_partitions
@@ -185,13 +186,15 @@ class Topics(OwnerWatcher):
 
     def _act(self, step: CatalogStep) -> None:
         for action in step.actions:
+            if isinstance(action, ErasePartition):
+                self._owners.unwant(action.partition_id, delete=True)
+                continue
             partition = self._catalog.machine.partition_by_id(action.partition_id)
-            assert partition is not None
+            if partition is None or partition.topic.deleting:
+                continue  # an action before it failed, and that deleted the topic
             match action:
                 case StartPartition():
                     self._owners.want(partition)
-                case ErasePartition():
-                    self._owners.unwant(action.partition_id, delete=True)
                 case ConfigurePartition():
                     owner = self._owners.running(action.partition_id)
                     if owner is not None:  # a later one starts with the new settings
@@ -212,9 +215,13 @@ class Topics(OwnerWatcher):
     def _delete(self, topic: Topic) -> None:
         step = self._catalog.machine.delete_topic(topic.name)
         self._catalog.commit(step.records)
-        self._erasing[topic.topic_id] = set(topic.partition_ids)
         for partition_id in topic.partition_ids:
             self.owner_failed(partition_id, "UnknownTopicOrPartitionError", "the topic was deleted meanwhile")
+        phase = self._owners.machine.phase  # of partitions without an owner nobody will hear that they are gone
+        owned = {one for one in topic.partition_ids if phase(one) is not OwnerPhase.STOPPED}
+        self._erasing[topic.topic_id] = owned
+        if not owned:
+            self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         self._act(step)
 
     def _finish_deletion(self, topic_id: str) -> None:

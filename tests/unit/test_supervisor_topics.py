@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from shmlog.control.messages import Reply
+from shmlog.control.messages import CreateTopic, Failed, Reply
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import DiskFullError
 from shmlog.machines.metadata_records import MetadataRecord, TopicDeleted
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import ClusterConfig
+from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
@@ -92,3 +93,12 @@ def test_a_deletion_that_waits_for_room_starts_no_owner_of_what_it_deletes(parts
     parts.refused = ()
     parts.later()
     assert machine.deletions() == []
+
+
+def test_a_topic_whose_first_partition_fails_at_once_starts_no_other_and_is_gone(parts: Parts) -> None:
+    parts.without_bell = {0}
+    parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(7, parts.answers.append))
+    assert [type(answer) for answer in parts.answers] == [Failed]
+    assert parts.owners.machine.phase(1) is OwnerPhase.STOPPED
+    parts.later()
+    assert (parts.catalog.machine.topics(), parts.catalog.machine.deletions()) == ([], [])
