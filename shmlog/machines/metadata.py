@@ -60,7 +60,7 @@ CatalogStep = Step[MetadataRecord, None, CatalogAction]
 
 @dataclass(slots=True)
 class Topic:
-    """A topic as the log says; read-only for everybody but MetadataMachine.replay."""
+    """A topic as the log says; read-only for everybody but MetadataMachine. `condemned` is not in the log."""
 
     name: str
     topic_id: str
@@ -68,6 +68,12 @@ class Topic:
     config: dict[str, str]
     partition_ids: list[int] = field(default_factory=list)
     deleting: bool = False
+    condemned: bool = False
+
+    @property
+    def is_hidden(self) -> bool:
+        """It is being deleted, or will be: to clients it is unknown, and its partitions get no owners."""
+        return self.deleting or self.condemned
 
 
 @dataclass(slots=True)
@@ -81,7 +87,7 @@ class Partition:
 
 
 class MetadataMachine:
-    """Requests return records and actions, or raise why not; state changes only in replay().
+    """Requests return records and actions, or raise why not; state changes only in replay() and condemn().
 
     `topic_defaults` are the cluster's overrides of topic settings; `partitions_default` is num.partitions.
     """
@@ -99,7 +105,7 @@ class MetadataMachine:
 
     def topics(self) -> list[Topic]:
         """All visible topics by name."""
-        return sorted((topic for topic in self._topics.values() if not topic.deleting), key=lambda topic: topic.name)
+        return sorted((topic for topic in self._topics.values() if not topic.is_hidden), key=lambda topic: topic.name)
 
     def deletions(self) -> list[Topic]:
         """Topics whose deletion has begun and not ended."""
@@ -108,7 +114,7 @@ class MetadataMachine:
     def topic(self, name: str) -> Topic:
         """The visible topic of that name; UnknownTopicOrPartitionError with a suggestion."""
         found = self._names.get(name)
-        if found is None or found.deleting:
+        if found is None or found.is_hidden:
             known = [topic.name for topic in self.topics()]
             hint = did_you_mean(name, known) or (": there are no topics yet;" if not known else ":")
             raise UnknownTopicOrPartitionError(
@@ -155,7 +161,7 @@ class MetadataMachine:
         if existing is not None:
             raise TopicAlreadyExistsError(
                 f"topic {name!r} is being deleted: try again in a moment"
-                if existing.deleting
+                if existing.is_hidden
                 else f"topic {name!r} already exists: send to it as it is, change it with `shmlog topic alter {name}`,"
                 " choose another name, or delete it first"
             )
@@ -173,13 +179,20 @@ class MetadataMachine:
         )
 
     def delete_topic(self, name: str) -> CatalogStep:
-        topic = self.topic(name)
+        """Also a condemned one."""
+        found = self._names.get(name)
+        topic = found if found is not None and found.condemned and not found.deleting else self.topic(name)
         if topic.internal:
             raise InvalidTopicError(f"topic {name!r} is internal and cannot be deleted")
         return Step(
             records=(TopicDeletionBegun(topic.topic_id),),
             actions=tuple(ErasePartition(partition_id) for partition_id in topic.partition_ids),
         )
+
+    def condemn(self, topic: Topic) -> None:
+        """Hide a topic that was not created after all until delete_topic's record is durable, which may need room on
+        the disk first. The log does not say so: a supervisor that starts before then shows the topic again."""
+        topic.condemned = True
 
     def finish_deletion(self, topic_id: str) -> CatalogStep:
         """All its owners, regions and directories are gone."""

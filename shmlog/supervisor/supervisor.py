@@ -192,7 +192,7 @@ class Supervisor(OwnerWatcher):
 
     def _settled(self) -> None:
         """All owners run, or will not for a while."""
-        partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
+        partitions = [one for one in self._catalog.machine.partitions() if not one.topic.is_hidden]
         phases = [self._owners.machine.phase(partition.partition_id) for partition in partitions]
         running = phases.count(OwnerPhase.RUNNING)
         if running == len(phases):  # so every lane that an owner has was reported

@@ -106,7 +106,8 @@ class Topics(OwnerWatcher):
 
         def failed(error: str, message: str) -> None:
             answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
-            self._when_there_is_room(lambda: None if topic.deleting else self._delete(topic))
+            if not topic.deleting:
+                self._take_back(topic)
 
         self._wait(set(topic.partition_ids), created, failed)
         self._act(step)
@@ -190,7 +191,7 @@ class Topics(OwnerWatcher):
                 self._owners.unwant(action.partition_id, delete=True)
                 continue
             partition = self._catalog.machine.partition_by_id(action.partition_id)
-            if partition is None or partition.topic.deleting:
+            if partition is None or partition.topic.is_hidden:
                 continue  # an action before it failed, and that deleted the topic
             match action:
                 case StartPartition():
@@ -212,17 +213,29 @@ class Topics(OwnerWatcher):
             log.warning("%s", error)
             self._loop.call_in(FULL_DISK_PAUSE_S, lambda: self._when_there_is_room(step))
 
+    def _take_back(self, topic: Topic) -> None:
+        """Delete a topic that was not created. While there is no room for that, nobody can use it: its owners close."""
+        self._catalog.machine.condemn(topic)
+        self._when_there_is_room(partial(self._delete, topic))
+        if not topic.deleting:
+            self._fail_starts(topic)
+            for partition_id in topic.partition_ids:
+                self._owners.unwant(partition_id, delete=True)
+
     def _delete(self, topic: Topic) -> None:
         step = self._catalog.machine.delete_topic(topic.name)
         self._catalog.commit(step.records)
-        for partition_id in topic.partition_ids:
-            self.owner_failed(partition_id, "UnknownTopicOrPartitionError", "the topic was deleted meanwhile")
+        self._fail_starts(topic)
         phase = self._owners.machine.phase  # of partitions without an owner nobody will hear that they are gone
         owned = {one for one in topic.partition_ids if phase(one) is not OwnerPhase.STOPPED}
         self._erasing[topic.topic_id] = owned
         if not owned:
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         self._act(step)
+
+    def _fail_starts(self, topic: Topic) -> None:
+        for partition_id in topic.partition_ids:
+            self.owner_failed(partition_id, "UnknownTopicOrPartitionError", "the topic was deleted meanwhile")
 
     def _finish_deletion(self, topic_id: str) -> None:
         self._erasing.pop(topic_id, None)

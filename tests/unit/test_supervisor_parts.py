@@ -324,9 +324,7 @@ def test_an_answer_is_given_once() -> None:
 def test_a_topic_whose_owners_do_not_start_in_time_is_answered_with_what_they_said_last(tmp_path: Path) -> None:
     clock, given_answers = Clock(), list[Reply]()
     loop, catalog = Loop(clock), Catalog(str(tmp_path), ClusterConfig.from_mapping({}))
-    said = SimpleNamespace(
-        error={0: "", 1: "StorageError: the disk is full"}.get, phase=lambda _: OwnerPhase.STARTING
-    )
+    said = SimpleNamespace(error={0: "", 1: "StorageError: the disk is full"}.get, phase=lambda _: OwnerPhase.STARTING)
     owners = SimpleNamespace(watchers=[], machine=said, want=lambda _: None, unwant=lambda *_, **__: None)
     identity = SimpleNamespace(config=ClusterConfig.from_mapping({}))
     regions = SimpleNamespace(check_partitions=lambda *_: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from shmlog.control.messages import CreateTopic, Failed, Reply
+from shmlog.control.messages import CreateTopic, Failed, OwnerSpec, Reply
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import DiskFullError
-from shmlog.machines.metadata_records import MetadataRecord, TopicDeleted
-from shmlog.machines.supervision import OwnerPhase
+from shmlog.errors import DiskFullError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from shmlog.machines.metadata_records import LeaderEpochRaised, MetadataRecord, TopicDeleted, TopicDeletionBegun
+from shmlog.machines.supervision import Exited, OwnerPhase
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.identity import ClusterIdentity
@@ -32,6 +33,8 @@ class Parts:
         """Records for which the disk has no room."""
         self.without_bell = set[int]()
         self.answers = list[Reply]()
+        self.spawned = list[int]()
+        """Partition ids."""
         self.loop = Loop(lambda: self.now_ns)
         self.directory = directory
         config = ClusterConfig.from_mapping({})
@@ -45,7 +48,7 @@ class Parts:
             drop_partition=lambda _: None,
             bell=self._bell,
         )
-        zygote = SimpleNamespace(connect=lambda *_: None, spawn=lambda _, end: end.close())
+        zygote = SimpleNamespace(connect=lambda *_: None, spawn=self._spawn)
         trash = SimpleNamespace(throw_away=lambda *_: None)
         owner_parts: Any = (self.loop, identity, self.catalog, regions, zygote)
         self.owners = Owners(*owner_parts)
@@ -56,6 +59,10 @@ class Parts:
         if any(isinstance(record, self.refused) for record in records):
             raise DiskFullError("no room")
         self._commit(records)
+
+    def _spawn(self, spec: OwnerSpec, end: socket.socket) -> None:
+        self.spawned.append(spec.partition_id)
+        end.close()
 
     def _bell(self, partition_id: int) -> Any:
         if partition_id in self.without_bell:
@@ -102,3 +109,35 @@ def test_a_topic_whose_first_partition_fails_at_once_starts_no_other_and_is_gone
     assert parts.owners.machine.phase(1) is OwnerPhase.STOPPED
     parts.later()
     assert (parts.catalog.machine.topics(), parts.catalog.machine.deletions()) == ([], [])
+
+
+def test_a_topic_that_was_not_created_is_of_no_use_while_its_deletion_waits_for_room(parts: Parts) -> None:
+    machine = parts.catalog.machine
+    parts.refused = (LeaderEpochRaised, TopicDeletionBegun)
+    parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(7, parts.answers.append))
+    assert [type(answer) for answer in parts.answers] == [Failed]
+    assert (machine.topics(), machine.deletions()) == ([], [])
+    with pytest.raises(UnknownTopicOrPartitionError):
+        machine.partition("t", 0)
+    with pytest.raises(TopicAlreadyExistsError, match="is being deleted"):
+        parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(8, parts.answers.append))
+    parts.refused = (TopicDeletionBegun,)
+    for _ in range(3):
+        parts.later()
+    assert parts.spawned == []
+    parts.refused = ()
+    parts.later()
+    assert machine.partitions() == []
+    parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(9, parts.answers.append))
+    assert len(parts.spawned) == 2
+
+
+def test_owners_that_run_are_closed_while_the_deletion_of_their_topic_waits_for_room(parts: Parts) -> None:
+    parts.without_bell, parts.refused = {1}, (TopicDeletionBegun,)
+    parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(7, parts.answers.append))
+    assert parts.owners.machine.phase(0) is OwnerPhase.CLOSING
+    parts.refused = ()
+    parts.later()
+    assert [topic.name for topic in parts.catalog.machine.deletions()] == ["t"], "one owner is still there"
+    parts.owners.observe(Exited(0))
+    assert parts.catalog.machine.partitions() == []
