@@ -43,7 +43,7 @@ class ZygoteLink:
         self._ordered: set[int] = set()
         self._channel: Channel | None = None
         self._watch: Watch | None = None
-        self._deaths = 0
+        self._failures = 0
         self._asked_ns: int | None = None  # since when a Ping waits for its Pong
         self._has_answered = False
         self.pid = 0
@@ -129,7 +129,7 @@ class ZygoteLink:
                 match message:
                     case Spawned(partition_id=partition_id, pid=pid):
                         self._ordered.discard(partition_id)
-                        self._deaths = 0
+                        self._failures = 0
                         self._on_spawned(partition_id, pid, fds[0])
                     case SpawnFailed(partition_id=partition_id, message=reason):
                         self._ordered.discard(partition_id)
@@ -157,11 +157,24 @@ class ZygoteLink:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         lost, self._ordered = self._ordered, set()
-        pause_ms = min(RESTART_BACKOFF_SECOND_MS << min(self._deaths, 10), RESTART_BACKOFF_MAX_MS) * bool(self._deaths)
-        self._deaths += 1
-        self._loop.call_in(pause_ms / 1000.0, lambda: self._use(start_zygote(self._owner_module)))
+        self._start_another_later()
         for partition_id in lost:
             self._on_refused(partition_id, None)
+
+    def _start_another_later(self) -> None:
+        """At once after the first failure, then after longer and longer pauses, until one forks an owner."""
+        pause_ms = min(RESTART_BACKOFF_SECOND_MS << min(self._failures, 10), RESTART_BACKOFF_MAX_MS)
+        self._loop.call_in(pause_ms / 1000.0 if self._failures else 0.0, self._start_another)
+        self._failures += 1
+
+    def _start_another(self) -> None:
+        try:
+            process = start_zygote(self._owner_module)
+        except OSError as error:  # no process, descriptor or memory to be had: owners that run need no zygote
+            log.error("no zygote can be started: %s; partitions without an owner wait, trying again", error)
+            self._start_another_later()
+            return
+        self._use(process)
 
     def _drop_channel(self) -> None:
         assert self._channel is not None

@@ -22,12 +22,17 @@ class ZygoteProcess(NamedTuple):
 def start_zygote(owner_module: str) -> ZygoteProcess:
     """Exec a fresh interpreter in a session of its own; it imports what owners need while we go on.
 
-    Its end of the socket pair is the only descriptor that it gets besides the three standard ones.
+    Its end of the socket pair is the only descriptor that it gets besides the three standard ones. Raises OSError when
+    there is no process or descriptor to be had; nothing is left then.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         os.set_inheritable(theirs.fileno(), True)
         command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(theirs.fileno()), owner_module]
         environment = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
-        pid = os.posix_spawn(sys.executable, command, environment, setsid=True)
+        try:
+            pid = os.posix_spawn(sys.executable, command, environment, setsid=True)
+        except OSError:
+            ours.close()
+            raise
     return ZygoteProcess(pid, ours)

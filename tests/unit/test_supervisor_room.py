@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +15,10 @@ from shmlog.errors import DiskFullError, InvalidPartitionsError
 from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.machines.supervision import Wanted
 from shmlog.settings import ClusterConfig
-from shmlog.supervisor import capacity, cgroup
+from shmlog.supervisor import capacity, cgroup, zygote
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.zygote_process import ZygoteProcess
 
 
 def test_the_tightest_cgroup_limits_processes_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,4 +77,39 @@ def test_an_owner_whose_epoch_finds_no_room_on_the_disk_is_started_once_there_is
     loop.run_once(0.0)
     (start,) = started
     assert committed == [LeaderEpochRaised(3, start.leader_epoch)]
+    loop.close()
+
+
+def test_a_zygote_that_finds_no_process_is_started_once_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the refusal ended the supervisor."""
+    now_ns, refusals, spawn = [0], [errno.EAGAIN, errno.ENOMEM, errno.EAGAIN], os.posix_spawn
+
+    def spawn_if_there_is_room(*_: object, **__: object) -> int:
+        if refusals:
+            raise OSError(refusals.pop(), "no room for a process")
+        return spawn("/bin/true", ["true"], {})
+
+    monkeypatch.setattr(zygote, "children", list)
+    loop = Loop(lambda: now_ns[0])
+    first = spawn("/bin/true", ["true"], {})  # before the socket pair, of which it would hold a copy for a moment
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    link = zygote.ZygoteLink(loop, "no.module", ZygoteProcess(first, ours))
+    monkeypatch.setattr(os, "posix_spawn", spawn_if_there_is_room)
+    theirs.close()  # the first one dies
+    loop.run_once(0.0)
+    loop.run_once(0.0)
+    assert (len(refusals), link.pid) == (2, 0), "the next is tried at once"
+    open_before = os.listdir("/proc/self/fd")
+    loop.run_once(0.0)
+    assert len(refusals) == 2, "and then after a pause"
+    now_ns[0] += 10**10
+    loop.run_once(0.0)
+    now_ns[0] += 10**10
+    loop.run_once(0.0)
+    assert refusals == []
+    assert os.listdir("/proc/self/fd") == open_before
+    now_ns[0] += 10**10
+    loop.run_once(0.0)
+    assert link.pid > 0
+    link.close()
     loop.close()
