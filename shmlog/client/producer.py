@@ -67,8 +67,8 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         self._lock = threading.RLock()
         self._retired: list[LaneWriter] = []  # closed lanes with batches that are published but not acknowledged
         self._successors: dict[LaneWriter, LaneWriter] = {}  # of closed lanes that are being emptied
-        self._sent = {"records": 0, "bytes": 0, "batches": 0}  # by lanes that are gone
-        self._failed_batches = 0
+        self._sent = {"records": 0, "bytes": 0, "batches": 0, "failed_batches": 0}  # by lanes that are gone
+        self._expired_batches = 0
         self._failed_callbacks = 0
 
     # --- hooks of the compiled path -----------------------------------------------------------------------------------
@@ -94,10 +94,12 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
     def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
         """Wait until the lane has room again; returns the deadline to pass in the next time."""
         deadline_ns = deadline_ns or time.monotonic_ns() + int(self._delivery_timeout_s * 1e9)
-        lanes = self.topics.get(lane.topic)
 
         def has_changed() -> bool:
-            return lanes is None or lanes.lanes[lane.partition] is not lane or lane.reclaim() > 0 or lane.attention
+            lanes = self.topics.get(lane.topic)
+            if lanes is None or lanes.lanes[lane.partition] is not lane or lane.reclaim() > 0 or lane.attention:
+                return True
+            return self._opener.is_deleted(lane)
 
         if not self._sleep_until(has_changed, deadline_ns / 1e9):
             raise DeliveryTimeoutError(
@@ -105,26 +107,33 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
                 f" (delivery.timeout.ms): it was not sent. {lane.pending} batches before it wait for their"
                 f" acknowledgement{self._opener.reason(lane)}"
             )
+        if self._opener.is_deleted(lane):
+            self._attend(lane)
         return deadline_ns
 
     def _attend(self, lane: LaneWriter) -> LaneWriter:
         """A lane wants attention: bring what it holds into another one, or fail it. Returns the lane to go on with."""
         with self._lock:
-            lanes = self.topics[lane.topic]
+            lanes = self.topics.get(lane.topic)
+            if lanes is None:
+                raise _deleted(lane.topic)  # another thread found out
             current = lanes.lanes[lane.partition]
             if current is not lane and current is not None:
                 return current  # another thread was faster
-            if lane.state == LaneState.OPEN:  # a batch was refused, and its owner died before it could stop the lane
-                self._opener.close(lane)
+            if lane.state == LaneState.OPEN and not self._opener.is_deleted(lane):
+                self._opener.close(lane)  # a batch was refused, and its owner died before it could stop the lane
             deadline = time.monotonic() + self._delivery_timeout_s
-            settled = partial(self._is_settled, lane)
-            if not self._sleep_until(settled, deadline):
+            if not self._sleep_until(lambda: self._has_ended(lane) or self._opener.is_deleted(lane), deadline):
                 raise DeliveryTimeoutError(
                     f"{lane.topic}-{lane.partition} did not finish closing a lane for {self._delivery_timeout_s:g} s"
                     " (delivery.timeout.ms): the outcome of the records that were sent last is unknown"
                     f"{self._opener.reason(lane)}"
                 )
-            return self._succeed(lanes, lane)
+            if self._opener.is_deleted(lane):
+                raise self._give_up(lanes)
+            successor = lanes.lanes[lane.partition] = self._succeed(lane, deadline)
+            self._put_aside(lane)
+            return successor
 
     def _hand_over(self, lane: LaneWriter, batch: BatchResult) -> None:
         """Attend to a lane that wanted it just when a record was accepted, in `batch`. Until the record is in a lane
@@ -140,26 +149,33 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
                     " call of this producer: sending it again could double it"
                 ) from error
 
-    def _is_settled(self, lane: LaneWriter) -> bool:
+    def _has_ended(self, lane: LaneWriter) -> bool:
         return lane.state in (LaneState.CLOSED, LaneState.STOPPED, LaneState.QUARANTINED)
 
-    def _succeed(self, lanes: TopicLanes, lane: LaneWriter) -> LaneWriter:
+    def _give_up(self, lanes: TopicLanes) -> UnknownTopicOrPartitionError:
+        """Let go of a topic that was deleted, with all of its lanes; what they hold fails with the error returned."""
+        error = _deleted(lanes.topic)
+        retired = [lane for lane in self._retired if lane.topic == lanes.topic]
+        self._retired = [lane for lane in self._retired if lane.topic != lanes.topic]
+        successors = [successor for lane, successor in self._successors.items() if lane.topic == lanes.topic]
+        self._successors = {lane: to for lane, to in self._successors.items() if lane.topic != lanes.topic}
+        self.topics.pop(lanes.topic, None)
+        for lane in dict.fromkeys([*retired, *lanes.lanes, *successors]):
+            if lane is not None:
+                lane.reclaim()
+                lane.abandon(error)
+                self._retire(lane)
+        return error
+
+    def _succeed(self, lane: LaneWriter, deadline: float) -> LaneWriter:
         """Open the successor of a lane that is closed, stopped or quarantined, and hand over what was not published.
 
-        Whatever interrupts this (Ctrl-C, a timeout), the old lane stays in its place with what it still holds, and the
+        Whatever interrupts this (Ctrl-C, `deadline`), the old lane stays in its place with what it still holds, and the
         next call goes on with the same successor.
         """
         lane.reclaim()
-        if self._opener.is_deleted(lane):
-            error = UnknownTopicOrPartitionError(
-                f"topic {lane.topic!r} was deleted: its last records were not delivered"
-            )
-            self._failed_batches += lane.abandon(error)
-            self.topics.pop(lanes.topic, None)
-            self._retire(lane)
-            raise error
         if lane.state == LaneState.QUARANTINED:
-            self._failed_batches += lane.abandon(
+            lane.abandon(
                 LaneQuarantinedError(
                     f"the owner of {lane.topic}-{lane.partition} found bytes in this lane that make no sense,"
                     f" and {len(lane.unpublished())} batches were not delivered: something in this process wrote to the"
@@ -173,16 +189,32 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
             successor = self._successors[lane] = self._opener.open(lane.topic, lane.partition, after=lane)
         for batch in lane.unpublished():
             while not successor.adopt(lane, batch):
-                self._wait_for_room(successor, 0)
+                if not self._sleep_until(partial(self._has_moved, successor), deadline):
+                    raise DeliveryTimeoutError(
+                        f"no room in the new lane to {lane.topic}-{lane.partition} for what the one before it held, for"
+                        f" {self._delivery_timeout_s:g} s (delivery.timeout.ms): {len(lane.unpublished())} batches wait"
+                        f" for the next call of this producer{self._opener.reason(successor)}"
+                    )
+                if self._opener.is_deleted(successor):
+                    raise self._give_up(self.topics[lane.topic])
+                if self._has_ended(successor):  # what it did not publish comes first
+                    ended = successor
+                    successor = self._successors[lane] = self._succeed(ended, deadline)
+                    self._put_aside(ended)
+        return successor
+
+    def _put_aside(self, lane: LaneWriter) -> None:
+        """The lane's successor stands in its place: it goes once what it published is acknowledged."""
         del self._successors[lane]
-        lanes.lanes[lane.partition] = successor
         if lane.state != LaneState.CLOSED:
             self._opener.close(lane)
         if lane.pending:
             self._retired.append(lane)
         else:
             self._retire(lane)
-        return successor
+
+    def _has_moved(self, lane: LaneWriter) -> bool:
+        return lane.reclaim() > 0 or self._has_ended(lane) or self._opener.is_deleted(lane)
 
     def _retire(self, lane: LaneWriter) -> None:
         self._opener.forget(lane)
@@ -217,7 +249,7 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         self.check_usable()
         timeout = arguments.seconds(timeout)
         deadline = NEVER if timeout is None else time.monotonic() + timeout
-        done = partial(self._settle_until, lambda: batch.status != PENDING)
+        done = partial(self._settle_until, lambda: batch.status != PENDING, given_up=[])
         expiry = batch.opened_ns / 1e9 + self._delivery_timeout_s
         if not self._sleep_until(done, min(deadline, expiry)):
             if time.monotonic() >= expiry:
@@ -230,17 +262,22 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         if self.completed:
             self._run_callbacks()
 
-    def _settle_until(self, condition: Callable[[], bool]) -> bool:
-        self._settle()
+    def _settle_until(self, condition: Callable[[], bool], given_up: list[ShmlogError]) -> bool:
+        self._settle(given_up)
         return condition()
 
-    def _settle(self) -> None:
-        """Collect acknowledgements of all lanes, and attend to those that need it."""
+    def _settle(self, given_up: list[ShmlogError]) -> None:
+        """Collect acknowledgements, attend to lanes that need it, add the errors of topics whose records are lost."""
         with self._lock:
             for lanes in list(self.topics.values()):
                 for lane in lanes.lanes:
                     if lane is not None:
                         lane.reclaim()
+                        if self._opener.is_deleted(lane):
+                            held = any(other.topic == lanes.topic for other in self._pending())
+                            error = self._give_up(lanes)
+                            given_up += [error] if held else []
+                            break
                         if lane.attention or (lane.state != LaneState.OPEN and lane.unpublished()):
                             self._attend(lane)
             for lane in list(self._retired):
@@ -257,7 +294,7 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
                 " delivered"
             )
         )
-        self._failed_batches += 1
+        self._expired_batches += 1
 
     def _pending(self) -> list[LaneWriter]:
         open_lanes = [lane for lanes in self.topics.values() for lane in lanes.lanes if lane is not None]
@@ -286,15 +323,19 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
     # --- what users call ----------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until every record sent so far is settled. Raises PollTimeoutError if some are not after `timeout`."""
+        """Wait until every record sent so far is settled. Raises PollTimeoutError if some are not after `timeout`,
+        UnknownTopicOrPartitionError if some were to a topic that was deleted."""
         self.check_usable()
         timeout = arguments.seconds(timeout)
         with self._lock:
             for lane in self._pending():
                 lane.seal()
         deadline = time.monotonic() + (self._delivery_timeout_s if timeout is None else timeout)
-        settled = self._sleep_until(partial(self._settle_until, lambda: not self._pending()), deadline)
+        given_up: list[ShmlogError] = []
+        settled = self._sleep_until(partial(self._settle_until, lambda: not self._pending(), given_up), deadline)
         self._run_callbacks()
+        if given_up:
+            raise given_up[0]
         if settled:
             return
         batches = sum(lane.pending for lane in self._pending())
@@ -309,10 +350,11 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
         """Counts since the producer was made: records, bytes (encoded) and batches sent, pending and failed; lanes."""
         self.check_usable()
         lanes = [lane for topic in self.topics.values() for lane in topic.lanes if lane is not None] + self._retired
+        sent = {name: self._sent[name] + sum(int(getattr(lane, name)) for lane in lanes) for name in self._sent}
         return {
-            **{name: self._sent[name] + sum(int(getattr(lane, name)) for lane in lanes) for name in self._sent},
+            **sent,
             "pending_batches": sum(lane.pending for lane in lanes),
-            "failed_batches": self._failed_batches,
+            "failed_batches": sent["failed_batches"] + self._expired_batches,
             "failed_callbacks": self._failed_callbacks,
             "lanes": len(lanes),
         }
@@ -333,6 +375,10 @@ class NativeProducer(SendPath, ProducerNames, ClosableHandle):
             for lane in self._retired:
                 lane.close()
             self.topics.clear()
+
+
+def _deleted(topic: str) -> UnknownTopicOrPartitionError:
+    return UnknownTopicOrPartitionError(f"topic {topic!r} was deleted: its last records were not delivered")
 
 
 def _take_callbacks(batch: BatchResult) -> list[tuple[Delivery, Callable[[Delivery], None]]]:

@@ -47,7 +47,7 @@ cdef class LaneWriter:
     cdef readonly int acks
     cdef readonly bint attention
     cdef readonly int64_t next_sequence
-    cdef readonly uint64_t records, bytes, batches
+    cdef readonly uint64_t records, bytes, batches, failed_batches
     cdef object waiter, completed
     cdef unsigned char *base
     cdef unsigned char *frame
@@ -64,3 +64,4 @@ cdef class LaneWriter:
     cdef void _close_frame(self) noexcept
     cdef void _announce(self) noexcept
     cpdef int reclaim(self) except -1
+    cdef _fail(self, BatchResult batch, error)

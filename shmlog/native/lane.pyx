@@ -299,7 +299,7 @@ cdef class LaneWriter:
             self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
             settled += 1
             if status == FRAME_STATUS_REJECTED:
-                batch.fail(by_code(shm_load32_relaxed(frame + FRAME_ERROR))(
+                self._fail(batch, by_code(shm_load32_relaxed(frame + FRAME_ERROR))(
                     f"{self.topic}-{self.partition} refused a batch of {batch.count} records"))
                 self.attention = True
             elif status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
@@ -308,7 +308,7 @@ cdef class LaneWriter:
                     batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
                     batch.status = _ACKNOWLEDGED
             else:
-                batch.fail(LaneQuarantinedError(f"the owner of {self.topic}-{self.partition} left a batch without a result"))
+                self._fail(batch, LaneQuarantinedError(f"the owner of {self.topic}-{self.partition} left a batch without a result"))
             if batch.callbacks is not None:
                 self.completed.append(batch)
         if settled:
@@ -344,9 +344,11 @@ cdef class LaneWriter:
         old.mapping.check()
         if batch.length > <uint64_t>self.max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES:
             old.unacknowledged.remove(batch)
-            batch.fail(RecordTooLargeError(
+            self._fail(batch, RecordTooLargeError(
                 f"{batch.count} records to {self.topic}-{self.partition} were accepted when max.message.bytes was larger"
                 f" than the {self.max_batch_bytes} of now, and were not published before: send them again, in less"))
+            if batch.callbacks is not None:
+                self.completed.append(batch)
             return True
         if self.count:
             self._close_frame()
@@ -373,18 +375,19 @@ cdef class LaneWriter:
         return True
 
     def abandon(self, error):
-        """Give up what has no acknowledgement: it fails with `error`; returns how many batches."""
+        """Give up what has no acknowledgement: it fails with `error`."""
         cdef BatchResult batch
-        cdef int failed = 0
         while self.unacknowledged:
             batch = <BatchResult>self.unacknowledged.popleft()
-            if batch.status == _PENDING:
-                batch.fail(error)
-                failed += 1
+            self._fail(batch, error)
             if batch.callbacks is not None:
                 self.completed.append(batch)
         self.current = None
-        return failed
+
+    cdef _fail(self, BatchResult batch, error):
+        if batch.status == _PENDING:  # else its delivery timeout has passed, and it was counted
+            batch.fail(error)
+            self.failed_batches += 1
 
     def wake_owner(self):
         self.bell.check()

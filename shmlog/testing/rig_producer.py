@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from shmlog.client.producer import NativeProducer
@@ -19,6 +20,7 @@ from shmlog.control.messages import (
 )
 from shmlog.memory import names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
+from shmlog.native.doorbell import Doorbell
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 
 PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
@@ -31,13 +33,20 @@ class RigConnection:
         name = names.client(rig.tag, 1)
         create_client_region(name, client_id=1, mode=0o600)
         self.region = ClientRegion.open(name)
-        self.doorbell = self.region.doorbell
         self.tag = rig.tag
         self.rig = rig
         self.epochs = 0
         self.interrupt: BaseException | None = None
         self.lanes_opened = 0
         self.lanes_to_lose = 0  # so many grants are of lanes whose memory is gone at once
+        self.partitions = 1  # of the topic; all of them are the rig's
+        self.lane_bytes: int | None = None  # of the next lanes, whatever the producer asks for
+        self.while_asleep: Callable[[], object] = lambda: None  # what others do whenever the producer is about to sleep
+
+    @property
+    def doorbell(self) -> Doorbell | None:
+        self.while_asleep()
+        return self.region.doorbell
 
     def look(self) -> None:
         pass
@@ -45,7 +54,9 @@ class RigConnection:
     def request(self, message: Any, expected: Any, timeout_s: float = 0.0) -> Any:
         match message:
             case DescribeTopics():
-                return TopicsDescribed(0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION])])
+                return TopicsDescribed(
+                    0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION] * self.partitions)]
+                )
             case InitProducerId(producer_id=None):
                 return ProducerIdGranted(0, 7, 0)
             case InitProducerId(epoch=epoch):
@@ -54,6 +65,7 @@ class RigConnection:
                 if self.interrupt is not None:
                     interrupt, self.interrupt = self.interrupt, None
                     raise interrupt
+                lane_bytes = self.lane_bytes or lane_bytes
                 lane_id = self.rig.make_lane(producer_id=7, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes)
                 self.lanes_opened += 1
                 if self.lanes_to_lose:
