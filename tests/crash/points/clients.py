@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
             return strike_all(*arguments)
         finally:
             shutil.rmtree(os.environ[PLACE], ignore_errors=True)
-    sys.path.append(str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parent))
     build = import_module("build")  # not through ROOT, where the sources are: the installed shmlog compiles
     core = build.counted_core()
     place = tempfile.mkdtemp(prefix="shmlog-points-")
