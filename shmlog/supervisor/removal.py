@@ -36,7 +36,7 @@ class RemovalWatch:
         identity = self._identity
         return (
             f"{gone[0]}{others} of cluster {identity.name!r} were removed while it was running, so that nobody finds it"
-            f" any more: it closes, and every record that was accepted is in {identity.data_dir}. Start it again with"
+            f" any more: it closes, after it has written what was accepted to {identity.data_dir}. Start it again with"
             f" `shmlog up --name {identity.name}`, and keep cleaners away from /dev/shm: logind removes what belongs to"
             " a user who logs out, unless logind.conf says RemoveIPC=no, the user is a system user, or lingers"
         )

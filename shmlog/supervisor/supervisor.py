@@ -162,7 +162,9 @@ class Supervisor(OwnerWatcher):
             raise
         self._close()
         if self._removed is not None:
-            raise BrokerNotAvailableError(self._removed)
+            left = len(self._left_in_memory)
+            lost = f"; {left} of its partitions ended before they had written all that was accepted" if left else ""
+            raise BrokerNotAvailableError(self._removed + lost)
 
     def stop(self, reason: str) -> None:
         """Begin to drain and close; run() returns when that is done. A second call does nothing."""
