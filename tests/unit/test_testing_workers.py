@@ -82,8 +82,8 @@ def test_a_worker_leaves_when_its_parent_is_killed(tmp_path: Path, monkeypatch: 
     (tmp_path / "echo_worker.py").write_text(ECHO)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     script = (
-        "import time; from shmlog.testing.worker_process import WorkerProcess\n"
-        "w = WorkerProcess('echo_worker'); w.receive(30); print(w.pid, flush=True); time.sleep(600)"
+        "import signal; from shmlog.testing.worker_process import WorkerProcess\n"
+        "w = WorkerProcess('echo_worker'); w.receive(30); print(w.pid, flush=True); signal.pause()"
     )
     with killed_afterwards(
         subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True)
