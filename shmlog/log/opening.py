@@ -21,7 +21,7 @@ from shmlog.log.failed_sync import FailedSync, marker_path, read_failed_sync, re
 from shmlog.log.index_repair import OpenSegment
 from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm, sweep_leftovers
 from shmlog.log.rewrite import Rewrite, beyond
-from shmlog.log.segment import LOG_SUFFIX, SegmentFiles, list_base_offsets, segment_path
+from shmlog.log.segment import SegmentFiles, list_base_offsets, log_file_bytes
 from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
 
@@ -112,7 +112,7 @@ def _recover(
     remove_clean_shutdown(storage, directory)
     if marker is not None and (marker.active_base_offset, marker.active_size_bytes) == (
         base_offsets[-1],
-        _file_bytes(storage, directory, base_offsets[-1]),
+        log_file_bytes(storage, directory, base_offsets[-1]),
     ):
         try:
             found = recover_clean(storage, directory, base_offsets, marker, index_interval_bytes)
@@ -151,11 +151,3 @@ def _identify(storage: Storage, directory: str, topic_id: str) -> None:
         write_topic_id(storage, directory, topic_id)  # makes the names of a new segment's files durable, too
     elif empty:
         storage.fsync_dir(directory)
-
-
-def _file_bytes(storage: Storage, directory: str, base_offset: int) -> int:
-    fd = storage.open(segment_path(directory, base_offset, LOG_SUFFIX), os.O_RDONLY)
-    try:
-        return storage.size_bytes(fd)
-    finally:
-        storage.close(fd)

@@ -32,6 +32,7 @@ from shmlog.log.segment import (
     TIME_INDEX_SUFFIX,
     SegmentFiles,
     base_offset_of,
+    log_file_bytes,
     segment_path,
 )
 from shmlog.log.storage import Storage
@@ -181,7 +182,7 @@ def _note_damage(
     dropped_bytes = storage.size_bytes(segment.files.log_fd) - walk.valid_bytes
     if walk.problem:
         kept = keep_aside(storage, directory, [base_offset, *later])
-        dropped_bytes += sum(_size_bytes(storage, directory, offset) for offset in later)
+        dropped_bytes += sum(log_file_bytes(storage, directory, offset) for offset in later)
     reason = f"in {base_offset:020d}{LOG_SUFFIX} the batch at byte {walk.valid_bytes} is not sound: {walk.problem}"
     damage = Damage(
         first_offset=walk.next_offset,
@@ -297,14 +298,6 @@ def _index_sizes(storage: Storage, directory: str, base_offset: int) -> tuple[in
         sizes.append(storage.size_bytes(fd))
         storage.close(fd)
     return sizes[0], sizes[1]
-
-
-def _size_bytes(storage: Storage, directory: str, base_offset: int) -> int:
-    fd = storage.open(segment_path(directory, base_offset, LOG_SUFFIX), os.O_RDONLY)
-    try:
-        return storage.size_bytes(fd)
-    finally:
-        storage.close(fd)
 
 
 def _drop(storage: Storage, directory: str, base_offset: int) -> int:

@@ -63,6 +63,15 @@ def list_base_offsets(storage: Storage, directory: str, suffix: str = LOG_SUFFIX
     return sorted(base for base in found if base is not None)
 
 
+def log_file_bytes(storage: Storage, directory: str, base_offset: int) -> int:
+    """Size of a segment's log file. Raises OSError."""
+    fd = storage.open(segment_path(directory, base_offset, LOG_SUFFIX), os.O_RDONLY)
+    try:
+        return storage.size_bytes(fd)
+    finally:
+        storage.close(fd)
+
+
 @dataclass(slots=True)
 class SegmentFiles:
     """Open descriptors of one segment, closed by `close`."""

@@ -131,6 +131,13 @@ def test_a_mistake_in_a_profile_names_the_file_and_the_remedy(tmp_path: Path, te
     assert "profile.toml" in str(caught.value)
 
 
+def test_a_malformed_profile_is_refused_by_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("producers = 2\nconsumers = = 3\n")
+    with pytest.raises(InvalidConfigError, match=r"mine\.toml, line 2, column 13: "):
+        load_profile(str(file))
+
+
 def test_a_profile_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidConfigError, match=r"cannot read the profile /nowhere/x\.toml"):
         load_profile("/nowhere/x.toml")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from shmlog import settings
 from shmlog.cli.torture.faults import KINDS
+from shmlog.control.toml_file import dotted, read_toml
 from shmlog.errors import InvalidConfigError
 from shmlog.settings import did_you_mean
 
@@ -67,12 +66,7 @@ def load_profile(path: str | None) -> Profile:
     """The defaults, with what the TOML file at `path` says instead. Errors are InvalidConfigError and name the key."""
     if path is None:
         return Profile()
-    try:
-        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidConfigError(f"cannot read the profile {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidConfigError(f"{path}: {error}") from None
+    given = read_toml(path, "profile")
     try:
         return profile_from(given)
     except InvalidConfigError as error:
@@ -94,7 +88,7 @@ def profile_from(given: Mapping[str, Any]) -> Profile:
         changes["faults"] = {**profile.faults, **_rates(given["faults"])}
     for scope in ("cluster", "producer"):
         if scope in given:
-            wanted = dict(_dotted(given[scope]))
+            wanted = dict(dotted(given[scope]))
             settings.parse("cluster" if scope == "cluster" else "producer", wanted)
             changes[scope] = {**getattr(profile, scope), **wanted}
     if "topics" in given:
@@ -137,7 +131,7 @@ def _topic(name: str, table: object) -> TopicPlan:
         raise InvalidConfigError(f"topic {name!r}: 1 to 24 of a-z 0-9 -, beginning with a letter")
     if not isinstance(table, dict):
         raise InvalidConfigError(f"topics.{name} must be a table: write [topics.{name}] on a line of its own")
-    given = dict(_dotted(table))
+    given = dict(dotted(table))
     partitions = _bounded(f"topics.{name}: partitions", given.pop("partitions", 1), 1, 64)
     for setting in NO_RETENTION:
         if setting in given and str(given[setting]) != "-1":
@@ -145,14 +139,6 @@ def _topic(name: str, table: object) -> TopicPlan:
                 f"topics.{name}: {setting} must stay -1: what retention deletes, nobody could tell from what was lost"
             )
     return TopicPlan(partitions, {**COMMON_TOPIC, **settings.overrides("topic", given)})
-
-
-def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def profile_text(profile: Profile) -> str:
