@@ -35,6 +35,18 @@ class FailedSync:
         return f"offsets {self.recovery_point} to {end_offset - 1} may not be on the disk, a sync failed: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class InterruptedSync:
+    """An owner died in a sync, and if that failed in the end, nobody was there to be told. A ctl region says so."""
+
+    synced_offset: int
+    """Everything before it is on the disk, by the syncs before."""
+    synced_file_bytes: int
+    """Where in the active segment's file that is; negative when it is in an older segment."""
+    acknowledged_offset: int
+    """As in FailedSync."""
+
+
 def marker_path(directory: str) -> str:
     return os.path.join(directory, REWRITE_NEEDED)
 

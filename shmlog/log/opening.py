@@ -17,7 +17,13 @@ from shmlog.log.checkpoint import (
     write_recovery_point,
     write_topic_id,
 )
-from shmlog.log.failed_sync import FailedSync, marker_path, read_failed_sync, remove_failed_sync
+from shmlog.log.failed_sync import (
+    FailedSync,
+    marker_path,
+    note_failed_sync,
+    read_failed_sync,
+    remove_failed_sync,
+)
 from shmlog.log.index_repair import OpenSegment
 from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm, sweep_leftovers
 from shmlog.log.rewrite import Rewrite, beyond
@@ -52,13 +58,18 @@ def open_directory(
         remove_clean_shutdown(storage, directory)
         if failed is None and warm_from.sync_failed:
             failed = FailedSync(recovery_point, 0, "nobody could note why")
+        up_to_active = [base for base in base_offsets if base <= warm_from.segment_base_offset]
+        rewrite = Rewrite(storage, directory, index_interval_bytes, recovery_point, warm_from.memory)
+        if failed is None and warm_from.segment_base_offset in base_offsets:
+            failed = _write_again(rewrite, up_to_active, warm_from)
         if failed is not None and warm_from.segment_base_offset in base_offsets:
-            up_to_active = [base for base in base_offsets if base <= warm_from.segment_base_offset]
-            rewrite = Rewrite(storage, directory, index_interval_bytes, recovery_point, warm_from.memory)
             active = rewrite_segments(rewrite, up_to_active, warm_from.written_file_bytes, failed)
             active.files.close()
             recovery_point, rewritten = active.writer.next_offset, failed.sentence(active.writer.next_offset)
         found = recover_warm(storage, directory, base_offsets, warm_from, index_interval_bytes)
+        if failed is None and warm_from.interrupted is not None:
+            first = warm_from.interrupted.synced_offset
+            found.notes.append(f"what was not known to be on the disk was written again, from offset {first} on")
         recovery_point = min(recovery_point, found.active.writer.next_offset)
     else:
         found, recovery_point = _recover(storage, directory, base_offsets, recovery_point, index_interval_bytes, failed)
@@ -80,6 +91,23 @@ def open_directory(
     if warm_from is None:
         drop_snapshots_after(storage, directory, end_offset)
     return Opened(found.active, found.base_offsets, recovery_point, kept, "; ".join(found.notes), rewritten)
+
+
+def _write_again(rewrite: Rewrite, base_offsets: list[int], warm: WarmStart) -> FailedSync | None:
+    """After an owner died in a sync. If even the writing fails, that sync counts as a failed one, and is noted."""
+    interrupted = warm.interrupted
+    if interrupted is None:
+        return None
+    sealed = beyond(base_offsets, max(rewrite.recovery_point, interrupted.synced_offset))
+    start = max(0, interrupted.synced_file_bytes)
+    try:
+        rewrite.again(sealed, base_offsets[-1], start, warm.written_file_bytes)
+    except (OSError, CorruptRecordError) as error:
+        reason = f"its owner died in the middle of it, and what it was to sync cannot be written once more: {error}"
+        failed = FailedSync(rewrite.recovery_point, interrupted.acknowledged_offset, reason)
+        note_failed_sync(rewrite.storage, rewrite.directory, failed)
+        return failed
+    return None
 
 
 def rewrite_segments(rewrite: Rewrite, base_offsets: list[int], active_bytes: int, failed: FailedSync) -> OpenSegment:

@@ -19,7 +19,7 @@ from shmlog.clock import wall_ms
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
 from shmlog.log.damage import Damage, keep_aside, write_down
-from shmlog.log.failed_sync import FailedSync, marker_path, noting_failure
+from shmlog.log.failed_sync import FailedSync, InterruptedSync, marker_path, noting_failure
 from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume, resume_sealed
 from shmlog.log.rewrite import Memory
 from shmlog.log.segment import (
@@ -49,6 +49,8 @@ class WarmStart:
     """The surviving ring, as far as it has bytes of segments: better than files whose sync failed."""
     sync_failed: bool = False
     """A sync of the owner before failed, or may have, and there need not be a note of it in the directory."""
+    interrupted: InterruptedSync | None = None
+    """Set when nobody knows whether a sync of the owner before failed."""
     ring_end_offset: int = 0
     """Where the ring ends: its batches up to there will be written, so the log counts as ending there."""
 

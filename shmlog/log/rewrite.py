@@ -7,13 +7,15 @@
 
 Base offsets and byte positions stay, so whatever points into the segments stays right. Killed anywhere, the next one
 begins again: the note of log/failed_sync.py is there until everything is done.
+
+And after a sync of which nobody knows whether it failed: what it was to bring to the disk, `again`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +54,7 @@ class Rewrite:
         Raises OSError when the disk refuses again, CorruptRecordError naming the offset and byte of what can be read
         neither from the old file nor from memory. The old files are then still in place, as they were.
         """
-        for base_offset in sealed:
-            self._segment(base_offset, self._file_bytes(base_offset), seal=True).files.close()
+        self._sealed_segments(sealed)
         segment = self._segment(active, active_bytes, seal=False)
         try:
             self.storage.fsync_dir(self.directory)
@@ -61,6 +62,30 @@ class Rewrite:
             segment.files.close()
             raise
         return segment
+
+    def again(self, sealed: Sequence[int], active: int, start: int, end: int) -> None:
+        """When nobody knows whether a sync failed: write what it was to bring to the disk once more.
+
+        Bytes `start` to `end` of the active segment are written to the same place in the same file. That makes their
+        pages dirty again, so the next sync brings them to the disk or fails in somebody's face, whatever became of the
+        one before; the bytes in front of them are on the disk. `sealed` segments, whose indexes are concerned as well,
+        go into new files. Raises as `segments`.
+        """
+        if sealed:
+            self._sealed_segments(sealed)
+            self.storage.fsync_dir(self.directory)
+        fd = self.storage.open(segment_path(self.directory, active, LOG_SUFFIX), os.O_RDWR)
+        try:
+            first_offset = int.from_bytes(self._read(fd, active, start, min(start + 8, end)), "big")
+            for batches in self._sound_batches(fd, active, first_offset, start, end):
+                self.storage.pwrite(fd, bytes(batches), start)
+                start += len(batches)
+        finally:
+            self.storage.close(fd)
+
+    def _sealed_segments(self, sealed: Sequence[int]) -> None:
+        for base_offset in sealed:
+            self._segment(base_offset, self._file_bytes(base_offset), seal=True).files.close()
 
     def _segment(self, base_offset: int, size_bytes: int, *, seal: bool) -> OpenSegment:
         files = self._fresh_files(base_offset)
@@ -100,26 +125,30 @@ class Rewrite:
         return SegmentFiles(self.storage, self.directory, base_offset, *fds)
 
     def _copy(self, writer: SegmentWriter, size_bytes: int) -> None:
-        path = segment_path(self.directory, writer.base_offset, LOG_SUFFIX)
-        old_fd = self.storage.open(path, os.O_RDONLY)
-        size = CHUNK_BYTES
+        old_fd = self.storage.open(segment_path(self.directory, writer.base_offset, LOG_SUFFIX), os.O_RDONLY)
         try:
-            while (position := writer.size_bytes) < size_bytes:
-                size = min(size, size_bytes - position)
-                chunk = self._read(old_fd, writer.base_offset, position, position + size)
-                valid, _, wanted, problem = check_batches(chunk, writer.next_offset, self.recovery_point)
-                writer.append(memoryview(chunk)[:valid])
-                if not problem and valid == 0 and (wanted > size_bytes - position or len(chunk) < size):
-                    problem = "the file ends inside it"
-                if problem:
-                    raise CorruptRecordError(
-                        f"{path}: the batch at offset {writer.next_offset} (byte {writer.size_bytes}) is not sound: "
-                        f"{problem}"
-                    )
-                size = max(CHUNK_BYTES, wanted)
-                self.progress()
+            for batches in self._sound_batches(old_fd, writer.base_offset, writer.base_offset, 0, size_bytes):
+                writer.append(batches)
         finally:
             self.storage.close(old_fd)
+
+    def _sound_batches(self, fd: int, base_offset: int, offset: int, start: int, end: int) -> Iterator[memoryview]:
+        """Bytes `start` to `end` of a segment, from the batch with `offset` on, some whole batches at a time."""
+        size = CHUNK_BYTES
+        while start < end:
+            size = min(size, end - start)
+            chunk = self._read(fd, base_offset, start, start + size)
+            valid, offset, wanted, problem = check_batches(chunk, offset, self.recovery_point)
+            if valid:
+                yield memoryview(chunk)[:valid]
+            start += valid
+            if not problem and valid == 0 and (wanted > end - start or len(chunk) < size):
+                problem = "the file ends inside it"
+            if problem:
+                path = segment_path(self.directory, base_offset, LOG_SUFFIX)
+                raise CorruptRecordError(f"{path}: the batch at offset {offset} (byte {start}) is not sound: {problem}")
+            size = max(CHUNK_BYTES, wanted)
+            self.progress()
 
     def _read(self, old_fd: int, base_offset: int, start: int, end: int) -> bytes:
         """The segment's bytes, those in memory from there; fewer when the file is too short."""

@@ -63,7 +63,7 @@ CTL_LSO_POS = 0x508
 CTL_SEGMENT_TURN = 0x580
 CTL_SEGMENT_SLOTS = 0x588
 CTL_SYNC_FAILED = 0x5A8
-CTL_SYNC_SINCE_NS = 0x5B0
+CTL_SYNC_RUNNING = 0x5B0
 CTL_LEASE = 0x600
 CTL_FOLLOWERS = 0x680
 CTL_SHARE_GROUPS = 0x780
@@ -162,6 +162,16 @@ class SyncFailed(IntEnum):
     """The directory says it, too; when it does not any more, somebody gave up what was lost."""
     NOT_NOTED = 2
     """The disk did not even take the note."""
+
+
+class SyncRunning(IntEnum):
+    """Which sync of the log has begun and has neither returned nor failed; a cell of the ctl region."""
+
+    NO = 0
+    RECORDS = 1
+    """Of the logs of segments, and of the indexes of those that are not active any more."""
+    CLOSE = 2
+    """The last one, which vouches for the active segment's indexes, too."""
 
 
 class LaneState(IntEnum):

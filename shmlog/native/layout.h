@@ -36,7 +36,7 @@
 #define CTL_SEGMENT_TURN      0x580
 #define CTL_SEGMENT_SLOTS     0x588   /* two of (base offset, base position); slot turn & 1 is valid */
 #define CTL_SYNC_FAILED       0x5A8   /* memory.layout.SyncFailed */
-#define CTL_SYNC_SINCE_NS     0x5B0   /* when the sync that is running began, on the monotonic clock; 0: none is */
+#define CTL_SYNC_RUNNING      0x5B0   /* memory.layout.SyncRunning */
 #define CTL_LEASE             0x600   /* reserved */
 #define CTL_FOLLOWERS         0x680   /* reserved */
 #define CTL_SHARE_GROUPS      0x780   /* reserved */

@@ -15,7 +15,7 @@ from shmlog.log.snapshot import ProducerEntry
 from shmlog.machines.retention import decide_retention
 from shmlog.memory import layout
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.layout import SyncFailed
+from shmlog.memory.layout import SyncFailed, SyncRunning
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
@@ -43,12 +43,12 @@ class _Sync(threading.Thread):
         self._bell = bell
 
     def run(self) -> None:
-        self._page.store(layout.CTL_SYNC_SINCE_NS, monotonic_ns())
+        self._page.store(layout.CTL_SYNC_RUNNING, SyncRunning.RECORDS)
         try:
             self._log.sync(self.offset)
         except (OSError, ShmlogError) as error:
             self.error = error
-        self._page.store(layout.CTL_SYNC_SINCE_NS, 0)
+        self._page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)
         self._bell.ring()
 
 
@@ -249,4 +249,6 @@ class LogKeeper:
         if clean:
             self.sync()
             self._log.write_snapshot(self._publisher.tail_offset, self.producers())
+            self._page.store(layout.CTL_SYNC_RUNNING, SyncRunning.CLOSE)
         self._log.close(clean=clean)
+        self._page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)  # not if it raised: a failure need not be noted

@@ -12,18 +12,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import monotonic_ns
 
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmlogError
 from shmlog.limits import RING_BATCHES_MIN
-from shmlog.log.failed_sync import read_failed_sync
+from shmlog.log.failed_sync import InterruptedSync, read_failed_sync
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
 from shmlog.memory import bell, layout, names, region
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.layout import OwnerState, SyncFailed
+from shmlog.memory.layout import OwnerState, SyncFailed, SyncRunning
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.producer_table import ProducerTable
@@ -31,9 +30,6 @@ from shmlog.native.publish import Publisher
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
 from shmlog.settings import TopicConfig
-
-HUNG_SYNC_NS = 1_000_000_000
-"""A sync that was running for this long when its owner died counts as failed: disks hang before they fail."""
 
 
 @dataclass(slots=True)
@@ -103,12 +99,6 @@ def _offline_if_it_fails(control: ControlPage) -> Iterator[None]:
         raise
 
 
-def _died_in_a_long_sync(page: Mapping) -> bool:
-    """Whether the owner before was killed while a sync hung: if that failed in the end, nobody was there to be told."""
-    since_ns = page.load(layout.CTL_SYNC_SINCE_NS)
-    return since_ns != 0 and monotonic_ns() - since_ns > HUNG_SYNC_NS
-
-
 def _uuid_of(spec: OwnerSpec) -> bytes:
     return spec.topic_id.encode()[:16].ljust(16, b"\0")
 
@@ -149,20 +139,21 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         noted = _is_noted(spec)
     if noted:
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
-    elif _died_in_a_long_sync(page):
-        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)
-    page.store(layout.CTL_SYNC_SINCE_NS, 0)
+    elif page.load(layout.CTL_SYNC_RUNNING) == SyncRunning.CLOSE:
+        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)  # who knows: and then all of its files are in doubt
     start = WarmStart(
         segment_base_offset,
         written_pos - segment_base_pos,
         RingMemory.of_mapping(page, ring),
         page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOT_NOTED,
+        _interrupted_sync(page, segment_base_pos),
         end.next_offset,
     )
     with _offline_if_it_fails(control):
         log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec), warm_from=start)
         log.assign_epoch(spec.leader_epoch, end.next_offset)
     page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see _was_given_up
+    page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)  # and not before all of it was written again
     log.forget_failed_sync()
     producers = ProducerTable()
     publisher = _publisher(spec, config, page, ring, index, log, producers, end)
@@ -176,6 +167,17 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         f"; {log.recovered}" if log.recovered else ""
     )
     return OpenPartition(control, _bell(spec), publisher, log, config, end, recovered)
+
+
+def _interrupted_sync(page: Mapping, segment_base_pos: int) -> InterruptedSync | None:
+    """What is in doubt when the owner before died in a sync; None when it did not."""
+    if page.load(layout.CTL_SYNC_RUNNING) == SyncRunning.NO:
+        return None
+    return InterruptedSync(
+        page.load(layout.CTL_SYNCED_OFFSET),
+        page.load(layout.CTL_SYNCED_POS) - segment_base_pos,
+        page.load(layout.CTL_HW_OFFSET),
+    )
 
 
 def _bell(spec: OwnerSpec) -> Doorbell:

@@ -241,21 +241,6 @@ def test_killed_at_any_call_of_the_rewriting_a_successor_over_the_ring_completes
     assert calls > 20
 
 
-def test_an_owner_that_was_killed_in_a_sync_that_hung_has_a_successor_that_does_not_believe_it(
-    tmp_path: Path, storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with open_rig(tmp_path / "flights-0", SMALL) as rig:
-        values = sent(rig.lane(), rig, 0, 10)
-        rig.run()
-        now_ns = monotonic_ns()
-        for epoch, (since_ns, rewritten) in enumerate([(now_ns, False), (now_ns - 2_000_000_000, True)], start=1):
-            rig.control.mapping.store(layout.CTL_SYNC_SINCE_NS, since_ns)
-            rig.take_over(epoch)
-            assert bool(rig.opened.log.rewritten) == rewritten
-            assert rig.control.mapping.load(layout.CTL_SYNC_SINCE_NS) == 0
-            assert rig.values() == values
-
-
 def test_a_disk_that_does_not_say_whether_the_note_is_there_has_given_nothing_up(
     tmp_path: Path, storage: FaultyStorage
 ) -> None:
