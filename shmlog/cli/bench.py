@@ -12,18 +12,24 @@ from shmlog.cli.output import output_option
 KINDS = {
     "throughput": "records per second from send() to poll(), with the log written",
     "latency": "one-way latency of paced records, from when each should have been sent",
+    "versus": "shmlog beside pipes, queues, ZeroMQ, iceoryx2, Redis Streams and NATS JetStream",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }
 
 
 @click.command(
     context_settings={"ignore_unknown_options": True},
-    epilog="""\b
+    epilog=f"""\b
+Kinds:
+{chr(10).join(f"  {kind:12}{what}" for kind, what in KINDS.items())}
+
+\b
 Examples:
   shmlog bench throughput
   shmlog bench throughput --size 1024 --bulk -o json
   shmlog bench latency --rate 1000 --seconds 10
   shmlog bench failover --kills 50
+  shmlog bench versus --peers pipe,queue --picture versus.svg
   shmlog bench failover --help                  the options of one of them
 """,
     add_help_option=False,
@@ -34,7 +40,7 @@ Examples:
 @output_option
 @click.pass_context
 def bench(context: click.Context, wants_help: bool, kind: str | None, options: tuple[str, ...], output: str) -> None:
-    """Measure throughput, latency or failover of an embedded cluster on this host.
+    """Measure an embedded cluster on this host.
 
     Every run first calibrates in its own process tree: loop_ns (a bare Python loop with one builtin call), copy_gbps
     (memcpy, CRC and pwrite of the same bytes on one core) and wake_us (half a futex round trip across cores); compare

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+
+from shmlog.tools.bench import versus_worker
+from shmlog.tools.bench.throughput_worker import make_payloads
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +63,29 @@ def test_owners_are_killed_under_load_and_nothing_is_lost() -> None:
     assert figures["acks"] == figures["attempts"] > 0
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
     assert 0 < figures["pause_ms_p50"] <= figures["pause_ms_p99"]
+
+
+def test_versus_measures_shmlog_and_peers_in_the_same_rounds(tmp_path: Path) -> None:
+    picture = tmp_path / "versus.svg"
+    arguments = ("--peers", "pipe,queue", "--rounds", "2", "--burst", "0.02", "--paced", "0.05")
+    found, _ = bench("versus", *arguments, "--size", "100", "--picture", str(picture))
+    peers = {peer["name"]: peer for peer in found["peers"]}
+    assert set(peers) == {"shmlog", "shmlog-many", "pipe", "queue"}
+    assert {peer["not_measured"] for peer in peers.values()} == {None}
+    for name, peer in peers.items():
+        figures = peer["sizes"]["100"]
+        assert len(figures["records_per_second"]["rounds"]) == 2
+        assert (figures["p50_us"] is None) == (name == "shmlog-many")
+    assert peers["pipe"]["sizes"]["100"]["shmlog_records_per_second_ratio"] > 0
+    assert set(found["calibration"]) == CALIBRATION
+    assert "<svg" in picture.read_text()
+
+
+def test_a_peer_that_loses_a_record_is_no_figure_but_a_failure() -> None:
+    payloads = make_payloads(0, 10, 100)
+    forgetful = SimpleNamespace(receive=lambda most: payloads[:4] + payloads[5:][: most - 4])
+    with pytest.raises(ValueError, match="record 9 with 100 bytes instead of record 8"):
+        versus_worker._receive_burst(forgetful, versus_worker.Burst(10, 100))
 
 
 def test_no_kills_is_an_error() -> None:

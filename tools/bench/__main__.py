@@ -1,19 +1,23 @@
-"""`python -P -m shmlog.tools.bench throughput|latency|failover`: what `shmlog bench` starts."""
+"""`python -P -m shmlog.tools.bench KIND`: what `shmlog bench` starts."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
 from shmlog.cli.main import main
-from shmlog.cli.output import output_option
+from shmlog.cli.output import output_option, print_json
 from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
 
-from . import failover as failover_bench, throughput as throughput_bench
+from . import failover as failover_bench, throughput as throughput_bench, versus as versus_bench, versus_report
 from .arena import calibrate, cluster_in, say, scratch_directory
 from .figures import Figures
+from .peers.catalog import OTHERS, choose
+from .versus import VersusPlan
+from .versus_picture import svg
 
 KILLS_MIN = 50
 LATENCY_TOPIC = "latency"
@@ -115,6 +119,61 @@ def failover(
         verdict = failover_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))
+
+
+@bench.command()
+@click.option(
+    "--peers", default="all", show_default=True, help=f"Separated by commas: {', '.join(peer.name for peer in OTHERS)}."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="At least 5 to mean anything.")
+@click.option(
+    "--burst", type=click.FloatRange(min=0.01), default=0.4, show_default=True, help="Seconds of one throughput round."
+)
+@click.option(
+    "--paced", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="Seconds of one latency round."
+)
+@click.option("--rate", type=click.FloatRange(min=1), default=1000, show_default=True, help="Records/s for latency.")
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(min=STAMP.size, max=1_000_000),
+    multiple=True,
+    default=(100, 1024),
+    show_default=True,
+    help="Bytes per record; may be given several times.",
+)
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, writable=True), help="Draw the first size into this SVG file."
+)
+@data_dir_option
+@output_option
+def versus(
+    peers: str,
+    rounds: int,
+    burst: float,
+    paced: float,
+    rate: float,
+    sizes: tuple[int, ...],
+    picture: str | None,
+    data_dir: str | None,
+    output: str,
+) -> None:
+    """Beside queues, sockets and brokers that pip and apt install: throughput and latency, in alternating rounds.
+
+    Prints Markdown, or with -o json everything. What is not installed is named and left out; servers are started on
+    sockets and ports of their own and stopped. Peers of Python: pip install 'shmlog[bench]'.
+    """
+    chosen = choose(peers)
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        comparison = versus_bench.measure(VersusPlan(chosen, sizes, rounds, burst, paced, rate), directory)
+    if picture is not None:
+        Path(picture).write_text(svg(comparison))
+    if output == "json":
+        print_json(versus_report.as_json(comparison, figures))
+    else:
+        print(versus_report.markdown(comparison, figures))
 
 
 def _judge(exact: bool, verdict: str) -> None:
