@@ -24,7 +24,8 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, open_lane
 from shmlog.memory.layout import OwnerState
 from shmlog.native.doorbell import Doorbell
-from shmlog.native.lane import BatchResult, LaneWriter
+from shmlog.native.delivery import BatchResult
+from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 
 GRANTS_MAX: Final = 3

@@ -34,7 +34,8 @@ from shmlog.errors import (
 )
 from shmlog.limits import CLIENT_SLEEP_S, METADATA_MAX_AGE_MS
 from shmlog.memory.layout import LaneState
-from shmlog.native.lane import FAILED, PENDING, BatchResult, Delivery, LaneWriter
+from shmlog.native.delivery import FAILED, PENDING, BatchResult, Delivery
+from shmlog.native.lane import LaneWriter
 from shmlog.native.send import Deliveries, SendPath, TopicLanes
 
 NEVER: Final = float("inf")

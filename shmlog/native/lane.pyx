@@ -1,12 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The producer's side of a lane: records go in, results come out. shared-memory design: "accepted means send returned"."""
 
-cimport cython
 from collections import deque
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from shmlog.errors import HandleClosedError, LaneQuarantinedError, RecordTooLargeError, by_code
-from shmlog.model import RecordMetadata
+from shmlog.native.delivery cimport RESULT_ACKNOWLEDGED, RESULT_PENDING, BatchResult
 from shmlog.native.mapping cimport (
     Mapping, shm_cas_release, shm_copy_in, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
     shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release, shm_zero,
@@ -36,54 +35,7 @@ cdef extern from "encode.h" nogil:
                               const unsigned char *key, int64_t key_length, const unsigned char *value,
                               int64_t value_length, uint32_t header_count)
 
-PENDING = 0
-ACKNOWLEDGED = 1
-FAILED = 2
-
-cdef int _PENDING = 0, _ACKNOWLEDGED = 1, _FAILED = 2
 cdef uint64_t SEQUENCE_MASK = 0x7FFFFFFF
-
-
-@cython.final
-cdef class BatchResult:
-    """See lane.pyi."""
-
-    def fail(self, error):
-        """Settle a batch whose outcome is an error (the producer decides)."""
-        if self.status == _PENDING:
-            self.status = _FAILED
-            self.error = error
-
-    cdef Delivery delivery(self, uint32_t index, int64_t timestamp_ms):
-        cdef Delivery delivery = Delivery.__new__(Delivery)
-        delivery.batch = self
-        delivery.index = index
-        delivery.timestamp_ms = timestamp_ms
-        return delivery
-
-
-@cython.final
-@cython.freelist(512)
-@cython.no_gc
-cdef class Delivery:
-    """See lane.pyi."""
-
-    @property
-    def done(self):
-        return self.batch.status != _PENDING or self.batch.acks == 0
-
-    def result(self, timeout=None):
-        cdef BatchResult batch = self.batch
-        if batch.status == _PENDING and batch.acks != 0:
-            batch.waiter(batch, timeout)
-        if batch.status == _FAILED:
-            raise batch.error
-        return RecordMetadata(batch.topic, batch.partition,
-                              batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
-
-    @property
-    def error(self):
-        return self.batch.error
 
 
 cdef class LaneWriter:
@@ -303,10 +255,10 @@ cdef class LaneWriter:
                     f"{self.topic}-{self.partition} refused a batch of {batch.count} records"))
                 self.attention = True
             elif status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
-                if batch.status == _PENDING:  # else its delivery timeout has passed, and its user was told so
+                if batch.status == RESULT_PENDING:  # else its delivery timeout has passed, and its user was told so
                     batch.base_offset = last - batch.count
                     batch.append_ms = <int64_t>shm_load_relaxed(frame + FRAME_APPEND_MS)
-                    batch.status = _ACKNOWLEDGED
+                    batch.status = RESULT_ACKNOWLEDGED
             else:
                 self._fail(batch, LaneQuarantinedError(f"the owner of {self.topic}-{self.partition} left a batch without a result"))
             if batch.callbacks is not None:
@@ -385,7 +337,7 @@ cdef class LaneWriter:
         self.current = None
 
     cdef _fail(self, BatchResult batch, error):
-        if batch.status == _PENDING:  # else its delivery timeout has passed, and it was counted
+        if batch.status == RESULT_PENDING:  # else its delivery timeout has passed, and it was counted
             batch.fail(error)
             self.failed_batches += 1
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from shmlog.native.lane cimport BatchResult, LaneWriter, record_source
+from shmlog.native.delivery cimport BatchResult
+from shmlog.native.lane cimport LaneWriter, record_source
 from shmlog.native.mapping cimport Mapping
 
 

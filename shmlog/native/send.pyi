@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
-from shmlog.native.lane import BatchResult, Delivery, LaneWriter
+from shmlog.native.delivery import BatchResult, Delivery
+from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 
 Headers = Iterable[tuple[str, bytes | None]]

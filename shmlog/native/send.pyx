@@ -11,8 +11,9 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 import shmlog.arguments as arguments
 from shmlog.errors import HandleClosedError, UnknownTopicOrPartitionError
 from shmlog.limits import TIMESTAMP_MS_MAX
-from shmlog.native.lane cimport BatchResult, Delivery, LaneWriter, record_source
-from shmlog.native.lane import PENDING
+from shmlog.native.delivery cimport BatchResult, Delivery
+from shmlog.native.delivery import PENDING
+from shmlog.native.lane cimport LaneWriter, record_source
 from shmlog.native.mapping cimport Mapping
 
 cdef extern from "futex.h" nogil:

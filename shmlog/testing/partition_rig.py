@@ -18,7 +18,8 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, create_lane, lane_data_bytes, open_lane
 from shmlog.model import TopicPartition
 from shmlog.native import publish
-from shmlog.native.lane import BatchResult, LaneWriter
+from shmlog.native.delivery import BatchResult
+from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 from shmlog.native.records import Record
 from shmlog.native.send import SendPath, TopicLanes

@@ -15,7 +15,8 @@ from shmlog.errors import (
 )
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
-from shmlog.native.lane import Delivery, LaneWriter
+from shmlog.native.delivery import Delivery
+from shmlog.native.lane import LaneWriter
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 from shmlog.testing.rig_producer import RigConnection, producer_of
 

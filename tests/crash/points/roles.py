@@ -12,7 +12,7 @@ from shmlog import settings
 from shmlog.clock import wall_ms
 from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
-from shmlog.native.lane import Delivery
+from shmlog.native.delivery import Delivery
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneNeedsAttentionError, Rig

@@ -1,0 +1,33 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+cdef enum:
+    RESULT_PENDING = 0
+    RESULT_ACKNOWLEDGED = 1
+    RESULT_FAILED = 2
+
+
+cdef class Delivery
+
+
+cdef class BatchResult:
+    cdef readonly str topic
+    cdef readonly int32_t partition
+    cdef readonly int64_t base_offset
+    cdef readonly int64_t append_ms
+    cdef readonly uint32_t count
+    cdef readonly int status
+    cdef readonly int64_t opened_ns
+    cdef readonly object error
+    cdef public list callbacks
+    cdef object waiter
+    cdef uint64_t pos
+    cdef uint32_t length
+    cdef int acks
+
+    cdef Delivery delivery(self, uint32_t index, int64_t timestamp_ms)
+
+
+cdef class Delivery:
+    cdef BatchResult batch
+    cdef uint32_t index
+    cdef int64_t timestamp_ms
