@@ -74,6 +74,13 @@ class InvalidArgumentError(InvalidRequestError, TypeError, ValueError):
     name = "INVALID_ARGUMENT"
 
 
+class InvalidProducerIdMappingError(ShmlogError):
+    """A producer id that was granted to another client."""
+
+    code = 49
+    name = "INVALID_PRODUCER_ID_MAPPING"
+
+
 class RecordTooLargeError(ShmlogError):
     """A record larger than `max.message.bytes` of its topic."""
 

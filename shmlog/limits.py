@@ -16,6 +16,7 @@ LANE_BATCHES_MIN = 2  # a lane holds at least this many of the largest batches
 LANE_BYTES_MIN = 256 * 1024
 LANE_BYTES_MAX = (1 << 27) - PAGE_BYTES  # the word of a lane tells positions apart over less than 128 MiB
 LANES_PER_PARTITION_MAX = 1024
+PRODUCERS_REMEMBERED_MAX = LANES_PER_PARTITION_MAX  # by one partition: whoever has a lane, and who wrote last
 CLIENT_SLOTS_MAX = 1024
 SHM_BUDGET_SHARE = 0.9  # of what is free in /dev/shm when the cluster starts
 

@@ -186,6 +186,14 @@ CLUSTER: Final = _table(
         0,
         "All shared memory that the cluster may take; 0: 90 % of what is free when it starts.",
     ),
+    Setting(
+        "shm.client.percent",
+        "int",
+        75,
+        "What one client may take of the budget with its lanes, in percent of what partitions leave of it.",
+        1,
+        100,
+    ),
     Setting("shm.mode", "mode", 0o600, "Permissions of shared memory and control socket; 660 lets shm.group in."),
     Setting("shm.group", "text", "", "The group that may use the cluster; empty: only its own user."),
     Setting(
@@ -355,6 +363,7 @@ class ClusterConfig:
     num_partitions: int
     data_dir: str
     shm_budget_bytes: int
+    shm_client_percent: int
     shm_mode: int
     shm_group: str
     log_retention_check_interval_ms: int

@@ -110,7 +110,7 @@ def _control_page(page: ControlPage) -> dict[str, Any]:
             "log_end_offset": page.log_end_offset,
             "ring_generation": page.generation,
             "ring_bytes": page.ring_bytes,
-            "lanes": [lane_id for _, lane_id, _ in page.lanes()],
+            "lanes": [lane.lane_id for lane in page.lanes()],
             **page.counters(),
             "error": page.error_text,
         }

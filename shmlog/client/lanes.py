@@ -18,13 +18,13 @@ from shmlog.control.messages import (
     ProducerIdGranted,
     TopicsDescribed,
 )
-from shmlog.errors import BrokerNotAvailableError, NoClusterError, ShmlogError
+from shmlog.errors import BrokerNotAvailableError, InvalidProducerIdMappingError, NoClusterError, ShmlogError
 from shmlog.memory import bell, names, region
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.lane import LaneTerms, open_lane
+from shmlog.memory.lane import open_lane
 from shmlog.memory.layout import OwnerState
-from shmlog.native.doorbell import Doorbell
 from shmlog.native.delivery import BatchResult
+from shmlog.native.doorbell import Doorbell
 from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 
@@ -56,7 +56,8 @@ class LaneOpener:
         self._completed = completed
         self._producer_id = -1
         self._epoch = -1
-        self._lane_epochs: dict[int, int] = {}  # lane id -> the epoch that it was opened with
+        self._client_id = -1  # that the producer id was granted to
+        self._lane_ids: dict[int, tuple[int, int]] = {}  # lane id -> producer id and epoch that it was opened with
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
     def partition_count(self, topic: str) -> int:
@@ -65,16 +66,18 @@ class LaneOpener:
         return len(described.topics[0].partitions)
 
     def open(self, topic: str, partition: int, after: LaneWriter | None = None) -> LaneWriter:
-        """A lane to a partition; it goes on where the published part of the lane `after` ends, if of the same epoch."""
-        if self._idempotent and self._producer_id < 0:
-            granted_id = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
-            self._producer_id, self._epoch = granted_id.producer_id, granted_id.epoch
-        granted, page, doorbell, mapping, terms = self._grant(topic, partition)
+        """A lane to a partition; it goes on where the published part of the lane `after` ends, if
+        of the same id and epoch.
+
+        A cluster that registered this process anew (it was restarted, say) grants another id then. That is safe: lanes
+        have successors only when their owner has said what of them is published.
+        """
+        granted, page, doorbell, mapping = self._grant(topic, partition)
         sequence = 0
-        if after is not None and self._lane_epochs.get(after.lane_id) == self._epoch:
+        if after is not None and self._lane_ids.get(after.lane_id) == (self._producer_id, self._epoch):
             unpublished = sum(batch.count for batch in after.unpublished())
             sequence = (after.next_sequence - unpublished) & SEQUENCE_MASK
-        self._lane_epochs[granted.lane_id] = self._epoch
+        self._lane_ids[granted.lane_id] = (self._producer_id, self._epoch)
         return LaneWriter(
             mapping,
             page.mapping,
@@ -82,7 +85,7 @@ class LaneOpener:
             topic=topic,
             partition=partition,
             lane_id=granted.lane_id,
-            max_batch_bytes=terms.max_batch_bytes,
+            max_batch_bytes=granted.max_batch_bytes,
             batch_size=self._batch_size,
             acks=self._acks,
             next_sequence=sequence if self._idempotent else -1,
@@ -90,23 +93,34 @@ class LaneOpener:
             completed=self._completed,
         )
 
-    def _grant(self, topic: str, partition: int) -> tuple[LaneGranted, ControlPage, Doorbell, Mapping, LaneTerms]:
+    def _grant(self, topic: str, partition: int) -> tuple[LaneGranted, ControlPage, Doorbell, Mapping]:
         """A new lane and its partition's regions, mapped. A cluster that goes down right after it has granted a lane
         takes the regions away; the next one grants another.
         """
-        request = OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes)
-        missing: FileNotFoundError | None = None
+        missing: FileNotFoundError | InvalidProducerIdMappingError | None = None
         for _ in range(GRANTS_MAX):
-            granted = self._connection.request(request, LaneGranted, self._max_block_s)
+            self._ensure_id()
+            request = OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes)
             try:
+                granted = self._connection.request(request, LaneGranted, self._max_block_s)
                 page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
-                return granted, page, doorbell, *open_lane(granted.region)
+                return granted, page, doorbell, open_lane(granted.region, granted.data_bytes)
             except FileNotFoundError as error:
                 missing = error
+            except InvalidProducerIdMappingError as error:  # registered anew between the two requests
+                self._producer_id, missing = -1, error
         raise BrokerNotAvailableError(
             f"a lane to {topic}-{partition} was granted {GRANTS_MAX} times, and its shared memory is gone each time"
             f" ({missing}): the cluster is going down, or something removes its regions (see `shmlog doctor`)"
         ) from missing
+
+    def _ensure_id(self) -> None:
+        """Have an id that was granted to this process as it is registered now."""
+        client_id = self._connection.client_id
+        if not self._idempotent or (self._producer_id >= 0 and self._client_id == client_id):
+            return
+        granted = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
+        self._producer_id, self._epoch, self._client_id = granted.producer_id, granted.epoch, client_id
 
     def _attach(self, topic: str, partition: int, partition_id: int) -> tuple[ControlPage, Doorbell]:
         """The partition's control page and bell, mapped; anew where the cluster came back with new ones."""
@@ -123,14 +137,18 @@ class LaneOpener:
         """After a refused batch: the same id under a higher epoch, so that nothing of the old one can come after."""
         if not self._idempotent:
             return
-        granted = self._connection.request(
-            InitProducerId(0, self._producer_id, self._epoch), ProducerIdGranted, self._max_block_s
-        )
-        self._producer_id, self._epoch = granted.producer_id, granted.epoch
+        try:
+            granted = self._connection.request(
+                InitProducerId(0, self._producer_id, self._epoch), ProducerIdGranted, self._max_block_s
+            )
+        except InvalidProducerIdMappingError:  # this process was registered anew: the next lane asks for another id
+            self._producer_id = -1
+        else:
+            self._producer_id, self._epoch = granted.producer_id, granted.epoch
 
     def forget(self, lane: LaneWriter) -> None:
         """The lane is gone; nothing comes after it."""
-        self._lane_epochs.pop(lane.lane_id, None)
+        self._lane_ids.pop(lane.lane_id, None)
 
     def close(self, lane: LaneWriter) -> None:
         """Have the owner detach a lane and the supervisor remove it; waits."""

@@ -27,6 +27,7 @@ from shmlog.control.worker_messages import (
     Exited as Exited,
     LaneAttached as LaneAttached,
     LaneDetached as LaneDetached,
+    LaneHeld as LaneHeld,
     LogRewritten as LogRewritten,
     OwnerFailed as OwnerFailed,
     OwnerOrder as OwnerOrder,

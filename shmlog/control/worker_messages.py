@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shmlog.memory.lane import LaneTerms
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerSpec:
@@ -46,8 +48,8 @@ class DetachClient:
 @dataclass(frozen=True, slots=True)
 class AttachLane:
     lane_id: int
-    client_id: int
     region: str
+    terms: LaneTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,16 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneHeld:
+    """A lane that an owner found in its lane table, with the terms that it was granted on."""
+
+    lane_id: int
+    terms: LaneTerms
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerReady:
-    """The owner runs. `lanes` are the [lane id, client id] that it found in its control page.
+    """The owner runs. `lanes` are those that it found in its lane table.
 
     `recovered` says in one sentence what had to be recovered; empty if nothing.
     """
@@ -96,7 +106,7 @@ class OwnerReady:
     index_entries: int
     log_start_offset: int
     log_end_offset: int
-    lanes: list[list[int]]
+    lanes: list[LaneHeld]
     recovered: str
 
 

@@ -8,10 +8,13 @@ from shmlog.errors import ShmBudgetExceededError
 
 
 class BudgetMachine:
-    """Regions by name with their sizes in bytes. A grant beyond `limit_bytes` is refused before anything is made."""
+    """Regions by name with their sizes in bytes. A grant beyond `limit_bytes` is refused before anything is made, and
+    one that gives a client more than `client_percent` of what partitions leave.
+    """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, client_percent: int = 100) -> None:
         self.limit_bytes = limit_bytes
+        self.client_percent = client_percent
         self._taken: dict[str, int] = {}
         self.used_bytes = 0
 
@@ -22,6 +25,20 @@ class BudgetMachine:
                 f"{purpose} needs {size_bytes} bytes of shared memory; {self.used_bytes} of the cluster's"
                 f" {self.limit_bytes} are taken: raise shm.budget.bytes (and the size of /dev/shm), lower"
                 " max.message.bytes, or use fewer partitions and producers"
+            )
+
+    def check_share(self, purpose: str, size_bytes: int, *, holder: str, held_bytes: int, for_clients: int) -> None:
+        """Raise ShmBudgetExceededError if `size_bytes` more is too much for `holder`, who holds `held_bytes` already.
+
+        `for_clients` is what partitions leave: however much they take, no client gets the last byte for its lanes.
+        """
+        share = max(0, for_clients) * self.client_percent // 100
+        if held_bytes + size_bytes > share:
+            raise ShmBudgetExceededError(
+                f"{purpose} needs {size_bytes} bytes of shared memory; {holder} holds {held_bytes} and may hold"
+                f" {share}, {self.client_percent} % (shm.client.percent) of the {for_clients} that partitions leave of"
+                f" the cluster's {self.limit_bytes}: close producers, lower lane.bytes or max.message.bytes, send to"
+                " fewer partitions from one process, or raise shm.budget.bytes or shm.client.percent"
             )
 
     def take(self, name: str, size_bytes: int) -> None:

@@ -229,10 +229,6 @@ class MetadataMachine:
         first = self._next_ids[kind]
         return range(first, first + PRODUCER_ID_BLOCK), Step(records=(IdsReserved(kind, first + PRODUCER_ID_BLOCK),))
 
-    def was_reserved(self, kind: IdKind, number: int) -> bool:
-        """Whether `number` may have been handed out by this cluster."""
-        return 0 <= number < self._next_ids[kind]
-
     def _fresh_partition_ids(self, count: int) -> list[int]:
         return list(range(self._next_partition_id, self._next_partition_id + count))
 

@@ -1,16 +1,23 @@
-"""Idempotence: what a partition remembers of each producer, by Kafka's rules.
+"""Idempotence: what a partition remembers of each producer, by Kafka's rules, and whom it forgets.
+
+Kafka forgets producers by the clock (producer.id.expiration.ms). Here they are forgotten when there are too many: the
+partition remembers PRODUCERS_REMEMBERED_MAX, those that have a lane, and of the others those that wrote last. As a
+partition has no more lanes than that, nobody with a lane is ever forgotten; and who has none has nothing on its way
+that could come a second time, because a lane is drained and its results are told before it goes.
 
 The reference for the owner's compiled version: tests run both on the same batches.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shmlog.limits import PRODUCERS_REMEMBERED_MAX
+
 SEQUENCE_MAX = 2**31 - 1
 BATCHES_REMEMBERED = 5
-PRODUCER_ID_EXPIRATION_MS = 86_400_000
 
 
 def sequence_after(sequence: int, count: int) -> int:
@@ -94,6 +101,15 @@ class ProducerStateMachine:
 
     def __init__(self, entries: Iterable[ProducerEntry] = ()) -> None:
         self._entries = {entry.producer_id: entry for entry in entries}
+        self._lanes: Counter[int] = Counter()
+
+    def hold(self, producer_id: int) -> None:
+        """The producer has a lane, or one more: it is not forgotten until release() was called as often."""
+        self._lanes[producer_id] += 1
+
+    def release(self, producer_id: int) -> None:
+        """One of its lanes is gone."""
+        self._lanes[producer_id] -= 1
 
     def check(self, batch: ProducerBatch) -> Verdict:
         """What is to be done with `batch`."""
@@ -113,22 +129,23 @@ class ProducerStateMachine:
     def replay(self, batch: ProducerBatch, base_offset: int, timestamp_ms: int) -> None:
         """`batch` stands in the log at `base_offset`; `timestamp_ms` is its largest."""
         entry = self._entries.get(batch.producer_id)
+        if entry is None and not self._make_room():
+            return
         if entry is None or entry.epoch != batch.epoch:
             entry = self._entries[batch.producer_id] = ProducerEntry(batch.producer_id, batch.epoch, [])
         delta = batch.count - 1
         entry.batches.append(Remembered(batch.last_sequence, base_offset + delta, delta, timestamp_ms))
         del entry.batches[:-BATCHES_REMEMBERED]
 
-    def expire(self, now_ms: int) -> list[int]:
-        """Forget producers that wrote nothing for a day; returns their ids."""
-        expired = [
-            entry.producer_id
-            for entry in self._entries.values()
-            if now_ms - entry.batches[-1].timestamp_ms >= PRODUCER_ID_EXPIRATION_MS
-        ]
-        for producer_id in expired:
-            del self._entries[producer_id]
-        return expired
+    def _make_room(self) -> bool:
+        """For one more producer; False if all have lanes, so that the one more, which replay() found in the log, has
+        none."""
+        if len(self._entries) < PRODUCERS_REMEMBERED_MAX:
+            return True
+        idle = [entry for entry in self._entries.values() if not self._lanes[entry.producer_id]]
+        if idle:
+            del self._entries[min(idle, key=lambda entry: entry.batches[-1].last_offset).producer_id]
+        return bool(idle)
 
     def entries(self) -> list[ProducerEntry]:
         """Everything remembered, by producer id: what a snapshot holds."""

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import astuple, dataclass
 
 from shmlog.errors import CorruptRecordError
 from shmlog.memory import layout, names, region
+from shmlog.memory.lane import LaneTerms
 from shmlog.memory.layout import OwnerState
 from shmlog.native.mapping import Mapping
 
 _TEXT_LENGTH = struct.Struct("<H")
+_LANE_ID = struct.Struct("<Q")
+_TERMS = struct.Struct("<QqqQQ")  # LaneTerms, in the order of its fields
+_SLOT = struct.Struct(f"<Q40s{layout.CTL_LANE_SLOT_BYTES - _LANE_ID.size - _TERMS.size}x")
+assert _SLOT.size == layout.CTL_LANE_SLOT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSlot:
+    """One used slot of the lane table."""
+
+    slot: int
+    lane_id: int
+    terms: LaneTerms
 
 
 class ControlPage:
@@ -113,14 +128,23 @@ class ControlPage:
         """What the owner has counted since the region was made, by name (layout.COUNTERS)."""
         return {name: self.mapping.load(layout.CTL_COUNTERS + 8 * k) for k, name in enumerate(layout.COUNTERS)}
 
-    def lanes(self) -> list[tuple[int, int, int]]:
-        """(slot, lane id, client id) of every attached lane."""
+    def lanes(self) -> list[LaneSlot]:
+        """The lane table: every lane that is attached, and what it was granted for."""
         table = self.mapping.read(layout.CTL_LANES, layout.CTL_LANE_SLOTS * layout.CTL_LANE_SLOT_BYTES)
         return [
-            (slot, lane_id, client_id)
-            for slot, (lane_id, client_id) in enumerate(struct.iter_unpack("<QQ", table))
+            LaneSlot(slot, lane_id, LaneTerms(*_TERMS.unpack(terms)))
+            for slot, (lane_id, terms) in enumerate(_SLOT.iter_unpack(table))
             if lane_id
         ]
+
+    def store_terms(self, slot: int, terms: LaneTerms) -> None:
+        """Owner only, while the slot is free: the lane's id, which attaching stores last, makes it a used one."""
+        at = layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES + _LANE_ID.size
+        self.mapping.write(at, _TERMS.pack(*astuple(terms)))
+
+    def free_slot(self, slot: int) -> None:
+        """Owner only: the lane in it is not attached any more."""
+        self.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES, 0)
 
     def close(self) -> None:
         self.mapping.close()

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
-from shmlog.limits import (
-    BATCH_HEADER_BYTES,
-    LANE_BATCHES_MIN,
-    LANE_BYTES_MAX,
-    LANE_BYTES_MIN,
-    MAX_MESSAGE_BYTES_MAX,
-)
+from shmlog.limits import LANE_BATCHES_MIN, LANE_BYTES_MIN
 from shmlog.memory import layout, region
 from shmlog.native.mapping import Mapping
-
-_TERMS_AT = layout.HEADER_BYTES + (-layout.HEADER_BYTES % 8)
-_TERMS = struct.Struct("<QQqqQ")
 
 OPEN_CLOSED = 1 << 38
 """The `closed` bit of the hand-off word. Alone: nothing is open, the next frame begins at position 0."""
@@ -25,13 +15,17 @@ OPEN_CLOSED = 1 << 38
 
 @dataclass(frozen=True, slots=True)
 class LaneTerms:
-    """What a lane was granted for: fixed for its life, written by the supervisor."""
+    """What a lane was granted for: the supervisor decides it, the owner keeps it in its lane table. Sizes in bytes.
+
+    None of it stands in the lane, which its producer can write: neither a running owner nor a successor may be told by
+    a producer whose records these are.
+    """
 
     client_id: int
-    partition_id: int
     producer_id: int
     producer_epoch: int
     max_batch_bytes: int
+    data_bytes: int
 
 
 def lane_data_bytes(max_batch_bytes: int) -> int:
@@ -41,39 +35,33 @@ def lane_data_bytes(max_batch_bytes: int) -> int:
 
 
 def create_lane(
-    name: str, terms: LaneTerms, *, lane_id: int, data_bytes: int, linger_us: int, mode: int, group: int | None = None
+    name: str, *, lane_id: int, data_bytes: int, linger_us: int, mode: int, group: int | None = None
 ) -> None:
     """Make a lane: its word says that nothing is open at position 0."""
     region.create(name, layout.LANE_DATA + data_bytes, mode=mode, group=group)
     mapping = region.open_region(name, writable=True)
-    mapping.write(
-        _TERMS_AT,
-        _TERMS.pack(
-            terms.client_id, terms.partition_id, terms.producer_id, terms.producer_epoch, terms.max_batch_bytes
-        ),
-    )
     mapping.store(layout.LANE_LINGER_US, linger_us)
     mapping.store(layout.LANE_OPEN, OPEN_CLOSED)
     layout.RegionHeader(layout.KIND_LANE, bytes(16), lane_id, layout.boot_id()).store(mapping)
     mapping.close()
 
 
-def open_lane(name: str) -> tuple[Mapping, LaneTerms]:
-    """Map a lane, its data twice back to back, and read its terms. CorruptRecordError if they make no sense."""
+def open_lane(name: str, data_bytes: int) -> Mapping:
+    """Map a lane that was granted with `data_bytes`, its data twice back to back.
+
+    Raises FileNotFoundError, or CorruptRecordError if it is not what was granted: its producer can write to all of it,
+    and cut or stretch it.
+    """
     mapping = region.open_region(name, writable=True, doubled_from=layout.LANE_DATA)
-    layout.RegionHeader.load(mapping, layout.KIND_LANE, name)
-    terms = LaneTerms(*_TERMS.unpack(mapping.read(_TERMS_AT, _TERMS.size)))
-    # The producer can write all of its lane, terms included: what its owner computes with must make sense.
-    sane = (
-        -1 <= terms.producer_id < 1 << 62
-        and -1 <= terms.producer_epoch < 1 << 15
-        and BATCH_HEADER_BYTES < terms.max_batch_bytes <= MAX_MESSAGE_BYTES_MAX
-        and LANE_BATCHES_MIN * terms.max_batch_bytes <= mapping.size_bytes - layout.LANE_DATA <= LANE_BYTES_MAX
-        and mapping.load(layout.LANE_HEAD) % 8 == 0
-    )
-    if not sane:
+    try:
+        layout.RegionHeader.load(mapping, layout.KIND_LANE, name)
+        found_bytes, head = mapping.size_bytes - layout.LANE_DATA, mapping.load(layout.LANE_HEAD)
+        if found_bytes != data_bytes or head % 8:
+            raise CorruptRecordError(
+                f"lane {name} is spoiled: it was granted with {data_bytes} bytes of data and has {found_bytes}, its"
+                f" head is at {head}"
+            )
+    except BaseException:
         mapping.close()
-        raise CorruptRecordError(
-            f"lane {name} of {mapping.size_bytes} bytes has terms or a head that make no sense: {terms}"
-        )
-    return mapping, terms
+        raise
+    return mapping

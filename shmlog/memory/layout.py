@@ -18,8 +18,8 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0600 reserved: lease, followers, share groups
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
-    0x1000 lane table: 1024 x (lane id, client id)     ring (one per partition): batches, mapped twice
-    0x5000 two images of the producer state
+    0x1000 lane table: 1024 x (lane id, its terms)     ring (one per partition): batches, mapped twice
+    0x11000 two images of the producer state
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 0
-LAYOUT_MINOR = 1
+LAYOUT_MINOR = 2
 
 CTL_RING_GENERATION = 0x100
 CTL_RING_CAPACITY = 0x108
@@ -72,10 +72,11 @@ CTL_ERROR_TEXT = 0xC00
 CTL_ERROR_TEXT_BYTES = 512
 CTL_LANES = 0x1000
 CTL_LANE_SLOTS = 1024
-CTL_LANE_SLOT_BYTES = 16
-CTL_IMAGES = 0x5000
-CTL_IMAGE_BYTES = 0x10000
-CTL_SIZE = 0x25000
+CTL_LANE_SLOT_BYTES = 64
+CTL_IMAGES = 0x11000
+CTL_IMAGE_BYTES = 0x21000
+CTL_IMAGE_PRODUCERS = 1024
+CTL_SIZE = 0x53000
 
 COUNTERS = (
     "batches",

@@ -44,10 +44,11 @@
 #define CTL_ERROR_TEXT        0xC00   /* 512 bytes: u16 length, UTF-8 */
 #define CTL_LANES             0x1000
 #define CTL_LANE_SLOTS        1024
-#define CTL_LANE_SLOT_BYTES   16      /* lane id (0: empty), client id */
-#define CTL_IMAGES            0x5000
-#define CTL_IMAGE_BYTES       0x10000
-#define CTL_SIZE              0x25000
+#define CTL_LANE_SLOT_BYTES   64      /* lane id (0: empty), then its terms: memory.control_page packs them */
+#define CTL_IMAGES            0x11000
+#define CTL_IMAGE_BYTES       0x21000
+#define CTL_IMAGE_PRODUCERS   1024    /* as many as lanes: whoever has one is remembered */
+#define CTL_SIZE              0x53000
 
 /* counters, u64 each, from CTL_COUNTERS */
 #define COUNTER_BATCHES         0
@@ -152,6 +153,7 @@ static inline int64_t open_distance(uint64_t word, uint64_t cursor) {
 
 _Static_assert(OPEN_COUNT_BITS + OPEN_END_BITS + OPEN_START_BITS + 1 == 64, "the hand-off word is 64 bits");
 _Static_assert(CTL_IMAGES + 2 * CTL_IMAGE_BYTES == CTL_SIZE, "two images end the ctl region");
+_Static_assert(CTL_IMAGE_PRODUCERS == CTL_LANE_SLOTS, "every lane may be another producer's");
 _Static_assert(CTL_LANES + CTL_LANE_SLOTS * CTL_LANE_SLOT_BYTES == CTL_IMAGES, "the lane table ends at the images");
 _Static_assert(CLIENT_SLOTS + CLIENT_SLOT_COUNT * CLIENT_SLOT_BYTES == CLIENT_SIZE, "the slots end the client region");
 

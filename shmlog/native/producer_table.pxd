@@ -4,14 +4,17 @@ cdef extern from "producers.h" nogil:
     enum: PRODUCER_NEW, PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_GAP
     ctypedef struct producer_entry:
         int64_t producer_id
+        uint16_t batch_count
+        int32_t lanes
     ctypedef struct producer_table:
         producer_entry *entries
-        size_t capacity, used
+        size_t capacity, used, remembered
     const producer_entry *producer_find(const producer_table *t, int64_t id)
     producer_entry *producer_entry_of(producer_table *t, int64_t id)
     int producer_check(const producer_entry *e, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t *base_offset)
-    void producer_append(producer_entry *e, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset,
-                         int64_t timestamp_ms)
+    void producer_forget(producer_table *t, producer_entry *e)
+    int producer_remember(producer_table *t, int64_t id, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset,
+                          int64_t timestamp_ms)
 
 
 cdef class ProducerTable:

@@ -7,7 +7,8 @@ from shmlog.native.mapping import Mapping
 class ProducerTable:
     """Kafka's idempotence rules over all producers of a partition: epoch and last five batches of each.
 
-    The compiled twin of machines/producer_state.py. Entries are 128 bytes (native/producers.h).
+    The compiled twin of machines/producer_state.py, which says who is forgotten when there are too many. Entries
+    are 128 bytes (native/producers.h).
     """
 
     image_turn: int
@@ -20,6 +21,12 @@ class ProducerTable:
 
     def find(self, producer_id: int, epoch: int, base_sequence: int, count: int) -> int:
         """The base offset of a batch that is among the last five of its producer; -1 if it is not."""
+
+    def hold(self, producer_id: int) -> None:
+        """The producer has a lane, or one more, and is remembered until release() was called as often. -1: nobody."""
+
+    def release(self, producer_id: int) -> None:
+        """One of its lanes is gone. Without any it is forgotten when room is needed and all others wrote after it."""
 
     def restore_image(self, control: Mapping) -> int | None:
         """Load the newest whole image of a ctl region; returns the ring position up to which it counts, or None."""

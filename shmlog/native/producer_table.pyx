@@ -22,13 +22,12 @@ cdef extern from "crc32c.h" nogil:
     uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 
 cdef extern from "layout.h" nogil:
-    enum: CTL_IMAGES, CTL_IMAGE_BYTES
+    enum: CTL_IMAGES, CTL_IMAGE_BYTES, CTL_IMAGE_PRODUCERS
 
 # An image: turn, position, count, checksum, u64 each, then the entries from 64 on.
 cdef enum:
     ENTRY_BYTES = 128
     IMAGE_HEADER = 64
-    IMAGE_ENTRIES = 511
     IMAGE_POS = 8
     IMAGE_COUNT = 16
     IMAGE_CRC = 24
@@ -51,11 +50,24 @@ cdef class ProducerTable:
 
     cdef int record(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset,
                     int64_t timestamp_ms) noexcept nogil:
-        cdef producer_entry *entry = producer_entry_of(&self.table, producer_id)
-        if entry == NULL:
-            return -1
-        producer_append(entry, epoch, base_sequence, count, base_offset, timestamp_ms)
-        return 0
+        return producer_remember(&self.table, producer_id, epoch, base_sequence, count, base_offset, timestamp_ms)
+
+    def hold(self, int64_t producer_id):
+        cdef producer_entry *entry
+        if producer_id >= 0:
+            entry = producer_entry_of(&self.table, producer_id)
+            if entry == NULL:
+                raise MemoryError
+            entry.lanes += 1
+
+    def release(self, int64_t producer_id):
+        cdef producer_entry *entry
+        if producer_id >= 0:
+            entry = <producer_entry *>producer_find(&self.table, producer_id)
+            assert entry != NULL and entry.lanes > 0, "a lane is let go that was never held"
+            entry.lanes -= 1
+            if entry.lanes == 0 and entry.batch_count == 0:
+                producer_forget(&self.table, entry)
 
     def offer(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset):
         cdef int64_t first = -1
@@ -76,7 +88,7 @@ cdef class ProducerTable:
         shm_store_relaxed(image, 0)
         shm_fence_release()
         for k in range(self.table.capacity):
-            if self.table.entries[k].producer_id != -1 and stored < IMAGE_ENTRIES:
+            if self.table.entries[k].producer_id != -1 and self.table.entries[k].batch_count:
                 shm_copy_in(image + IMAGE_HEADER + stored * ENTRY_BYTES, &self.table.entries[k], ENTRY_BYTES)
                 stored += 1
         shm_store_relaxed(image + IMAGE_POS, pos)
@@ -95,7 +107,7 @@ cdef class ProducerTable:
             image = control.base + CTL_IMAGES + k * CTL_IMAGE_BYTES
             turn = shm_load_acquire(image)
             stored = shm_load_relaxed(image + IMAGE_COUNT)
-            if turn > best_turn and stored <= IMAGE_ENTRIES and shm_load_relaxed(image + IMAGE_CRC) == image_checksum(image, stored):
+            if turn > best_turn and stored <= CTL_IMAGE_PRODUCERS and shm_load_relaxed(image + IMAGE_CRC) == image_checksum(image, stored):
                 best = image
                 best_turn = turn
         if best == NULL:
@@ -107,12 +119,17 @@ cdef class ProducerTable:
 
     cdef _put(self, const unsigned char *entry):
         cdef int64_t producer_id
+        cdef int32_t lanes
         cdef producer_entry *mine
         memcpy(&producer_id, entry, 8)
         mine = producer_entry_of(&self.table, producer_id)
         if mine == NULL:
             raise MemoryError
+        lanes = mine.lanes
+        self.table.remembered -= mine.batch_count != 0
         memcpy(mine, entry, ENTRY_BYTES)
+        self.table.remembered += mine.batch_count != 0
+        mine.lanes = lanes
 
     def replay(self, const unsigned char[::1] batches not None):
         cdef size_t at = 0, n = <size_t>batches.shape[0]
@@ -135,7 +152,7 @@ cdef class ProducerTable:
     def entries(self):
         cdef list parts = []
         for k in range(self.table.capacity):
-            if self.table.entries[k].producer_id != -1:
+            if self.table.entries[k].producer_id != -1 and self.table.entries[k].batch_count:
                 parts.append(PyBytes_FromStringAndSize(<const char *>&self.table.entries[k], ENTRY_BYTES))
         return parts
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shmlog.control.messages import LaneHeld
 from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmBudgetExceededError
 from shmlog.limits import RING_BATCHES_MIN
 from shmlog.memory import layout, names, region
-from shmlog.memory.control_page import ControlPage
+from shmlog.memory.control_page import ControlPage, LaneSlot
 from shmlog.memory.lane import LaneTerms, open_lane
 from shmlog.memory.layout import LaneState
 from shmlog.native.mapping import Mapping
@@ -22,8 +23,7 @@ _U64 = (1 << 64) - 1
 
 @dataclass(slots=True)
 class _Attached:
-    slot: int
-    client_id: int
+    terms: LaneTerms
     mapping: Mapping
 
 
@@ -48,43 +48,46 @@ class LaneDesk:
 
         A lane whose region is gone or spoiled loses its slot. A lane that was closing goes on closing.
         """
-        for slot, lane_id, client_id in self._control.lanes():
+        producers = self._publisher.producers
+        for lane in self._control.lanes():
             try:
-                mapping, terms = open_lane(names.lane(self._tag, lane_id))
+                mapping = open_lane(names.lane(self._tag, lane.lane_id), lane.terms.data_bytes)
             except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
                 # Not reported, so the supervisor orders it attached, hears that it cannot be, and removes it.
-                self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES, 0)
+                self._control.free_slot(lane.slot)
+                producers.release(lane.terms.producer_id)
                 continue
             if end is not None:
-                _complete_results(mapping, terms, self._publisher.producers, end, slot, lane_id)
-            self._attach(mapping, terms, slot, lane_id, client_id)
+                _complete_results(mapping, producers, end, lane)
+            self._attach(mapping, lane)
             if mapping.load(layout.LANE_STATE) in (LaneState.CLOSING, LaneState.CLOSED):
-                self.begin_close(lane_id, "idle")
+                self.begin_close(lane.lane_id, "idle")
 
-    def attach(self, lane_id: int, client_id: int) -> None:
+    def attach(self, lane_id: int, terms: LaneTerms) -> None:
         """Attach a lane that the supervisor made. Attaching it twice is fine."""
         if lane_id in self._lanes:
             return
-        taken = {slot for slot, _, _ in self._control.lanes()}
+        taken = {lane.slot for lane in self._control.lanes()}
         slot = next((slot for slot in range(layout.CTL_LANE_SLOTS) if slot not in taken), None)
         if slot is None:
             raise ShmBudgetExceededError(
                 f"this partition already has {layout.CTL_LANE_SLOTS} lanes, the most it can have"
             )
-        mapping, terms = open_lane(names.lane(self._tag, lane_id))
-        self._control.mapping.store(layout.CTL_LANES + slot * layout.CTL_LANE_SLOT_BYTES + 8, client_id)
-        self._attach(mapping, terms, slot, lane_id, client_id)
+        mapping = open_lane(names.lane(self._tag, lane_id), terms.data_bytes)
+        self._publisher.producers.hold(terms.producer_id)
+        self._control.store_terms(slot, terms)
+        self._attach(mapping, LaneSlot(slot, lane_id, terms))
 
-    def _attach(self, mapping: Mapping, terms: LaneTerms, slot: int, lane_id: int, client_id: int) -> None:
+    def _attach(self, mapping: Mapping, lane: LaneSlot) -> None:
         self._publisher.attach_lane(
             mapping,
-            lane_id=lane_id,
-            slot=slot,
-            producer_id=terms.producer_id,
-            producer_epoch=terms.producer_epoch,
-            max_batch_bytes=min(terms.max_batch_bytes, self.max_batch_bytes),
+            lane_id=lane.lane_id,
+            slot=lane.slot,
+            producer_id=lane.terms.producer_id,
+            producer_epoch=lane.terms.producer_epoch,
+            max_batch_bytes=min(lane.terms.max_batch_bytes, self.max_batch_bytes),
         )
-        self._lanes[lane_id] = _Attached(slot, client_id, mapping)
+        self._lanes[lane.lane_id] = _Attached(lane.terms, mapping)
 
     def begin_close(self, lane_id: int, reason: str) -> None:
         """Close a lane once everything in it is published; `reason` is what drained() will say."""
@@ -107,13 +110,15 @@ class LaneDesk:
             if self._publisher.is_drained(lane_id):
                 del self._closing[lane_id]
                 records = self._publisher.detach_lane(lane_id)
-                self._lanes.pop(lane_id).mapping.close()
+                lane = self._lanes.pop(lane_id)
+                lane.mapping.close()
+                self._publisher.producers.release(lane.terms.producer_id)
                 done.append((lane_id, reason, records))
         return done
 
-    def list(self) -> list[list[int]]:
-        """[lane id, client id] of every attached lane."""
-        return [[lane_id, lane.client_id] for lane_id, lane in self._lanes.items()]
+    def list(self) -> list[LaneHeld]:
+        """Every attached lane."""
+        return [LaneHeld(lane_id, lane.terms) for lane_id, lane in self._lanes.items()]
 
     @property
     def is_empty(self) -> bool:
@@ -128,9 +133,7 @@ class LaneDesk:
             region.unlink(names.lane(self._tag, lane_id))
 
 
-def _complete_results(
-    mapping: Mapping, terms: LaneTerms, producers: ProducerTable, end: RingEnd, slot: int, lane_id: int
-) -> None:
+def _complete_results(mapping: Mapping, producers: ProducerTable, end: RingEnd, lane: LaneSlot) -> None:
     """Rewrite the results of frames that are in the log but that the lane's head does not cover; then move the head."""
     data_bytes = mapping.size_bytes - layout.LANE_DATA
 
@@ -141,13 +144,14 @@ def _complete_results(
         return mapping.load(frame_at(lane_pos) + layout.FRAME_LENGTH) & _U32
 
     head = mapping.load(layout.LANE_HEAD) & ~7  # its producer may have stored anything since open_lane looked
-    published_to, results = lane_results(end, slot, lane_id, head, frame_bytes_at)
+    published_to, results = lane_results(end, lane.slot, lane.lane_id, head, frame_bytes_at)
     for result in results:
         frame = frame_at(result.lane_pos)
         base_offset, status = result.base_offset, layout.FRAME_STATUS_APPENDED
         if base_offset is None:
             sequence = mapping.load(frame + layout.FRAME_BASE_SEQUENCE) & _U32
             count = mapping.load(frame + layout.FRAME_LENGTH) >> 32  # the cell behind it
+            terms = lane.terms
             base_offset = producers.find(terms.producer_id, terms.producer_epoch, sequence & 0x7FFFFFFF, count)
             status = layout.FRAME_STATUS_DUPLICATE
         mapping.store(frame + layout.FRAME_BASE_OFFSET, base_offset & _U64)

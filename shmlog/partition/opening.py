@@ -156,6 +156,8 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)  # and not before all of it was written again
     log.forget_failed_sync()
     producers = ProducerTable()
+    for lane in control.lanes():  # before anything is forgotten to make room
+        producers.hold(lane.terms.producer_id)
     publisher = _publisher(spec, config, page, ring, index, log, producers, end)
     image_pos = producers.restore_image(page)
     if image_pos is None or tail_pos - image_pos > ring.size_bytes:

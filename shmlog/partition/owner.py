@@ -41,6 +41,7 @@ from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_
 from shmlog.log.storage import DISK_FULL
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
+from shmlog.memory.lane import LaneTerms
 from shmlog.memory.layout import OwnerState
 from shmlog.native import publish
 from shmlog.partition.lane_desk import LaneDesk
@@ -234,8 +235,8 @@ class OwnerAgent:
 
     def _handle(self, message: Message) -> None:
         match message:
-            case AttachLane(lane_id=lane_id, client_id=client_id):
-                self._attach_lane(lane_id, client_id)
+            case AttachLane(lane_id=lane_id, terms=terms):
+                self._attach_lane(lane_id, terms)
             case DetachLane(lane_id=lane_id, reason=reason):
                 if lane_id in self._publisher.lane_ids():
                     self._desk.begin_close(lane_id, reason)
@@ -257,10 +258,10 @@ class OwnerAgent:
             case _:
                 raise AssertionError(f"an owner does not get {type(message).__name__}")
 
-    def _attach_lane(self, lane_id: int, client_id: int) -> None:
+    def _attach_lane(self, lane_id: int, terms: LaneTerms) -> None:
         """A lane that cannot be attached is that producer's trouble, never the partition's."""
         try:
-            self._desk.attach(lane_id, client_id)
+            self._desk.attach(lane_id, terms)
         except (FileNotFoundError, CorruptRecordError, ForeignVersionError, ShmBudgetExceededError):
             self._channel.send(LaneDetached(lane_id, "quarantined", 0))
         else:

@@ -73,7 +73,7 @@ class Clients:
     def reattach(self, client_id: int, pid: int, pidfd: int | None) -> Client:
         """A client that an earlier supervisor registered; takes over `pidfd`. InvalidRequestError for a stranger."""
         client = self._clients.get(client_id)
-        if client is None or client.attached or client.gone or client.pid not in (0, pid):
+        if client is None or client.attached or client.gone or client.pid != pid:
             if pidfd is not None:
                 os.close(pidfd)
             raise InvalidRequestError(f"client {client_id} is not known here: register anew")

@@ -18,6 +18,7 @@ from shmlog.control.messages import (
     LaneAttached,
     LaneDetached,
     LaneGranted,
+    LaneHeld,
     OpenLane,
     OwnerReady,
 )
@@ -29,6 +30,7 @@ from shmlog.errors import (
     ShmlogError,
 )
 from shmlog.limits import CONTROL_TIMEOUT_S, LANE_BYTES_MAX, LANES_PER_PARTITION_MAX, PRODUCER_EPOCH_MAX
+from shmlog.machines.producer_id import check_producer_id
 from shmlog.machines.supervision import OwnerPhase, Unanswered
 from shmlog.memory import names
 from shmlog.memory.lane import LaneTerms, lane_data_bytes
@@ -58,9 +60,9 @@ class Lane:
     """One lane. `ordered_ns`: since when its owner owes us an answer, None if it owes none."""
 
     lane_id: int
-    client_id: int
     partition_id: int
     region: str
+    terms: LaneTerms
     phase: LanePhase
     reason: str = "closed"
     ordered_ns: int | None = None
@@ -101,8 +103,7 @@ class Lanes(OwnerWatcher):
         """Make a lane; answered when its owner has attached it. Raises what is wrong with the request."""
         partition = self._catalog.machine.partition(wanted.topic, wanted.partition)
         _check_terms(wanted)
-        if wanted.producer_id >= 0 and not self._catalog.machine.was_reserved("producer", wanted.producer_id):
-            raise InvalidRequestError(f"producer id {wanted.producer_id} was never granted by this cluster")
+        check_producer_id(wanted.producer_id, client.client_id)
         if self._owners.machine.phase(partition.partition_id) is OwnerPhase.OFFLINE:
             reason = self._owners.machine.error(partition.partition_id)
             raise LeaderNotAvailableError(f"partition {wanted.topic}-{wanted.partition} is offline: {reason}")
@@ -117,13 +118,15 @@ class Lanes(OwnerWatcher):
         lane_id = self._catalog.next_id("lane")
         terms = LaneTerms(
             client.client_id,
-            partition.partition_id,
             wanted.producer_id,
             wanted.producer_epoch,
             config.max_message_bytes,
+            data_bytes,
         )
-        region = self._regions.make_lane(lane_id, terms, data_bytes=data_bytes, linger_us=wanted.linger_us)
-        lane = Lane(lane_id, client.client_id, partition.partition_id, region, LanePhase.ATTACHING)
+        region = self._regions.make_lane(
+            lane_id, terms, where=f"{wanted.topic}-{wanted.partition}", linger_us=wanted.linger_us, beside=client.lanes
+        )
+        lane = Lane(lane_id, partition.partition_id, region, terms, LanePhase.ATTACHING)
         lane.refuse = answer.fail
         lane.on_attached = lambda: answer.give(
             LaneGranted(
@@ -148,7 +151,7 @@ class Lanes(OwnerWatcher):
         if lane is None:
             answer.done()
             return
-        if lane.client_id != client.client_id:
+        if lane.terms.client_id != client.client_id:
             raise InvalidRequestError(f"lane {lane_id} belongs to another client")
         lane.on_detached.append(answer.done)
         self._detach(lane, "closed")
@@ -172,16 +175,16 @@ class Lanes(OwnerWatcher):
         """Bring what the owner has and what it should have together."""
         owner = self._owners.running(ready.partition_id)
         assert owner is not None
-        reported = {entry[0]: entry[1] for entry in ready.lanes}
-        for lane_id, client_id in reported.items():
-            if lane_id not in self._lanes:
-                self._adopt(lane_id, client_id, ready.partition_id)
+        reported = {held.lane_id for held in ready.lanes}
+        for held in ready.lanes:
+            if held.lane_id not in self._lanes:
+                self._adopt(held, ready.partition_id)
         for lane in [lane for lane in self._lanes.values() if lane.partition_id == ready.partition_id]:
             lane.ordered_ns = None
             if lane.phase is LanePhase.DETACHING:
                 self._order_detach(owner, lane)
             elif lane.lane_id in reported:
-                self._introductions.introduce(owner, lane.client_id)
+                self._introductions.introduce(owner, lane.terms.client_id)
                 self._attached(lane)
             else:
                 self._order_attach(owner, lane)
@@ -218,21 +221,21 @@ class Lanes(OwnerWatcher):
 
     # --- one lane -----------------------------------------------------------------------------------------------------
 
-    def _adopt(self, lane_id: int, client_id: int, partition_id: int) -> None:
+    def _adopt(self, held: LaneHeld, partition_id: int) -> None:
         """A lane of an earlier supervisor's time, as its owner reports it."""
-        region = names.lane(self._identity.cid8, lane_id)
+        region = names.lane(self._identity.cid8, held.lane_id)
         self._regions.adopt(region)
-        lane = self._lanes[lane_id] = Lane(lane_id, client_id, partition_id, region, LanePhase.ATTACHED)
-        client = self._clients.get(client_id)
+        lane = self._lanes[held.lane_id] = Lane(held.lane_id, partition_id, region, held.terms, LanePhase.ATTACHED)
+        client = self._clients.get(held.terms.client_id)
         if client is not None:
-            client.lanes[lane_id] = partition_id
+            client.lanes[held.lane_id] = partition_id
         if client is None or client.gone:
             lane.phase, lane.reason = LanePhase.DETACHING, "dead"
 
     def _order_attach(self, owner: Owner, lane: Lane) -> None:
-        self._introductions.introduce(owner, lane.client_id)
+        self._introductions.introduce(owner, lane.terms.client_id)
         lane.ordered_ns = self._loop.now_ns()
-        self._owners.send(owner, AttachLane(lane.lane_id, lane.client_id, lane.region))
+        self._owners.send(owner, AttachLane(lane.lane_id, lane.region, lane.terms))
 
     def _order_detach(self, owner: Owner, lane: Lane) -> None:
         lane.ordered_ns = self._loop.now_ns()
@@ -259,7 +262,7 @@ class Lanes(OwnerWatcher):
             lane.refuse(LaneQuarantinedError(f"the owner did not take lane {lane.lane_id} ({reason})"))
         for told in lane.on_detached:
             told()
-        client = self._clients.get(lane.client_id)
+        client = self._clients.get(lane.terms.client_id)
         if client is not None:
             client.lanes.pop(lane.lane_id, None)
             self._introductions.part(client, lane.partition_id)

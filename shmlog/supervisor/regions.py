@@ -34,7 +34,10 @@ class Regions:
         left = free_memory_bytes()
         if left is not None:  # a memory cgroup kills instead of refusing
             free = min(free, left)
-        self.budget = BudgetMachine(identity.config.shm_budget_bytes or int((free + before) * SHM_BUDGET_SHARE))
+        self.budget = BudgetMachine(
+            identity.config.shm_budget_bytes or int((free + before) * SHM_BUDGET_SHARE),
+            client_percent=identity.config.shm_client_percent,
+        )
 
     def used_bytes(self) -> int:
         """What the cluster's regions take right now, as the file system says."""
@@ -104,19 +107,29 @@ class Regions:
         self.budget.take(name, layout.CLIENT_SIZE)
         return name
 
-    def make_lane(self, lane_id: int, terms: LaneTerms, *, data_bytes: int, linger_us: int) -> str:
+    def make_lane(self, lane_id: int, terms: LaneTerms, *, where: str, linger_us: int, beside: Iterable[int]) -> str:
+        """A lane to the partition `where`, for a client that holds the lanes `beside`."""
         name = names.lane(self._tag, lane_id)
-        self._check(f"a lane to partition id {terms.partition_id}", layout.LANE_DATA + data_bytes)
+        size_bytes = layout.LANE_DATA + terms.data_bytes
+        self._check(f"a lane to {where}", size_bytes)
+        held_bytes = sum(self.budget.size_bytes(names.lane(self._tag, other)) for other in beside)
+        partitions_bytes = sum(size for taken, size in self.budget.taken().items() if taken.startswith("p"))
+        self.budget.check_share(
+            f"a lane to {where}",
+            size_bytes,
+            holder=f"client {terms.client_id}",
+            held_bytes=held_bytes,
+            for_clients=self.budget.limit_bytes - partitions_bytes,
+        )
         create_lane(
             name,
-            terms,
             lane_id=lane_id,
-            data_bytes=data_bytes,
+            data_bytes=terms.data_bytes,
             linger_us=linger_us,
             mode=self._mode,
             group=self._group,
         )
-        self.budget.take(name, layout.LANE_DATA + data_bytes)
+        self.budget.take(name, size_bytes)
         return name
 
     def adopt(self, name: str) -> bool:

@@ -25,6 +25,7 @@ from shmlog.control.messages import (
 )
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
 from shmlog.limits import PRODUCER_EPOCH_MAX
+from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
@@ -79,7 +80,7 @@ class Requests:
             case AlterTopic():
                 self._topics.alter(request, answer)
             case InitProducerId():
-                self._init_producer_id(request, answer)
+                self._init_producer_id(client, request, answer)
             case OpenLane():
                 self._lanes.open(client, request, answer)
             case CloseLane():
@@ -98,18 +99,19 @@ class Requests:
             case Hello():
                 raise AssertionError("the session answers Hello")
 
-    def _init_producer_id(self, request: InitProducerId, answer: Answer) -> None:
-        if request.producer_id is None or request.epoch is None:
-            answer.give(ProducerIdGranted(answer.request_id, self._catalog.next_id("producer"), 0))
+    def _init_producer_id(self, client: Client, request: InitProducerId, answer: Answer) -> None:
+        if request.producer_id is None or request.epoch is None or request.epoch >= PRODUCER_EPOCH_MAX:
+            if request.producer_id is not None:
+                check_producer_id(request.producer_id, client.client_id)
+            fresh = producer_id_of(client.client_id, self._catalog.next_id("producer"))
+            answer.give(ProducerIdGranted(answer.request_id, fresh, 0))
             return
-        if not self._catalog.machine.was_reserved("producer", request.producer_id) or request.epoch < 0:
+        check_producer_id(request.producer_id, client.client_id)
+        if request.producer_id < 0 or request.epoch < 0:
             raise InvalidRequestError(
                 f"producer id {request.producer_id} with epoch {request.epoch} was never granted by this cluster"
             )
-        if request.epoch >= PRODUCER_EPOCH_MAX:
-            answer.give(ProducerIdGranted(answer.request_id, self._catalog.next_id("producer"), 0))
-        else:
-            answer.give(ProducerIdGranted(answer.request_id, request.producer_id, request.epoch + 1))
+        answer.give(ProducerIdGranted(answer.request_id, request.producer_id, request.epoch + 1))
 
     def _describe_cluster(self, request_id: int) -> ClusterDescribed:
         identity = self._identity

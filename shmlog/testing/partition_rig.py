@@ -98,16 +98,15 @@ class Rig:
         """Make a lane and attach it; its id."""
         self.lanes_made += 1
         max_batch = self.opened.config.max_message_bytes
-        create_lane(
-            names.lane(self.tag, self.lanes_made),
-            LaneTerms(1, 1, producer_id, epoch, max_batch),
-            lane_id=self.lanes_made,
-            data_bytes=lane_bytes or lane_data_bytes(max_batch),
-            linger_us=linger_us,
-            mode=0o600,
-        )
-        self.desk.attach(self.lanes_made, 1)
+        terms = LaneTerms(1, producer_id, epoch, max_batch, lane_bytes or lane_data_bytes(max_batch))
+        name = names.lane(self.tag, self.lanes_made)
+        create_lane(name, lane_id=self.lanes_made, data_bytes=terms.data_bytes, linger_us=linger_us, mode=0o600)
+        self.desk.attach(self.lanes_made, terms)
         return self.lanes_made
+
+    def terms(self, lane_id: int) -> LaneTerms:
+        """What an attached lane was granted for."""
+        return terms_of(self.control, lane_id)
 
     def close_lane(self, lane_id: int) -> None:
         """Drain and detach a lane, as an owner does."""
@@ -117,13 +116,17 @@ class Rig:
 
     def lane_mapping(self, lane_id: int) -> Mapping:
         """A lane as its producer has it mapped: to spoil it."""
-        return open_lane(names.lane(self.tag, lane_id))[0]
+        return open_lane(names.lane(self.tag, lane_id), self.terms(lane_id).data_bytes)
 
     def lane(
         self, *, acks: int = -1, linger_us: int = 0, producer_id: int = 7, epoch: int = 0, sequence: int = 0
     ) -> Lane:
         """A lane and a producer that has nothing else."""
         lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us)
+        return Lane(self.tag, lane_id, acks, sequence)
+
+    def attached(self, lane_id: int, *, acks: int = -1, sequence: int = 0) -> Lane:
+        """A producer on a lane that was made before."""
         return Lane(self.tag, lane_id, acks, sequence)
 
     def reader(self, position: int = 0) -> PartitionReader:
@@ -151,10 +154,13 @@ class Lane(SendPath):
     """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
 
     def __init__(self, tag: str, lane_id: int, acks: int, sequence: int) -> None:
-        self.mapping, terms = open_lane(names.lane(tag, lane_id))
+        self.tag = tag
+        page = ControlPage.open(tag, 1)
+        terms = terms_of(page, lane_id)
+        self.mapping = open_lane(names.lane(tag, lane_id), terms.data_bytes)
         self.writer = LaneWriter(
             self.mapping,
-            ControlPage.open(tag, 1).mapping,
+            page.mapping,
             open_bell(tag, 1).mapping,
             topic=TOPIC_NAME,
             partition=0,
@@ -190,6 +196,11 @@ class Lane(SendPath):
 
     def _run_callbacks(self) -> None:
         self.completed.clear()
+
+
+def terms_of(page: ControlPage, lane_id: int) -> LaneTerms:
+    """The terms of an attached lane, from the lane table."""
+    return next(lane.terms for lane in page.lanes() if lane.lane_id == lane_id)
 
 
 class LaneFullError(Exception):

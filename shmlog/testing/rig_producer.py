@@ -18,6 +18,7 @@ from shmlog.control.messages import (
     TopicDescription,
     TopicsDescribed,
 )
+from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.memory import names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.native.doorbell import Doorbell
@@ -34,6 +35,8 @@ class RigConnection:
         create_client_region(name, client_id=1, mode=0o600)
         self.region = ClientRegion.open(name)
         self.tag = rig.tag
+        self.client_id = 1
+        self.registered_as = 1  # what the supervisor has it for: another after it was registered anew
         self.rig = rig
         self.epochs = 0
         self.interrupt: BaseException | None = None
@@ -58,20 +61,25 @@ class RigConnection:
                     0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION] * self.partitions)]
                 )
             case InitProducerId(producer_id=None):
-                return ProducerIdGranted(0, 7, 0)
-            case InitProducerId(epoch=epoch):
-                return ProducerIdGranted(0, 7, (epoch or 0) + 1)
-            case OpenLane(producer_epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes):
+                return ProducerIdGranted(0, producer_id_of(self.registered_as, 7), 0)
+            case InitProducerId(producer_id=int(producer_id), epoch=epoch):
+                check_producer_id(producer_id, self.registered_as)
+                return ProducerIdGranted(0, producer_id, (epoch or 0) + 1)
+            case OpenLane(producer_id=producer_id, producer_epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes):
+                check_producer_id(producer_id, self.registered_as)
                 if self.interrupt is not None:
                     interrupt, self.interrupt = self.interrupt, None
                     raise interrupt
                 lane_bytes = self.lane_bytes or lane_bytes
-                lane_id = self.rig.make_lane(producer_id=7, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes)
+                lane_id = self.rig.make_lane(
+                    producer_id=producer_id, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes
+                )
                 self.lanes_opened += 1
                 if self.lanes_to_lose:
                     self.lanes_to_lose -= 1
                     region.unlink(names.lane(self.rig.tag, lane_id))
-                return LaneGranted(0, lane_id, names.lane(self.rig.tag, lane_id), 0, 65536, PARTITION)
+                terms, name = self.rig.terms(lane_id), names.lane(self.rig.tag, lane_id)
+                return LaneGranted(0, lane_id, name, terms.data_bytes, terms.max_batch_bytes, PARTITION)
             case CloseLane(lane_id=lane_id):
                 self.rig.close_lane(lane_id)
                 return Done(0)

@@ -11,14 +11,15 @@ from random import Random
 import pytest
 
 from shmlog.errors import CorruptRecordError
-from shmlog.memory import layout
-from shmlog.memory.lane import LaneTerms, open_lane
+from shmlog.memory import layout, names
+from shmlog.memory.lane import open_lane
 from shmlog.memory.layout import LaneState
 from shmlog.native.checksum import crc32c
 from shmlog.native.mapping import Mapping
 from shmlog.native.records import decode_batches
 from shmlog.partition import lane_desk
 from shmlog.record.batch import NewRecord, decode_records, encode_batch
+from shmlog.record.header import BatchHeader
 from shmlog.testing.hostile_lane import HostileLane
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
 
@@ -195,9 +196,9 @@ def test_a_head_that_turns_odd_while_its_lane_is_attached_is_made_even(
     honest.send_all(b"1")
     rig.run()
 
-    def open_and_spoil(name: str) -> tuple[Mapping, LaneTerms]:
-        opened = open_lane(name)
-        if opened[1].producer_id == 1:
+    def open_and_spoil(name: str, data_bytes: int) -> Mapping:
+        opened = open_lane(name, data_bytes)
+        if name == names.lane(rig.tag, hostile.writer.lane_id):
             hostile.mapping.store(layout.LANE_HEAD, 5)
         return opened
 
@@ -207,6 +208,49 @@ def test_a_head_that_turns_odd_while_its_lane_is_attached_is_made_even(
     honest.send_all(b"2")
     rig.run()
     assert sorted(rig.values()) == [b"1", b"2", b"mine"]
+
+
+@pytest.mark.parametrize("at", range(0, layout.LANE_FREE + 64, 8))
+def test_nothing_that_a_producer_writes_into_its_lane_makes_its_records_anybody_elses(rig: Rig, at: int) -> None:
+    """Regression: the terms of a lane stood in it, and a successor read them again: whoever wrote another producer's id
+    there, with a higher epoch, fenced that producer."""
+    honest, hostile = rig.lane(producer_id=100), rig.lane(producer_id=1)
+    honest.send_all(b"1")
+    rig.run()
+    hostile.send_all(b"mine")
+    hostile.writer.seal()
+    before = hostile.mapping.load(at)
+    hostile.mapping.store(at, 100)
+    rig.take_over(1)
+    hostile.mapping.store(at, before)
+    rig.run()
+    honest.send_all(b"2")
+    rig.run()
+    assert [value for value in rig.values() if value != b"mine"] == [b"1", b"2"]
+    assert producers_of(rig, b"mine") <= {1}
+
+
+def test_a_successor_takes_a_lanes_terms_from_the_lane_table(rig: Rig) -> None:
+    lane = rig.lane(producer_id=1 << 40, epoch=9)
+    granted = rig.terms(lane.writer.lane_id)
+    rig.take_over(1)
+    assert [held.terms for held in rig.desk.list()] == [granted]
+    lane.send_all(b"1")
+    rig.run()
+    assert producers_of(rig, b"1") == {1 << 40}
+
+
+def producers_of(rig: Rig, value: bytes) -> set[int]:
+    """The producer ids of the batches in the log that hold `value`."""
+    log = b"".join(path.read_bytes() for path in sorted(rig.directory.glob("*.log")))
+    found, at = set(), 0
+    while at < len(log):
+        header = BatchHeader.parse(log, at)
+        batch = log[at : at + header.size_bytes]
+        if value in {record.value for record in decode_records(batch)}:
+            found.add(header.producer_id)
+        at += header.size_bytes
+    return found
 
 
 def test_a_consumer_refuses_offsets_that_lie_in_a_file_as_well() -> None:

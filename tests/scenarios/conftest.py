@@ -28,6 +28,7 @@ from shmlog.control.messages import (
     Hello,
     InitProducerId,
     LaneGranted,
+    Message,
     OpenLane,
     PartitionDescription,
     ProducerIdGranted,
@@ -74,6 +75,11 @@ class Peer:
         assert isinstance(reply, expected), reply
         assert reply.request_id == number
         return reply
+
+    def answer(self, request: Request) -> Message | None:
+        """Whatever the supervisor says to it."""
+        self.send(request)
+        return self.channel.receive(TIMEOUT_S)
 
     def refused(self, request: Request) -> Failed:
         return self.ask(request, Failed)

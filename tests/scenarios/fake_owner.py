@@ -22,12 +22,14 @@ from shmlog.control.messages import (
     DetachLane,
     LaneAttached,
     LaneDetached,
+    LaneHeld,
     Message,
     OwnerFailed,
     OwnerReady,
     OwnerSpec,
 )
 from shmlog.control.paths import RuntimePaths
+from shmlog.memory.lane import LaneTerms
 
 
 class FakeOwner:
@@ -67,18 +69,18 @@ class FakeOwner:
         self.channel.send(OwnerFailed(error, text))
         return 1
 
-    def lanes(self) -> list[list[int]]:
+    def lanes(self) -> list[LaneHeld]:
         """What a predecessor had in its lane table: here, what it noted."""
         if self.does != "remembers":
             return []
-        found: dict[int, int] = {}
+        found: dict[int, LaneTerms] = {}
         with open(self.spec.log_dir + ".orders", "rb") as file:
             for order in map(orjson.loads, file):
                 if order["kind"] == "AttachLane":
-                    found[order["lane_id"]] = order["client_id"]
+                    found[order["lane_id"]] = LaneTerms(**order["terms"])
                 if order["kind"] == "DetachLane":
                     found.pop(order["lane_id"], None)
-        return [[lane_id, client_id] for lane_id, client_id in found.items()]
+        return [LaneHeld(lane_id, terms) for lane_id, terms in found.items()]
 
     def obey(self, message: Message) -> bool:
         self.note(kind=type(message).__name__, **{name: getattr(message, name) for name in message.__slots__})

@@ -14,16 +14,22 @@ import pytest
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
     PROTOCOL,
+    CloseLane,
     ClusterDescribed,
     DescribeCluster,
     DescribeTopics,
+    Done,
     Failed,
     Hello,
+    InitProducerId,
+    LaneGranted,
     OpenLane,
+    ProducerIdGranted,
     TopicsDescribed,
     Welcome,
 )
 from shmlog.limits import CONTROL_REQUEST_BYTES_MAX, HELLO_BYTES_MAX, STRANGERS_MAX
+from shmlog.memory import layout
 from shmlog.testing import wait_until
 from shmlog.testing.hostile_client import PREY, HostileClient
 
@@ -112,6 +118,50 @@ def test_a_lane_that_cannot_be_made_is_refused_by_the_name_of_what_is_wrong(
     assert f"OpenLane.{name} must be from" in refusal.message
     assert daemon.regions(peer) == before
     expect_calm(daemon, peer)
+
+
+@pytest.mark.parametrize("supervisor", ["that granted it", "that came later"])
+def test_nobody_can_use_another_clients_producer_id(daemon: Daemon, supervisor: str) -> None:
+    """Regression: whoever asked for a lane or the next epoch with it fenced that producer."""
+    daemon.start()
+    peer, thief = daemon.peer(), daemon.peer()
+    peer.create("remembers")
+    mine, own = peer.producer_id(), thief.producer_id()
+    if supervisor == "that came later":
+        daemon.kill()
+        daemon.start()
+        peer, thief = daemon.peer(peer.welcome.client_id), daemon.peer(thief.welcome.client_id)
+    refused = [thief.refused(OpenLane(0, "remembers", 0, mine, epoch, 0, None)) for epoch in (0, 1, 32_766)]
+    refused += [thief.refused(InitProducerId(0, mine, epoch)) for epoch in (0, 32_766)]
+    for refusal in refused:
+        assert refusal.error == "InvalidProducerIdMappingError"
+        assert f"producer id {mine} was not granted to client {thief.welcome.client_id}" in refusal.message
+    assert daemon.kinds("remembers").count("AttachLane") == 0
+    assert peer.ask(InitProducerId(0, mine, 0), ProducerIdGranted).epoch == 1
+    peer.ask(OpenLane(0, "remembers", 0, mine, 1, 0, None), LaneGranted)
+    thief.ask(OpenLane(0, "remembers", 0, own, 0, 0, None), LaneGranted)
+
+
+def test_one_client_cannot_take_the_whole_budget(daemon: Daemon) -> None:
+    """Regression: it could, by opening lanes, and nobody else got one."""
+    daemon.config = "[cluster]\nshm.budget.bytes = 30_000_000\nshm.client.percent = 60\n"
+    daemon.start()
+    peer, greedy = daemon.peer(), daemon.peer()
+    peer.create("calm")
+    lanes = [greedy.open_lane("calm")]
+    while isinstance(answer := greedy.answer(OpenLane(0, "calm", 0, -1, -1, 0, None)), LaneGranted):
+        lanes.append(answer)
+    size = layout.LANE_DATA + lanes[0].data_bytes
+    assert isinstance(answer, Failed)
+    assert answer.error == "ShmBudgetExceededError"
+    client = f"client {greedy.welcome.client_id} holds {len(lanes) * size} and may hold"
+    assert f"a lane to calm-0 needs {size} bytes of shared memory; {client}" in answer.message
+    assert "60 % (shm.client.percent)" in answer.message
+    larger = greedy.refused(OpenLane(0, "calm", 0, -1, -1, 0, 100_000_000))
+    assert larger.error == "ShmBudgetExceededError"
+    peer.open_lane("calm")
+    greedy.ask(CloseLane(0, lanes[0].lane_id), Done)
+    greedy.open_lane("calm")
 
 
 def test_one_name_asked_for_many_times_is_described_once(daemon: Daemon) -> None:

@@ -118,7 +118,7 @@ def test_what_a_killed_client_left_is_drained_and_removed(daemon: Daemon, somebo
 
 
 def test_a_lane_beyond_the_budget_is_refused_with_the_figures(daemon: Daemon) -> None:
-    daemon.config = "[cluster]\nshm.budget.bytes = 8_000_000\n"
+    daemon.config = "[cluster]\nshm.budget.bytes = 8_000_000\nshm.client.percent = 100\n"
     daemon.start()
     peer = daemon.peer()
     refusal = peer.refused(CreateTopic(0, "calm", 2, 1, {}))
@@ -127,7 +127,7 @@ def test_a_lane_beyond_the_budget_is_refused_with_the_figures(daemon: Daemon) ->
     peer.open_lane("calm")
     fourth = None
     for _ in range(3):
-        peer.send(OpenLane(0, "calm", 0, 0, 0, 0, None))
+        peer.send(OpenLane(0, "calm", 0, -1, -1, 0, None))
         fourth = peer.channel.receive(10.0)
     assert isinstance(fourth, Failed)
     assert "of the cluster's 8000000 are taken: raise shm.budget.bytes" in fourth.message
@@ -141,7 +141,8 @@ def test_a_producer_gets_the_next_epoch_of_its_own_id_and_a_new_id_when_epochs_r
     worn = peer.ask(InitProducerId(0, mine, 32766), ProducerIdGranted)
     assert worn.producer_id != mine
     assert worn.epoch == 0
-    assert peer.refused(InitProducerId(0, 999_999, 0)).error == "InvalidRequestError"
+    assert peer.refused(InitProducerId(0, 999_999, 0)).error == "InvalidProducerIdMappingError"
+    assert peer.refused(InitProducerId(0, mine, -1)).error == "InvalidRequestError"
 
 
 # --- strangers --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from shmlog.control.messages import (
     DescribeTopics,
     Done,
     Hello,
+    LaneHeld,
     Message,
     OwnerReady,
     OwnerSpec,
@@ -29,6 +30,7 @@ from shmlog.control.messages import (
 )
 from shmlog.errors import ForeignVersionError, InvalidRequestError, ShmlogError
 from shmlog.limits import CONTROL_MESSAGE_BYTES_MAX
+from shmlog.memory.lane import LaneTerms
 
 SPEC = OwnerSpec("id", "name", "0123abcd", "/run", "t", "tid", 0, 7, 1, "/data/t-0", {"retention.ms": "1"}, 0o600, None)
 ALL_KINDS: list[type[typing.Any]] = [
@@ -231,6 +233,6 @@ def test_another_protocol_is_refused_naming_both_versions_even_if_its_hello_look
 
 
 def test_lists_in_reports_keep_their_shape() -> None:
-    ready = OwnerReady(1, 2, 3, 4, 5, 6, 7, [[8, 9]], "")
+    ready = OwnerReady(1, 2, 3, 4, 5, 6, 7, [LaneHeld(8, LaneTerms(9, 10, 11, 12, 13))], "")
     assert decode(encode(ready)) == ready
     assert decode(encode(TopicsDescribed(1, []))) == TopicsDescribed(1, [])

@@ -1,4 +1,4 @@
-"""Retention, idempotence and the shared-memory budget: rules against plain models."""
+"""Retention, idempotence, producer ids and the shared-memory budget: rules against plain models."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, strategies as st
 
-from shmlog.errors import ShmBudgetExceededError
+from shmlog.errors import InvalidProducerIdMappingError, ShmBudgetExceededError
+from shmlog.limits import PRODUCERS_REMEMBERED_MAX
 from shmlog.machines.budget import BudgetMachine
+from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.machines.producer_state import (
     BATCHES_REMEMBERED,
-    PRODUCER_ID_EXPIRATION_MS,
     SEQUENCE_MAX,
     Append,
     Duplicate,
@@ -121,11 +122,32 @@ def test_sequences_wrap_at_the_largest_int32() -> None:
     assert machine.check(ProducerBatch(7, 0, 2, 1)) == Append()
 
 
-def test_a_producer_that_nobody_knows_may_begin_anywhere_and_is_forgotten_after_a_day() -> None:
-    machine = written((ProducerBatch(7, 3, 99, 1), 0))
-    assert machine.expire(1000 + PRODUCER_ID_EXPIRATION_MS - 1) == []
-    assert machine.expire(1000 + PRODUCER_ID_EXPIRATION_MS) == [7]
-    assert machine.check(ProducerBatch(7, 0, 5, 1)) == Append()
+def test_a_producer_that_nobody_knows_may_begin_anywhere() -> None:
+    assert ProducerStateMachine().check(ProducerBatch(7, 3, 99, 1)) == Append()
+
+
+def test_of_too_many_producers_the_one_without_a_lane_that_wrote_longest_ago_is_forgotten() -> None:
+    machine = ProducerStateMachine()
+    machine.hold(0)
+    for producer_id in range(PRODUCERS_REMEMBERED_MAX):
+        machine.replay(ProducerBatch(producer_id, 0, 0, 1), producer_id, 0)
+    machine.replay(ProducerBatch(1, 0, 1, 1), PRODUCERS_REMEMBERED_MAX, 0)
+    for newcomer in (5000, 5001):
+        machine.replay(ProducerBatch(newcomer, 0, 0, 1), newcomer, 0)
+    known = {entry.producer_id for entry in machine.entries()}
+    assert known == {0, 1, 5000, 5001, *range(4, PRODUCERS_REMEMBERED_MAX)}
+    machine.release(0)
+    machine.replay(ProducerBatch(5002, 0, 0, 1), 5002, 0)
+    assert 0 not in {entry.producer_id for entry in machine.entries()}
+
+
+def test_a_producer_without_a_lane_is_not_remembered_among_as_many_that_have_one() -> None:
+    machine = ProducerStateMachine()
+    for producer_id in range(PRODUCERS_REMEMBERED_MAX):
+        machine.hold(producer_id)
+        machine.replay(ProducerBatch(producer_id, 0, 0, 1), producer_id, 0)
+    machine.replay(ProducerBatch(5000, 0, 0, 1), 5000, 0)
+    assert [entry.producer_id for entry in machine.entries()] == list(range(PRODUCERS_REMEMBERED_MAX))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 4)), max_size=60))
@@ -164,6 +186,34 @@ def test_a_grant_beyond_the_budget_is_refused_with_the_figures_and_the_remedy() 
     ledger.release("ring")
     ledger.release("ring")
     ledger.check("a lane", 1000)
+
+
+def test_a_client_may_hold_its_share_of_what_partitions_leave_and_no_more() -> None:
+    ledger = BudgetMachine(1000, client_percent=50)
+    ledger.check_share("a lane", 300, holder="client 1", held_bytes=0, for_clients=600)
+    ledger.check_share("a lane", 50, holder="client 1", held_bytes=250, for_clients=600)
+    wanted = r"a lane needs 51 bytes.*client 1 holds 250 and may hold 300, 50 % \(shm\.client\.percent\) of the 600"
+    with pytest.raises(ShmBudgetExceededError, match=wanted):
+        ledger.check_share("a lane", 51, holder="client 1", held_bytes=250, for_clients=600)
+    with pytest.raises(ShmBudgetExceededError, match="may hold 0, 50 %"):
+        ledger.check_share("a lane", 1, holder="client 1", held_bytes=0, for_clients=-5)
+
+
+# --- producer ids -----------------------------------------------------------------------------------------------------
+
+
+def test_a_producer_id_is_its_clients_and_nobody_elses() -> None:
+    granted = producer_id_of(7, 3)
+    check_producer_id(granted, 7)
+    check_producer_id(producer_id_of(7, (1 << 32) + 3), 7)
+    for client_id in (1, 6, 8, 7 << 32):
+        with pytest.raises(InvalidProducerIdMappingError, match=f"{granted} was not granted to client {client_id}"):
+            check_producer_id(granted, client_id)
+    for nobodys in (0, 3, -2, -7):
+        with pytest.raises(InvalidProducerIdMappingError):
+            check_producer_id(nobodys, 7)
+    check_producer_id(-1, 7)
+    assert producer_id_of((1 << 31) - 1, (1 << 32) - 1) == (1 << 63) - 1, "Kafka's ids have 63 bits"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans())))

@@ -19,12 +19,14 @@ from shmlog.control.messages import (
     Closed,
     LaneAttached,
     LaneDetached,
+    LaneHeld,
     Message,
     OwnerReady,
 )
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import names, region
 from shmlog.memory.client_region import create_client_region
+from shmlog.memory.lane import LaneTerms
 from shmlog.native.publish import FAILED, GROW, SYNC
 from shmlog.partition import owner
 from shmlog.partition.owner import OwnerAgent
@@ -70,7 +72,8 @@ def stage(rig: Rig) -> Iterator[Stage]:
 
 def test_a_lane_whose_region_is_gone_is_refused_and_the_owner_lives(rig: Rig, stage: Stage) -> None:
     """Regression: the owner died of it, and so did every successor that was given the same order."""
-    assert stage.order(AttachLane(77, 1, names.lane(rig.tag, 77))) == LaneDetached(77, "quarantined", 0)
+    order = AttachLane(77, names.lane(rig.tag, 77), LaneTerms(1, 7, 0, 65536, 262144))
+    assert stage.order(order) == LaneDetached(77, "quarantined", 0)
 
 
 def test_the_heart_beats_before_the_owner_says_that_it_runs(rig: Rig, stage: Stage) -> None:
@@ -93,8 +96,9 @@ def test_lanes_of_the_predecessor_are_reported_and_attaching_them_again_changes_
 ) -> None:
     lane.send(TOPIC_NAME, b"1")
     lane.writer.seal()
-    assert stage.ready.lanes == [[1, 1]]
-    assert stage.order(AttachLane(1, 1, names.lane(rig.tag, 1))) == LaneAttached(1)
+    terms = rig.terms(1)
+    assert stage.ready.lanes == [LaneHeld(1, terms)]
+    assert stage.order(AttachLane(1, names.lane(rig.tag, 1), terms)) == LaneAttached(1)
     assert [record.value for record in rig.read_all()] == [b"1"]
 
 

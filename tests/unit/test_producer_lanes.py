@@ -47,6 +47,25 @@ def test_a_batch_that_a_closed_lane_did_not_publish_goes_on_in_the_next_under_it
     assert values(rig) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("noticed", ["before the lane is asked for", "when it is refused"])
+def test_a_process_that_was_registered_anew_goes_on_under_a_producer_id_of_its_own(
+    rig: Rig, connection: RigConnection, noticed: str
+) -> None:
+    """Its old id belongs to the client that it was, and nobody else may open a lane with it."""
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    rig.close_lane(lane_of(producer).lane_id)
+    connection.registered_as = 2
+    if noticed == "before the lane is asked for":  # else the connection comes back after the look at it
+        connection.client_id = 2
+    deliveries = [producer.send(TOPIC_NAME, b"2"), producer.send(TOPIC_NAME, b"3")]
+    rig.run()
+    assert [delivery.result().offset for delivery in deliveries] == [1, 2]
+    assert values(rig) == [b"1", b"2", b"3"]
+    assert rig.terms(lane_of(producer).lane_id).producer_id >> 32 == 2
+
+
 @pytest.mark.parametrize("error", [DeliveryTimeoutError("no owner"), NoClusterError("no supervisor")])
 def test_a_send_that_raises_after_its_record_was_accepted_says_that_it_may_still_be_delivered(
     rig: Rig, connection: RigConnection, error: ShmlogError

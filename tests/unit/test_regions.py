@@ -12,7 +12,7 @@ from shmlog.errors import CorruptRecordError, ShmBudgetExceededError
 from shmlog.limits import LANE_BATCHES_MIN, MAX_MESSAGE_BYTES_DEFAULT, PAGE_BYTES
 from shmlog.memory import bell, lane, layout, names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
-from shmlog.memory.control_page import ControlPage
+from shmlog.memory.control_page import ControlPage, LaneSlot
 
 _numbers = itertools.count()
 
@@ -184,17 +184,38 @@ def test_an_error_text_is_read_as_far_as_there_is_room(tag: str, text: str) -> N
     assert len(read.encode(errors="replace")) >= min(len(text.encode()), 500)
 
 
-def test_a_lane_keeps_its_terms_and_begins_with_nothing_open(tag: str) -> None:
-    terms = lane.LaneTerms(client_id=3, partition_id=4, producer_id=2**40, producer_epoch=7, max_batch_bytes=5000)
+def test_a_lane_begins_with_nothing_open_and_says_nothing_about_its_producer(tag: str) -> None:
     data_bytes = lane.lane_data_bytes(5000)
-    lane.create_lane(names.lane(tag, 9), terms, lane_id=9, data_bytes=data_bytes, linger_us=1500, mode=0o600)
+    lane.create_lane(names.lane(tag, 9), lane_id=9, data_bytes=data_bytes, linger_us=1500, mode=0o600)
 
-    mapping, found = lane.open_lane(names.lane(tag, 9))
+    mapping = lane.open_lane(names.lane(tag, 9), data_bytes)
 
-    assert found == terms
     assert mapping.load(layout.LANE_OPEN) == lane.OPEN_CLOSED
     assert mapping.load(layout.LANE_LINGER_US) == 1500
     assert len(memoryview(mapping)) == layout.LANE_DATA + 2 * data_bytes
+    used = {layout.LANE_OPEN, layout.LANE_LINGER_US}
+    cells = range(layout.HEADER_BYTES + (-layout.HEADER_BYTES % 8), layout.LANE_DATA, 8)
+    assert {cell for cell in cells if mapping.load(cell)} == used
+
+
+@pytest.mark.parametrize("pages", [-1, 1])
+def test_a_lane_that_was_cut_or_stretched_is_not_mapped(tag: str, pages: int) -> None:
+    data_bytes = lane.lane_data_bytes(5000)
+    lane.create_lane(names.lane(tag, 9), lane_id=9, data_bytes=data_bytes, linger_us=0, mode=0o600)
+    os.truncate(region.SHM_DIRECTORY + names.lane(tag, 9), layout.LANE_DATA + data_bytes + pages * PAGE_BYTES)
+    with pytest.raises(CorruptRecordError, match=f"granted with {data_bytes} bytes of data and has"):
+        lane.open_lane(names.lane(tag, 9), data_bytes)
+
+
+def test_the_lane_table_keeps_what_a_lane_was_granted_for(tag: str) -> None:
+    page = ControlPage.create(tag, 4, bytes(16), mode=0o600, group=None)
+    terms = lane.LaneTerms(2**40, 2**62, 32_766, 33_554_432, 67_108_864)
+    page.store_terms(1023, terms)
+    assert page.lanes() == [], "until its id is stored, a slot is free"
+    page.mapping.store(layout.CTL_LANES + 1023 * layout.CTL_LANE_SLOT_BYTES, 9)
+    assert ControlPage.open(tag, 4).lanes() == [LaneSlot(1023, 9, terms)]
+    page.free_slot(1023)
+    assert page.lanes() == []
 
 
 @pytest.mark.parametrize("max_batch_bytes", [1024, MAX_MESSAGE_BYTES_DEFAULT, 64 * 1024 * 1024])

@@ -113,7 +113,7 @@ def check_acknowledgements(world: World, there: dict[int, tuple[int, int]], star
 def check_lanes(world: World, rig: OwnerRole) -> None:
     """Whoever dies now is drained; the slots of the lanes that are gone are free."""
     attached = rig.publisher.lane_ids()
-    table = {lane_id for _, lane_id, _ in rig.control.lanes()}
+    table = {lane.lane_id for lane in rig.control.lanes()}
     assert table == set(attached), (table, attached)
     for party in world.parties:
         state = lane_state(rig.tag, party.lane_id)
@@ -121,7 +121,7 @@ def check_lanes(world: World, rig: OwnerRole) -> None:
         if party.lane_id in attached and party.refused_from is None:
             rig.close_lane(party.lane_id)
             assert party.lane_id not in rig.publisher.lane_ids(), f"lane {party.name} is not drained"
-    assert {lane_id for _, lane_id, _ in rig.control.lanes()} == set(rig.publisher.lane_ids())
+    assert {lane.lane_id for lane in rig.control.lanes()} == set(rig.publisher.lane_ids())
 
 
 def lane_state(tag: str, lane_id: int) -> LaneState | None:

@@ -48,7 +48,7 @@ def accept_moved(world: World) -> None:
     producer.call("send", 2)
     world.order("detach", world.parties[0].lane_id)
     other = world.lane_region(producer_id=7)
-    world.order("attach", other)
+    world.attach(other)
     try:
         producer.arm()
         producer.call("send_aside")
@@ -240,7 +240,7 @@ def lane_opens_and_closes(world: World) -> None:
     lane_id = world.lane_region(producer_id=9)
     party = world.party(lane_id)
     arm(world)
-    world.order("attach", lane_id)
+    world.attach(lane_id)
     party.send(2)
     world.order("detach", lane_id)
     stays.send(1)

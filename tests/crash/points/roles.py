@@ -12,6 +12,7 @@ from shmlog import settings
 from shmlog.clock import wall_ms
 from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
+from shmlog.memory.lane import LaneTerms
 from shmlog.native.delivery import Delivery
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
@@ -47,8 +48,8 @@ class OwnerRole(Rig):
         self.control.mapping.store(layout.CTL_STATE, layout.OwnerState.RUN)
         self.publisher.attach_client(CLIENT_ID, ClientRegion.open(names.client(self.tag, CLIENT_ID)).mapping)
 
-    def attach(self, lane_id: int) -> None:
-        self.desk.attach(lane_id, CLIENT_ID)
+    def attach(self, lane_id: int, terms: LaneTerms) -> None:
+        self.desk.attach(lane_id, terms)
 
     def detach(self, lane_id: int) -> None:
         self.close_lane(lane_id)

@@ -123,6 +123,7 @@ class World:
         """What survivors do after the kill, before anybody succeeds."""
         self._actors: list[Actor] = []
         self.lanes_made = 0
+        self.terms: dict[int, LaneTerms] = {}
         self._reader: PartitionReader | None = None
         self._make_client()
 
@@ -161,15 +162,15 @@ class World:
     ) -> int:
         """What the supervisor does for a lane; its id."""
         self.lanes_made += 1
-        create_lane(
-            names.lane(self.tag, self.lanes_made),
-            LaneTerms(CLIENT_ID, PARTITION_ID, producer_id, producer_epoch, max_batch),
-            lane_id=self.lanes_made,
-            data_bytes=max(8192, region.page_align(2 * (max_batch + 64))),
-            linger_us=linger_us,
-            mode=0o600,
-        )
+        data_bytes = max(8192, region.page_align(2 * (max_batch + 64)))
+        self.terms[self.lanes_made] = LaneTerms(CLIENT_ID, producer_id, producer_epoch, max_batch, data_bytes)
+        name = names.lane(self.tag, self.lanes_made)
+        create_lane(name, lane_id=self.lanes_made, data_bytes=data_bytes, linger_us=linger_us, mode=0o600)
         return self.lanes_made
+
+    def attach(self, lane_id: int) -> None:
+        """The supervisor's order to the owner."""
+        self.order("attach", lane_id, self.terms[lane_id])
 
     def lane(
         self,
@@ -182,7 +183,7 @@ class World:
     ) -> Party:
         """A producer that survives, and its lane, attached. `named`: it sends the records of that producer again."""
         lane_id = self.lane_region(producer_id=len(self.parties) + 1 if producer_id is None else producer_id, **terms)
-        self.order("attach", lane_id)
+        self.attach(lane_id)
         return self.party(lane_id, named=named, sequence=sequence, acks=acks)
 
     def victim_producer(self, **terms: int) -> Actor:
@@ -190,7 +191,7 @@ class World:
         producer_id = terms.pop("producer_id", len(self.parties) + 1)
         party = Party(0, self.lane_region(producer_id=producer_id, **terms), Journal())
         party.name = party.lane_id
-        self.order("attach", party.lane_id)
+        self.attach(party.lane_id)
         self.parties.append(party)
         return self.actor(
             lambda: ProducerRole(self.tag, party.lane_id, name=party.name, acks=-1, sequence=0, journal=party.journal)
