@@ -45,12 +45,21 @@ class Rig:
         self.directory = directory
         self.config = {name: as_text(setting.default) for name, setting in TOPIC.items()} | config
         self.lanes_made = 0
+        self.lives = False
         self.take_over(epoch)
+
+    def let_go(self) -> None:
+        """Close the log's files and nothing else, as the kernel does for an owner that was killed."""
+        self.opened.log.close(clean=False)
+        self.lives = False
 
     def take_over(self, epoch: int) -> None:
         """Open the partition as its next owner would; the one before is gone without a word."""
+        if self.lives:
+            self.let_go()
         self.spec = self.spec_for(epoch)
         self.opened = open_partition(self.spec)
+        self.lives = True
         self.control, self.publisher = self.opened.control, self.opened.publisher
         self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
@@ -219,6 +228,11 @@ def _as_it_is(value: bytes | None) -> bytes | None:
 def open_rig(directory: Path, config: dict[str, str] | None = None, *, epoch: int = 0) -> Iterator[Rig]:
     tag = names.cluster_tag("rig", str(directory))
     try:
-        yield Rig(tag, directory, config or {}, epoch)
+        rig = Rig(tag, directory, config or {}, epoch)
+        try:
+            yield rig
+        finally:
+            if rig.lives:
+                rig.let_go()
     finally:
         region.sweep(tag)

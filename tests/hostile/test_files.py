@@ -244,8 +244,10 @@ def test_damaged_files_are_read_rightly_or_refused(tmp_path: Path, seed: int) ->
 def test_many_seeds_of_damaged_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     first = int(request.config.getoption("hypothesis_seed") or 0)
     for seed in range(first, first + 5000):
-        try_seed(tmp_path / str(seed), seed)
-        shutil.rmtree(tmp_path / str(seed))
+        where = tmp_path / str(seed)
+        where.mkdir()
+        try_seed(where, seed)
+        shutil.rmtree(where)
 
 
 # --- what was found, one by one ---------------------------------------------------------------------------------------

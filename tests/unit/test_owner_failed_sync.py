@@ -232,8 +232,8 @@ def test_killed_at_any_call_of_the_rewriting_a_successor_over_the_ring_completes
             assert rig.control.synced_offset == 25
             assert storage.believed == []
             assert not (directory / "rewrite-needed").exists()
-            storage.close_all()
-            return killed
+        storage.close_all()
+        return killed
 
     calls = 0
     while attempt(tmp_path / f"flights-{calls}", calls):
