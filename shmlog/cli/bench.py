@@ -13,6 +13,8 @@ KINDS = {
     "throughput": "records per second from send() to poll(), with the log written",
     "latency": "one-way latency of paced records, from when each should have been sent",
     "versus": "shmlog beside pipes, queues, ZeroMQ, iceoryx2, Redis Streams and NATS JetStream",
+    "seek": "random seeks by offset and by time in one large partition",
+    "startup": "starts over many segments, and the owner of a large against a small partition",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }
 
@@ -29,6 +31,8 @@ Examples:
   shmlog bench throughput --size 1024 --bulk -o json
   shmlog bench latency --rate 1000 --seconds 10
   shmlog bench failover --kills 50
+  shmlog bench seek --records 10000000 --cold
+  shmlog bench startup --segments 10000
   shmlog bench versus --peers pipe,queue --picture versus.svg
   shmlog bench failover --help                  the options of one of them
 """,

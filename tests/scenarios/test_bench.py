@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from shmlog.tools.bench import versus_worker
+import shmlog
+from shmlog import Record
+from shmlog.tools.bench import seek as seek_bench, startup as startup_bench, versus_worker
 from shmlog.tools.bench.throughput_worker import make_payloads
 
 pytestmark = pytest.mark.slow
@@ -86,6 +89,42 @@ def test_a_peer_that_loses_a_record_is_no_figure_but_a_failure() -> None:
     forgetful = SimpleNamespace(receive=lambda most: payloads[:4] + payloads[5:][: most - 4])
     with pytest.raises(ValueError, match="record 9 with 100 bytes instead of record 8"):
         versus_worker._receive_burst(forgetful, versus_worker.Burst(10, 100))
+
+
+def test_seeks_are_timed_from_segments_and_from_the_ring_by_offset_and_by_time() -> None:
+    found, _ = bench("seek", "--records", "60000", "--seeks", "20", "--cold")
+    cases = {(case["seek_by"], case["read_from"]): case for case in found["cases"]}
+    assert set(cases) == {(by, where) for by in ("offset", "timestamp") for where in ("segments", "ring")}
+    for (_, where), case in cases.items():
+        assert 0 < case["p50_us"] <= case["p99_us"] <= case["most_us"]
+        assert case[f"{where.removesuffix('s')}_chunks"] >= 20
+        assert case["verdict"] == ("met" if case["p99_us"] <= 1000 else "missed")
+    assert "posix_fadvise" in found["page_cache"]
+
+
+def test_a_seek_that_finds_another_record_is_an_error() -> None:
+    consumer = SimpleNamespace(assign=lambda _: None, seek=lambda *_: None, poll=lambda **_: [Record("seek", 0, 3, 0)])
+    cluster = SimpleNamespace(consumer=lambda: contextlib.nullcontext(consumer))
+    with pytest.raises(seek_bench.WrongRecordError, match="looked for offset 7"):
+        seek_bench._case(cluster, seek_bench.SeekPlan(10, 100, 1, 1, False), seek_bench._by_offset, range(7, 8))
+
+
+def test_startup_compares_a_large_with_a_small_partition() -> None:
+    found, _ = bench("startup", "--segments", "20", "--rounds", "1")
+    assert [case["case"] for case in found["cases"]] == [
+        *("start, small", "start, large", "owner killed, small", "owner killed, large")
+    ]
+    assert all(case["median_ms"] > 0 for case in found["cases"])
+    assert found["verdict"] == "not judged with 20 segments"
+
+
+def test_the_segments_of_the_startup_benchmark_are_a_log_that_can_be_read_through(tmp_path: Path) -> None:
+    with shmlog.start(tmp_path / "data") as cluster:
+        cluster.admin.create_topic("large")
+    startup_bench.write_segments(tmp_path / "data", "large", 5)
+    assert len(list((tmp_path / "data" / "large-0").glob("*.log"))) == 6  # the last one is empty
+    with shmlog.start(tmp_path / "data") as cluster, cluster.consumer("large", consumer_timeout_ms=500) as consumer:
+        assert [record.offset for record in consumer] == list(range(5 * startup_bench.RECORDS_PER_SEGMENT))
 
 
 def test_no_kills_is_an_error() -> None:

@@ -12,8 +12,17 @@ from shmlog.cli.output import output_option, print_json
 from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
 
-from . import failover as failover_bench, throughput as throughput_bench, versus as versus_bench, versus_report
+from . import (
+    failover as failover_bench,
+    seek as seek_bench,
+    startup as startup_bench,
+    throughput as throughput_bench,
+    versus as versus_bench,
+    versus_report,
+)
 from .arena import calibrate, cluster_in, say, scratch_directory
+from .cases import print_cases
+from .cold_cache import drop_everything, evict
 from .figures import Figures
 from .peers.catalog import OTHERS, choose
 from .versus import VersusPlan
@@ -119,6 +128,50 @@ def failover(
         verdict = failover_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))
+
+
+@bench.command()
+@click.option("--records", type=click.IntRange(1000, 100_000_000), default=1_000_000, show_default=True)
+@click.option("--seeks", type=click.IntRange(min=1), default=2000, show_default=True, help="Of each kind.")
+@click.option("--cold", is_flag=True, help="Take the files out of the page cache before the seeks.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Where the seeks go.")
+@size_option
+@data_dir_option
+@output_option
+def seek(records: int, seeks: int, cold: bool, seed: int, size: int, data_dir: str | None, output: str) -> None:
+    """Random seeks in one partition by offset and by time, until the record is in hand: from segments, from the ring.
+
+    The partition is filled through a producer; 100,000,000 records of 100 bytes take about 11 GB of disk.
+    """
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        report = seek_bench.measure(seek_bench.SeekPlan(records, size, seeks, seed, cold), directory)
+    print_cases(output, figures, report.facts, report.rows)
+
+
+EVICTIONS = {"warm": None, "fadvise": evict, "drop-caches": lambda _directory: drop_everything()}
+
+
+@bench.command()
+@click.option("--segments", type=click.IntRange(1, 50_000), default=1000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is reported.")
+@click.option(
+    "--cache",
+    type=click.Choice(list(EVICTIONS)),
+    default="fadvise",
+    show_default=True,
+    help="What happens to the page cache before each start; drop-caches needs root and slows the whole machine.",
+)
+@data_dir_option
+@output_option
+def startup(segments: int, rounds: int, cache: str, data_dir: str | None, output: str) -> None:
+    """Start over a partition of many segments and over a small one; kill the owner of each, and wait for the next."""
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        report = startup_bench.measure(startup_bench.StartupPlan(segments, rounds, EVICTIONS[cache]), directory)
+    print_cases(output, figures, report.facts, report.rows)
 
 
 @bench.command()
