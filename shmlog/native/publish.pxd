@@ -1,9 +1,9 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
-from shmlog.native.lane_table cimport GATHER_NS, TAKE_BATCH, TAKE_GARBAGE, TAKE_LATER, TAKE_NOTHING, LaneTable, lane_advance, lane_reader, lane_take, taken_batch
+from shmlog.native.lane_table cimport GATHER_NS, TAKE_BATCH, TAKE_GARBAGE, TAKE_LATER, TAKE_NOTHING, lane_advance, lane_reader, lane_take, taken_batch
+from shmlog.native.log_end cimport LogEnd
 from shmlog.native.mapping cimport Mapping
 from shmlog.native.producer_table cimport ProducerTable
-from shmlog.native.segment cimport SegmentWriter
 
 cdef struct pending_batch:
     lane_reader *lane
@@ -13,26 +13,21 @@ cdef struct pending_batch:
     uint32_t length, count, status, error
 
 
-cdef class Publisher(LaneTable):
-    cdef Mapping ring, index
+cdef class Publisher(LogEnd):
+    cdef Mapping index
     cdef size_t turn
-    cdef readonly SegmentWriter writer
-    cdef unsigned char *ring_base
     cdef unsigned char *idx
-    cdef readonly uint64_t capacity, index_entries, tail_pos, written_pos, next_seq, group_bytes, image_pos
-    cdef readonly int64_t tail_offset, written_offset, synced_offset, next_deadline_ns, burst_records, unsynced_records
+    cdef readonly uint64_t index_entries, next_seq, group_bytes, image_pos
+    cdef readonly int64_t next_deadline_ns, burst_records
     cdef readonly int32_t leader_epoch
-    cdef public bint hold_for_sync
     cdef public int64_t sync_after_records, segment_bytes
     cdef pending_batch *pending
     cdef size_t pending_count
     cdef readonly ProducerTable producers
-    cdef readonly int last_errno
 
+    cdef int _use_index(self, Mapping index) except -1
     cdef int _run(self, int64_t budget_ns) noexcept nogil
     cdef int _gather(self, int64_t now) noexcept nogil
     cdef int _append(self, lane_reader *lane, taken_batch *taken, uint64_t *pos, int64_t *offset) noexcept nogil
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil
-    cdef int _write(self) noexcept nogil
     cdef void _store_image(self) noexcept nogil
-    cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil

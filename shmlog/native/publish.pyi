@@ -1,6 +1,6 @@
-"""The owner's side: batches out of lanes, into the ring, into the segment, and results back."""
+"""The owner's side: batches out of lanes, into the ring, and results back."""
 
-from shmlog.native.lane_table import LaneTable
+from shmlog.native.log_end import LogEnd
 from shmlog.native.mapping import Mapping
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.segment import SegmentWriter
@@ -22,26 +22,15 @@ GROW: int
 GROUP_BATCHES_MAX: int
 """So many batches are published at once, at the most."""
 
-class Publisher(LaneTable):
+class Publisher(LogEnd):
     """The owner of a partition's ring: the only writer of its ctl, ring and idx regions and of its segments.
 
     Not thread-safe. Mappings are kept until lanes and clients are detached.
     """
 
-    writer: SegmentWriter
     producers: ProducerTable
-    capacity: int
     index_entries: int
-    tail_pos: int
-    tail_offset: int
-    written_pos: int
-    written_offset: int
-    synced_offset: int
-    unsynced_records: int
     next_deadline_ns: int
-    last_errno: int
-    hold_for_sync: bool
-    """The high watermark waits for mark_synced() (flush.messages=1)."""
     segment_bytes: int
     """run() returns ROLL before a segment grows larger."""
     sync_after_records: int
@@ -64,10 +53,6 @@ class Publisher(LaneTable):
         """Publish groups until one of the outcomes above; the GIL is released meanwhile."""
 
     def has_work(self) -> bool: ...
-    def mark_synced(self, offset: int, pos: int) -> None: ...
-    def settle(self) -> None: ...
     def count_sleep(self) -> None: ...
-    def use_segment(self, writer: SegmentWriter) -> None: ...
     def use_ring(self, ring: Mapping, index: Mapping) -> None: ...
     def store_image(self) -> None: ...
-    def ring_bytes_between(self, start: int, end: int) -> bytes: ...

@@ -1,21 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The owner's side: batches out of lanes, into the ring, into the segment, and results back.
+"""The owner's side: batches out of lanes, into the ring, and results back.
 
 One group at a time, in this order (the crash proofs rest on it):
 
     take      close each lane's open batch, check structure, sequence and size on the owner's own copy in the ring
     publish   intent -> payload -> index entries -> tail -> frame results -> lane heads
-    write     pwrite of the ring's own bytes -> written -> high watermark -> wakes
+    write     what was published into the segment: native/log_end
 
 Whatever prefix of these stores a killed owner leaves behind, partition/opening.py completes.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from shmlog.native.mapping cimport (
-    Mapping, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_acquire, shm_load_relaxed,
+    Mapping, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_relaxed,
     shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
 )
 from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
@@ -32,12 +31,10 @@ cdef extern from "assemble.h" nogil:
     int64_t batch_max_timestamp(const unsigned char *batch)
 
 cdef extern from "layout.h" nogil:
-    enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET
-    enum: CTL_SYNCED_POS, CTL_HW_OFFSET, CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, CTL_HEARTBEAT_NS, CTL_IMAGES
-    enum: COUNTER_BATCHES, COUNTER_RECORDS, COUNTER_BYTES, COUNTER_GROUPS, COUNTER_WRITES, COUNTER_SYNCS
-    enum: COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, COUNTER_ROLLS, COUNTER_WRITE_ERRORS, IDX_ENTRY_BYTES
+    enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_HEARTBEAT_NS, CTL_IMAGES, COUNTER_BATCHES, COUNTER_RECORDS
+    enum: COUNTER_BYTES, COUNTER_GROUPS, COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, IDX_ENTRY_BYTES
     enum: IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
-    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_STATE_STOPPED
+    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_ERROR, LANE_STATE_STOPPED
     enum: LANE_STATE_QUARANTINED, FRAME_BYTES, FRAME_BASE_SEQUENCE, FRAME_KIND, FRAME_STATUS, FRAME_ERROR
     enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
     enum: FRAME_STATUS_REJECTED
@@ -64,7 +61,7 @@ GROUP_BATCHES_MAX = GROUP_BATCHES
 cdef int64_t NEVER_NS = 0x7FFFFFFFFFFFFFFF  # a deadline that does not come
 
 
-cdef class Publisher(LaneTable):
+cdef class Publisher(LogEnd):
     """See publish.pyi."""
 
     def __cinit__(self):
@@ -74,32 +71,23 @@ cdef class Publisher(LaneTable):
 
     def __init__(self, Mapping control not None, Mapping ring not None, Mapping index not None, SegmentWriter writer not None,
                  ProducerTable producers not None, *, int32_t leader_epoch, int64_t next_offset, uint64_t next_seq, int64_t segment_bytes):
-        control.check()
-        ring.check()
-        index.check()
-        LaneTable.__init__(self, control)
-        self.ring = ring
-        self.index = index
-        self.writer = writer
+        LogEnd.__init__(self, control, ring, writer, next_offset=next_offset)
+        self._use_index(index)
         self.producers = producers
-        self.ring_base = ring.base
-        self.idx = index.base
-        self.capacity = ring.size_bytes
-        self.index_entries = index.size_bytes // IDX_ENTRY_BYTES
-        self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
         self.leader_epoch = leader_epoch
         self.segment_bytes = segment_bytes
-        self.tail_offset = next_offset
-        self.tail_pos = shm_load_acquire(self.ctl + CTL_TAIL_POS)
-        self.written_offset = <int64_t>shm_load_acquire(self.ctl + CTL_WRITTEN_OFFSET)
-        self.written_pos = shm_load_acquire(self.ctl + CTL_WRITTEN_POS)
-        self.synced_offset = <int64_t>shm_load_acquire(self.ctl + CTL_SYNCED_OFFSET)
         self.next_seq = next_seq
         self.image_pos = self.tail_pos
         self.next_deadline_ns = NEVER_NS
-        self.hold_for_sync = False
         self.sync_after_records = 0
-        self.unsynced_records = self.written_offset - self.synced_offset
+
+    cdef int _use_index(self, Mapping index) except -1:
+        index.check()
+        self.index = index
+        self.idx = index.base
+        self.index_entries = index.size_bytes // IDX_ENTRY_BYTES
+        self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
+        return 0
 
     def __dealloc__(self):
         free(self.pending)
@@ -322,68 +310,13 @@ cdef class Publisher(LaneTable):
         if self.tail_pos - self.image_pos >= self.capacity // 2:
             self._store_image()
 
-    cdef int _write(self) noexcept nogil:
-        """pwrite [written, tail): the ring's own bytes, contiguous through the double mapping."""
-        cdef int error = self.writer.append_range(self.ring_base + self.written_pos % self.capacity,
-                                                  <size_t>(self.tail_pos - self.written_pos))
-        if error:
-            self.last_errno = error
-            self._count(COUNTER_WRITE_ERRORS, 1)
-            return error
-        self._count(COUNTER_WRITES, 1)
-        self.unsynced_records += self.tail_offset - self.written_offset
-        self.written_offset = self.tail_offset
-        self.written_pos = self.tail_pos
-        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)
-        # SYNC POINT written: the bytes are in the file; recovery writes again from here.
-        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
-        if not self.hold_for_sync:
-            self._advance_watermark(self.written_offset, self.written_pos)
-        self._wake()
-        return 0
-
-    cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil:
-        shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>offset)
-        shm_store_release(self.ctl + CTL_HW_POS, pos)  # SYNC POINT watermark: pairs with watermark-limit in RingReader.read
-        shm_store_relaxed(self.ctl + CTL_LSO_OFFSET, <uint64_t>offset)
-        shm_store_release(self.ctl + CTL_LSO_POS, pos)
-
-    def mark_synced(self, int64_t offset, uint64_t pos):
-        """The segments are on the disk up to here, which was `written` when the sync began: advance what waits for it."""
-        shm_store_relaxed(self.ctl + CTL_SYNCED_OFFSET, <uint64_t>offset)
-        shm_store_release(self.ctl + CTL_SYNCED_POS, pos)
-        self.synced_offset = offset
-        self.unsynced_records = self.written_offset - offset
-        self._count(COUNTER_SYNCS, 1)
-        if self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
-            self._advance_watermark(offset, pos)
-        self._wake()
-
-    def settle(self):
-        """Ring everybody, and show what is written or, where that waits for a sync, what a dead owner had synced."""
-        if not self.hold_for_sync or self.unsynced_records == 0:
-            self._advance_watermark(self.written_offset, self.written_pos)
-        self._wake()
-
     def count_sleep(self):
         self._count(COUNTER_SLEEPS, 1)
 
-    def use_segment(self, SegmentWriter writer not None):
-        """Go on in a new active segment (after a roll)."""
-        self.writer = writer
-        self._count(COUNTER_ROLLS, 1)
-
     def use_ring(self, Mapping ring not None, Mapping index not None):
         """Go on in a new, empty ring (its index begins anew too). Everything is written."""
-        ring.check()
-        index.check()
-        self.ring = ring
-        self.index = index
-        self.ring_base = ring.base
-        self.idx = index.base
-        self.capacity = ring.size_bytes
-        self.index_entries = index.size_bytes // IDX_ENTRY_BYTES
-        self.group_bytes = min(<uint64_t>GROUP_BYTES, self.capacity // 8)
+        self._use_ring(ring)
+        self._use_index(index)
         self.next_seq = 0
         self._store_image()
 
@@ -394,7 +327,3 @@ cdef class Publisher(LaneTable):
     cdef void _store_image(self) noexcept nogil:
         self.producers.store_image(self.ctl + CTL_IMAGES, self.tail_pos)
         self.image_pos = self.tail_pos
-
-    def ring_bytes_between(self, uint64_t start, uint64_t end):
-        """A copy of the ring's bytes; the caller knows that they are still there."""
-        return PyBytes_FromStringAndSize(<const char *>self.ring_base + start % self.capacity, <Py_ssize_t>(end - start))

@@ -42,7 +42,7 @@ class Overrun:
         self.mutation = mutation
 
     def owner(self, predecessor: str) -> Thread:
-        """Mirrors Publisher._gather, _publish and _advance_watermark (publish.pyx), and opening._open_warm."""
+        """Mirrors Publisher._gather, _publish (publish.pyx), LogEnd._advance_watermark, and opening._open_warm."""
         if predecessor:
             yield after(predecessor)
         tail = yield own("tail")

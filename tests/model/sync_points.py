@@ -176,6 +176,14 @@ UNLABELLED = {
         FAULT_IS_QUIET: "a hint; the order's own flag decides",
     },
     "lane_table.pyx": {"lane.cursor = shm_load_acquire(lane.base + LANE_HEAD) & ~<uint64_t>7": DEAD},
+    "log_end.pyx": {
+        "self.tail_pos = shm_load_acquire(self.ctl + CTL_TAIL_POS)": DEAD,
+        "self.written_offset = <int64_t>shm_load_acquire(self.ctl + CTL_WRITTEN_OFFSET)": DEAD,
+        "self.written_pos = shm_load_acquire(self.ctl + CTL_WRITTEN_POS)": DEAD,
+        "self.synced_offset = <int64_t>shm_load_acquire(self.ctl + CTL_SYNCED_OFFSET)": DEAD,
+        "shm_store_release(self.ctl + CTL_LSO_POS, pos)": "nobody reads it yet",
+        "shm_store_release(self.ctl + CTL_SYNCED_POS, pos)": DEAD,
+    },
     "mapping.pyx": {
         "return shm_load_acquire(self.base + offset)": "for Python, which names its own points",
         "shm_store_release(self.base + offset, value)": "for Python, which names its own points",
@@ -184,14 +192,6 @@ UNLABELLED = {
         "shm_fence_release()": f"a checksum guards an image, and {DEAD}",
         "shm_store_release(image, self.image_turn)": f"a checksum guards an image, and {DEAD}",
         "turn = shm_load_acquire(image)": DEAD,
-    },
-    "publish.pyx": {
-        "self.tail_pos = shm_load_acquire(self.ctl + CTL_TAIL_POS)": DEAD,
-        "self.written_offset = <int64_t>shm_load_acquire(self.ctl + CTL_WRITTEN_OFFSET)": DEAD,
-        "self.written_pos = shm_load_acquire(self.ctl + CTL_WRITTEN_POS)": DEAD,
-        "self.synced_offset = <int64_t>shm_load_acquire(self.ctl + CTL_SYNCED_OFFSET)": DEAD,
-        "shm_store_release(self.ctl + CTL_LSO_POS, pos)": "nobody reads it yet",
-        "shm_store_release(self.ctl + CTL_SYNCED_POS, pos)": DEAD,
     },
     "ring.pyx": {
         "self.max_batch_bytes = shm_load_acquire(self.ctl + CTL_MAX_BATCH)": "after generation-attach, which brings it",

@@ -1,8 +1,9 @@
 """Takeover: whatever prefix of its stores a killed owner leaves, its successor completes; so does the next one.
 
-Mirrors Publisher._gather, _publish and _write (publish.pyx), LogKeeper.roll (partition/log_keeper), and the recovery of
-opening._open_warm and LaneDesk.recover; what the index says is asked of partition/survey itself. Only owners run, one
-after the other, so this is the enumeration of crash points with two kills, in any order of lanes and groups.
+Mirrors Publisher._gather and _publish (publish.pyx), LogEnd._write (log_end.pyx), LogKeeper.roll
+(partition/log_keeper), and the recovery of opening._open_warm and LaneDesk.recover; what the index says is asked of
+partition/survey itself. Only owners run, one after the other, so this is the enumeration of crash points with two
+kills, in any order of lanes and groups.
 
 Three lanes hold one complete batch each. The third is as long as the other two together, so that an entry of a group
 that was never published can end where a later group does.
@@ -233,7 +234,7 @@ class Takeover:
         return new_tail, new_offset, seq
 
     def write(self, tail: int, next_offset: int) -> Step:
-        """Mirrors Publisher._write and _advance_watermark, into the segment that the turn names."""
+        """Mirrors LogEnd._write and _advance_watermark, into the segment that the turn names."""
         written = yield own("written")
         if written == tail:
             return

@@ -19,6 +19,7 @@ class Mutation:
 
 
 PUBLISH = "shmlog/native/publish.pyx"
+LOG_END = "shmlog/native/log_end.pyx"
 OPENING = "shmlog/partition/opening.py"
 
 MUTATIONS = [
@@ -52,14 +53,14 @@ MUTATIONS = [
     ),
     Mutation(
         "written is stored before the write",
-        PUBLISH,
+        LOG_END,
         '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
         "        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.tail_pos)\n",
         "append with indexes",
     ),
     Mutation(
         "the high watermark is stored before written",
-        PUBLISH,
+        LOG_END,
         "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)\n",
         "        self._advance_watermark(self.written_offset, self.written_pos)\n"
         "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)\n",
@@ -67,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the high watermark does not wait for the sync",
-        PUBLISH,
+        LOG_END,
         "        if not self.hold_for_sync:\n            self._advance_watermark",
         "        if True:\n            self._advance_watermark",
         "group commit of every record",
@@ -202,7 +203,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a watermark that was not stored after its sync stays where it is",
-        PUBLISH,
+        LOG_END,
         "        if not self.hold_for_sync or self.unsynced_records == 0:\n",
         "        if not self.hold_for_sync:\n",
         "group commit of every record",
