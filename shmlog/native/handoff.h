@@ -32,6 +32,7 @@ typedef struct {
     int16_t producer_epoch;
     uint32_t max_frame, slot;
     int closing, lingering;  /* lingering: the open batch at the cursor has been seen, at seen_ns */
+    int waits_for_ring;      /* the next batch was seen to be too large for the ring, which has not grown yet */
     int stopped, announced;  /* stopped: the LANE_STATE_* why nothing is taken any more; announced: it stands in the lane */
 } lane_reader;
 

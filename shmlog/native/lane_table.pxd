@@ -10,7 +10,7 @@ cdef extern from "handoff.h" nogil:
         int64_t producer_id, linger_ns, last_ns
         int16_t producer_epoch
         uint32_t max_frame, slot
-        int closing, stopped, announced
+        int closing, stopped, announced, waits_for_ring
     ctypedef struct taken_batch:
         unsigned char *frame
         uint32_t end, count

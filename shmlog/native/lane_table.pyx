@@ -117,9 +117,9 @@ cdef class LaneTable:
         return bool(lane.stopped), shm_load_relaxed(lane.base + LANE_STATE), shm_load_relaxed(lane.base + LANE_ERROR)
 
     def idle_lanes(self, int64_t now_ns, int64_t idle_ns):
-        """Lanes that brought nothing for `idle_ns`."""
+        """Lanes that brought nothing for `idle_ns`, and do not wait for a larger ring."""
         return [self.lanes[k].lane_id for k in range(self.lane_count)
-                if not self.lanes[k].closing and now_ns - self.lanes[k].last_ns > idle_ns]
+                if not self.lanes[k].closing and not self.lanes[k].waits_for_ring and now_ns - self.lanes[k].last_ns > idle_ns]
 
     def attach_client(self, client_id, Mapping mapping not None):
         mapping._check_writable(BELL_SLEEPING, 4)
@@ -158,7 +158,7 @@ cdef class LaneTable:
     cdef bint _lanes_have_work(self) noexcept nogil:
         cdef size_t k
         for k in range(self.lane_count):
-            if lane_has_work(self.lanes[k]):
+            if not self.lanes[k].waits_for_ring and lane_has_work(self.lanes[k]):
                 return True
         return False
 

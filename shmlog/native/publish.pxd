@@ -18,7 +18,7 @@ cdef class Publisher(LogEnd):
     cdef size_t turn
     cdef unsigned char *idx
     cdef readonly uint64_t index_entries, next_seq, group_bytes, image_pos
-    cdef readonly int64_t next_deadline_ns, burst_records
+    cdef readonly int64_t next_deadline_ns, burst_records, grow_after_ns
     cdef readonly int32_t leader_epoch
     cdef public int64_t sync_after_records, segment_bytes
     cdef pending_batch *pending

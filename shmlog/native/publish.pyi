@@ -18,7 +18,7 @@ BUSY: int
 STOPPED: int
 """run(): a batch was rejected or a lane quarantined; see lane_state()."""
 GROW: int
-"""run(): the next batch is legal but too large for this ring; everything is written, open a larger one."""
+"""run(): a batch is legal but too large for this ring; everything is written, use_ring() or defer_growth() is next."""
 GROUP_BATCHES_MAX: int
 """So many batches are published at once, at the most."""
 
@@ -55,4 +55,10 @@ class Publisher(LogEnd):
     def has_work(self) -> bool: ...
     def count_sleep(self) -> None: ...
     def use_ring(self, ring: Mapping, index: Mapping) -> None: ...
+    def defer_growth(self, until_ns: int) -> None:
+        """No larger ring now: run() returns GROW again from then on. Until then only the lanes wait that need one."""
+
+    def growth_is_awaited(self) -> bool:
+        """Does a lane wait for a larger ring?"""
+
     def store_image(self) -> None: ...

@@ -80,6 +80,9 @@ cdef class Publisher(LogEnd):
         self.image_pos = self.tail_pos
         self.next_deadline_ns = NEVER_NS
         self.sync_after_records = 0
+        # SYNC POINT takeover-intent: pairs with ring-copy. The intent may be a predecessor's; who sees a byte that this
+        # owner overwrites under it sees the intent too.
+        shm_fence_seq_cst()
 
     cdef int _use_index(self, Mapping index) except -1:
         index.check()
@@ -154,6 +157,7 @@ cdef class Publisher(LogEnd):
             again = 0
             for k in range(n):
                 lane = self.lanes[(self.turn + k) % n]
+                lane.waits_for_ring = 0
                 quantum = 0
                 while not lane.stopped and quantum < LANE_QUANTUM:
                     if self.pending_count == GROUP_BATCHES or pos - floor >= self.group_bytes or self.pending_count * 2 >= self.index_entries:
@@ -162,19 +166,12 @@ cdef class Publisher(LogEnd):
                     got = lane_take(lane, &taken, now, &self.next_deadline_ns)
                     if got == TAKE_NOTHING or got == TAKE_LATER:
                         break
-                    if got == TAKE_GARBAGE:
-                        got = _STOPPED
-                    else:
-                        if pos == floor and self.pending_count == 0:
-                            # SYNC POINT ring-intent: pairs with ring-copy in RingReader.read. Everything this group
-                            # may overwrite is announced before the first byte of it changes; never lowered.
-                            if shm_load_relaxed(self.ctl + CTL_INTENT_POS) < floor + self.group_bytes + lane.max_frame:
-                                shm_store_relaxed(self.ctl + CTL_INTENT_POS, floor + self.group_bytes + lane.max_frame)
-                            shm_fence_seq_cst()
-                        elif shm_load_relaxed(self.ctl + CTL_INTENT_POS) < pos + taken.end:
-                            shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos + taken.end)
-                            shm_fence_seq_cst()  # SYNC POINT ring-intent: the same, for what did not fit in there
-                        got = self._append(lane, &taken, &pos, &offset)
+                    got = _STOPPED if got == TAKE_GARBAGE else self._append(lane, &taken, &pos, &offset)
+                    if got == _GROW:
+                        lane.waits_for_ring = 1
+                        if now < self.grow_after_ns:
+                            self.next_deadline_ns = min(self.next_deadline_ns, self.grow_after_ns)
+                            break
                     if got == _ROLL or got == _GROW:
                         outcome = got
                         break
@@ -230,6 +227,12 @@ cdef class Publisher(LogEnd):
             if file_bytes > 0 and (file_bytes + length > self.segment_bytes
                                    or offset[0] + taken.count - self.writer.base_offset > INT32_MAX):
                 return _ROLL
+            # SYNC POINT ring-intent: pairs with ring-copy in RingReader.read. What may be overwritten is announced before
+            # the first byte of it changes; never lowered. Announced is a group's worth more, so that few batches do it,
+            # and no more than that: readers go to the files for what lies a ring's size behind the intent.
+            if shm_load_relaxed(self.ctl + CTL_INTENT_POS) < pos[0] + length:
+                shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos[0] + length + self.group_bytes)
+                shm_fence_seq_cst()
             if not assemble_batch(self.ring_base + pos[0] % self.capacity, taken, lane, offset[0], self.leader_epoch):
                 return _STOPPED
             entry.max_timestamp = batch_max_timestamp(self.ring_base + pos[0] % self.capacity)
@@ -318,7 +321,20 @@ cdef class Publisher(LogEnd):
         self._use_ring(ring)
         self._use_index(index)
         self.next_seq = 0
+        self.grow_after_ns = 0
         self._store_image()
+
+    def defer_growth(self, int64_t until_ns):
+        """A larger ring was refused: batches that need one wait until then, the other lanes go on."""
+        self.grow_after_ns = until_ns
+
+    def growth_is_awaited(self):
+        """Does a lane wait for a larger ring?"""
+        cdef size_t k
+        for k in range(self.lane_count):
+            if self.lanes[k].waits_for_ring:
+                return True
+        return False
 
     def store_image(self):
         """Leave the producer state in the ctl region for a successor."""

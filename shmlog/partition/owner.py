@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 from time import monotonic_ns
+from typing import Literal
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
@@ -52,8 +53,8 @@ from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
-REFUSED_SLEEP_S = 0.1
-REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room on the disk
+REFUSED_SLEEP_S = 0.1  # until what found no room is tried again
+REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room
 RETRIABLE_DISK_ERRORS = DISK_FULL | {errno.EAGAIN}
 
 
@@ -118,7 +119,8 @@ class OwnerAgent:
         self._close_since_ns = 0
         self._orphan_since_ns: int | None = None
         self._next_housekeeping_ns = 0
-        self._is_refused = False
+        self._refused: Literal["", "ring", "disk"] = ""
+        self._growth_refusal = ""
         self._desk.recover(opened.end)
         self._keeper.settle()
         self._control.store_error_text("")
@@ -150,15 +152,11 @@ class OwnerAgent:
     def work(self, now_ns: int) -> int:
         """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
         outcome = self._publisher.run(RUN_BUDGET_NS)
-        refused = self._carry_out(outcome)
-        if refused:
-            self._wait_for_room(refused)
-            if outcome != publish.GROW:  # that is about shared memory, of which retention frees nothing
-                _errno_of_full_disk(self._keeper.free_space)
-        elif self._is_refused:
-            self._is_refused = False
-            self._control.store_error_text("")
-        done = self._handle_messages() if refused or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
+        disk_refusal = self._carry_out(outcome)
+        self._note_refusals(disk_refusal)
+        if disk_refusal:
+            _errno_of_full_disk(self._keeper.free_space)
+        done = self._handle_messages() if disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
         if self._desk.is_closing:
             done += self._let_lanes_go()
         if now_ns >= self._next_housekeeping_ns:
@@ -166,14 +164,14 @@ class OwnerAgent:
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
             _errno_of_full_disk(self._keeper.keep)  # else a second later
         self._keeper.sync_aside(now_ns)
-        return done if refused or outcome == publish.IDLE else 1
+        return done if disk_refusal or outcome == publish.IDLE else 1
 
     def _report_rewritten(self, sentence: str) -> None:
         if self._orphan_since_ns is None:
             self._channel.send(LogRewritten(sentence))
 
     def _carry_out(self, outcome: int) -> str:
-        """What the publisher cannot do itself. Returns what has no room for it now, in a sentence; "" if all went well.
+        """What the publisher cannot do itself. Returns what the disk has no room for now, in a sentence; else "".
 
         Raises StorageError for a disk that is not merely full.
         """
@@ -186,7 +184,8 @@ class OwnerAgent:
                 try:
                     grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
                 except ShmBudgetExceededError as error:
-                    return f"a batch waits for a larger ring: {error}"
+                    self._growth_refusal = f"a batch waits for a larger ring: {error}"
+                    self._publisher.defer_growth(monotonic_ns() + int(REFUSED_SLEEP_S * 1e9))
             case publish.SYNC:
                 self._keeper.sync()
         return ""
@@ -196,7 +195,9 @@ class OwnerAgent:
     def _sleep(self) -> None:
         ticket = self._bell.prepare()
         try:
-            busy = self._handle_messages() or (self._publisher.has_work() and not self._is_refused) or self._finished()
+            busy = (
+                self._handle_messages() or (self._publisher.has_work() and self._refused != "disk") or self._finished()
+            )
         except BaseException:
             self._bell.cancel()
             raise
@@ -207,7 +208,7 @@ class OwnerAgent:
         self._bell.wait(ticket, self._sleep_s(monotonic_ns()))
 
     def _sleep_s(self, now_ns: int) -> float:
-        if self._is_refused:
+        if self._refused == "disk":
             return REFUSED_SLEEP_S
         deadline_ns = min(
             now_ns + int(IDLE_SLEEP_S * 1e9),
@@ -309,16 +310,23 @@ class OwnerAgent:
             " there is room: lower retention.ms or retention.bytes, or free space"
         )
 
-    def _wait_for_room(self, refusal: str) -> None:
-        """Say so, and try again after a sleep. A closing owner waits so long only."""
-        if self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
+    def _note_refusals(self, disk_refusal: str) -> None:
+        """Say what has no room: a full disk holds all lanes up, a ring that cannot grow those that need a larger one.
+
+        Raises StorageError in a closing owner that has waited long enough.
+        """
+        if self._growth_refusal and not self._publisher.growth_is_awaited():
+            self._growth_refusal = ""
+        refusal = disk_refusal or self._growth_refusal
+        if refusal and self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
             raise StorageError(
                 f"cannot close {self._spec.topic}-{self._spec.partition}: {refusal}. What is not written stays in"
                 " shared memory: start the cluster again before a reboot"
             )
-        if not self._is_refused:
+        refused: Literal["", "ring", "disk"] = "disk" if disk_refusal else "ring" if refusal else ""
+        if refused != self._refused:
+            self._refused = refused
             self._control.store_error_text(refusal)
-        self._is_refused = True
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -331,7 +339,7 @@ class OwnerAgent:
         """All that was accepted is written. (A deleted topic's last records need not be.)"""
         assert self._close is not None
         if self._close.delete:
-            return self._desk.is_empty or self._is_refused
+            return self._desk.is_empty or bool(self._refused)
         return self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
 
     def _finish(self) -> None:

@@ -1,8 +1,9 @@
 """Ring overrun: a reader never accepts bytes that were overwritten. native/ring, native/publish.
 
 The ring has `capacity` cells; what belongs at position p is the number p, so that a cell that was overwritten shows.
-Batches have two cells. The owner may be killed anywhere; its successor keeps the intent that it finds, and goes on
-behind the tail.
+Batches have two cells, and the owner announces `ahead` cells more than it needs, which spares the next ones the store
+and the fence. The owner may be killed anywhere; its successor keeps the intent that it finds, and goes on behind the
+tail.
 """
 
 from __future__ import annotations
@@ -35,28 +36,31 @@ def is_on(mutation: Mutation | None, point: str, how: str) -> bool:
 class Overrun:
     """One ring of `capacity` cells with `groups` groups of one batch to be published."""
 
-    def __init__(self, capacity: int, groups: int, reads: int, mutation: Mutation | None) -> None:
+    def __init__(self, capacity: int, groups: int, reads: int, ahead: int, mutation: Mutation | None) -> None:
         self.capacity = capacity
+        self.ahead = ahead
         self.groups = groups
         self.reads = reads
         self.mutation = mutation
 
     def owner(self, predecessor: str) -> Thread:
-        """Mirrors Publisher._gather, _publish (publish.pyx), LogEnd._advance_watermark, and opening._open_warm."""
+        """Mirrors Publisher._append and _publish (publish.pyx), LogEnd._advance_watermark, and opening._open_warm."""
         if predecessor:
             yield after(predecessor)
         tail = yield own("tail")
         if is_on(self.mutation, "ring-intent", "lowered by a successor"):
             yield store("intent", tail)
         intent = yield own("intent")
-        if predecessor:  # what is published and not written is written now: Publisher.settle
+        if predecessor:
+            yield fence(SEQ_CST, "takeover-intent")
+            # what is published and not written is written now: LogEnd.settle
             yield store("hw", tail, RELEASE, "watermark")
         while tail < self.groups * BATCH:
             tail += BATCH
             if intent < tail:
-                intent = tail
-                yield store("intent", tail)
-            yield fence(SEQ_CST, "ring-intent")
+                intent = tail + self.ahead
+                yield store("intent", intent)
+                yield fence(SEQ_CST, "ring-intent")
             for pos in range(tail - BATCH, tail):
                 yield store(("cell", pos % self.capacity), pos)
             yield store("tail", tail, RELEASE)
@@ -99,10 +103,16 @@ class Overrun:
 
 
 def one_reader(
-    mutation: Mutation | None = None, *, capacity: int = 4, groups: int = 3, reads: int = 2, pos: int = 0
+    mutation: Mutation | None = None,
+    *,
+    capacity: int = 4,
+    groups: int = 3,
+    reads: int = 2,
+    pos: int = 0,
+    ahead: int = 0,
 ) -> Model:
     """A reader, an owner that may be killed, and its successor."""
-    ring = Overrun(capacity, groups, reads, mutation)
+    ring = Overrun(capacity, groups, reads, ahead, mutation)
     return Model(
         initial={"intent": 0, "tail": 0, "hw": 0, **{("cell", k): -1 for k in range(capacity)}},
         threads={

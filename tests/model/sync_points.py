@@ -48,6 +48,7 @@ MODELS: dict[str, Build] = {
     "hand-off, kills of both sides": partial(handoff.one_lane, kills=1),
     "closing a lane": partial(closing.one_lane, records=2),
     "ring overrun": overrun.one_reader,
+    "ring overrun, announced ahead": partial(overrun.one_reader, ahead=overrun.BATCH),
     "seeking by the index": seek.one_reader,
     "growing a ring": partial(generation.growing, old=1, offset=1),
     "growing a ring, reader behind": partial(generation.growing, old=1, offset=0),
@@ -64,6 +65,7 @@ LARGER: dict[str, Build] = {
     "closing a lane, four records": partial(closing.one_lane, records=4),
     "ring overrun, four groups": partial(overrun.one_reader, groups=4, reads=3),
     "ring overrun, larger ring": partial(overrun.one_reader, groups=4, reads=3, capacity=6),
+    "ring overrun, announced further ahead": partial(overrun.one_reader, groups=4, reads=3, capacity=6, ahead=4),
     **{f"seeking offset {offset}": partial(seek.one_reader, offset=offset) for offset in range(3, 10)},
     "growing a ring, three owners": partial(generation.growing, old=2, offset=1, kills=2),
     "takeover, two kills and a roll": partial(takeover.owners, kills=2, rolls=1),
@@ -77,7 +79,12 @@ def litmus(point: str, how: str, model: str, violation: str) -> Litmus:
 
 DROPPED, RELAXED, LATE = "dropped", "relaxed", "late"
 BELL, HAND, CLOSING = "two wakers, one sleeper", "hand-off, kills of both sides", "closing a lane"
-OVERRUN, SEEK, GROW = "ring overrun", "seeking by the index", "growing a ring"
+OVERRUN, AHEAD, SEEK, GROW = (
+    "ring overrun",
+    "ring overrun, announced ahead",
+    "seeking by the index",
+    "growing a ring",
+)
 BEHIND, EMPTY, TAKEOVER, TWICE = (
     "growing a ring, reader behind",
     "growing an empty ring",
@@ -112,6 +119,9 @@ TABLE = [
     litmus("ring-intent", LATE, OVERRUN, TORN),
     litmus("ring-intent", "lowered by a successor", OVERRUN, TORN),
     litmus("ring-intent", "not raised", TAKEOVER, "tail 69, intent 0"),
+    litmus("ring-intent", DROPPED, AHEAD, TORN),
+    litmus("takeover-intent", DROPPED, OVERRUN, TORN),
+    litmus("takeover-intent", DROPPED, AHEAD, TORN),
     litmus("ring-copy", DROPPED, OVERRUN, TORN),
     litmus("ring-copy", "checks the tail instead of the intent", OVERRUN, TORN),
     litmus("watermark", RELAXED, OVERRUN, TORN),

@@ -167,8 +167,12 @@ def test_a_ring_that_finds_no_shared_memory_waits_for_it_and_loses_nothing(
         stage.owner.work(monotonic_ns())
         assert "waits for a larger ring: cannot reserve" in rig.control.error_text
         assert rig.control.log_end_offset == 0
-    while stage.owner.work(monotonic_ns()):
-        pass
+
+    def published() -> bool:
+        stage.owner.work(monotonic_ns())
+        return rig.control.high_watermark == 1
+
+    assert wait_until(published)
     assert rig.control.error_text == ""
     assert [len(record.value) for record in rig.read_all()] == [500_000]
     stage.channel.close()
@@ -210,6 +214,12 @@ class RefusingPublisher:
 
     def run(self, budget_ns: int) -> int:
         return self.outcome
+
+    def defer_growth(self, until_ns: int) -> None:
+        assert until_ns > monotonic_ns()
+
+    def growth_is_awaited(self) -> bool:
+        return self.outcome == GROW
 
 
 def test_a_deleted_partition_does_not_wait_for_room_on_the_disk(
