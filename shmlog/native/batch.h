@@ -23,6 +23,8 @@
 #define BATCH_BASE_SEQUENCE    53
 #define BATCH_COUNT            57
 
+#define RECORD_BYTES_MIN        7   /* length, attributes, two deltas, lengths of key and value, count of headers: a byte each */
+
 #define BATCH_CODEC_MASK        0x07
 #define BATCH_LOG_APPEND_TIME   0x08
 #define BATCH_TRANSACTIONAL     0x10

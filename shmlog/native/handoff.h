@@ -7,6 +7,7 @@
 #define SHMLOG_HANDOFF_H
 
 #include "access.h"
+#include "batch.h"
 #include "layout.h"
 
 /* After taking a small batch from an open word, leave the word alone for a while: looking at it takes its cache line
@@ -27,7 +28,7 @@ enum { TAKE_NOTHING = 0, TAKE_BATCH = 1, TAKE_LATER = 2, TAKE_GARBAGE = 3 };
 
 typedef struct {
     unsigned char *base;
-    uint64_t data_bytes, cursor, lane_id, records;
+    uint64_t data_bytes, cursor, lane_id, records, close_pos; /* close_pos: the cursor when it began to close */
     int64_t producer_id, linger_ns, seen_ns, not_before_ns, last_ns;
     int16_t producer_epoch;
     uint32_t max_frame, slot;
@@ -42,11 +43,16 @@ typedef struct { unsigned char *frame; uint32_t end, count; int32_t sequence; in
 
 static inline uint64_t frame_span(uint32_t end) { return ((uint64_t)end + 7) & ~UINT64_C(7); }
 
+/* Can so many records be in so many bytes? What follows from a count is decided before the records are looked at. */
+static inline int count_fits(const taken_batch *taken) {
+    return taken->count && taken->count <= (taken->end - FRAME_BYTES) / RECORD_BYTES_MIN;
+}
+
 static inline int lane_take_open(lane_reader *lane, taken_batch *taken, uint64_t word, int64_t now) {
     taken->end = (uint32_t)open_end(word);
     taken->count = (uint32_t)open_count(word);
     taken->from_word = 1;
-    if (taken->end <= FRAME_BYTES || taken->end > lane->max_frame || taken->end > lane->data_bytes || !taken->count) return TAKE_GARBAGE;
+    if (taken->end <= FRAME_BYTES || taken->end > lane->max_frame || taken->end > lane->data_bytes || !count_fits(taken)) return TAKE_GARBAGE;
     lane->not_before_ns = taken->count >= GATHER_RECORDS && taken->end < GATHER_BYTES ? now + GATHER_NS : 0;
     return TAKE_BATCH;
 }
@@ -83,7 +89,7 @@ static inline int lane_take(lane_reader *lane, taken_batch *taken, int64_t now, 
     if (distance < 0) return (uint64_t)-distance <= lane->data_bytes ? TAKE_NOTHING : TAKE_GARBAGE;
     taken->end = shm_load32_relaxed(taken->frame + FRAME_LENGTH);
     taken->count = shm_load32_relaxed(taken->frame + FRAME_COUNT);
-    if ((uint64_t)distance > lane->data_bytes || taken->end <= FRAME_BYTES || taken->end > lane->max_frame || !taken->count ||
+    if ((uint64_t)distance > lane->data_bytes || taken->end <= FRAME_BYTES || taken->end > lane->max_frame || !count_fits(taken) ||
         frame_span(taken->end) > (uint64_t)distance)
         return TAKE_GARBAGE;
     return TAKE_BATCH;

@@ -6,7 +6,7 @@ cdef extern from "handoff.h" nogil:
     enum: TAKE_NOTHING, TAKE_BATCH, TAKE_LATER, TAKE_GARBAGE, GATHER_NS
     ctypedef struct lane_reader:
         unsigned char *base
-        uint64_t data_bytes, cursor, lane_id, records
+        uint64_t data_bytes, cursor, lane_id, records, close_pos
         int64_t producer_id, linger_ns, last_ns
         int16_t producer_epoch
         uint32_t max_frame, slot

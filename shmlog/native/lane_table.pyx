@@ -79,6 +79,7 @@ cdef class LaneTable:
     def begin_close(self, uint64_t lane_id):
         cdef lane_reader *lane = self._lane(lane_id)
         lane.closing = 1
+        lane.close_pos = lane.cursor
         if not lane.stopped:
             shm_store_relaxed(lane.base + LANE_STATE, LANE_STATE_CLOSING)
         # SYNC POINT lane-close: pairs with lane-announce in LaneWriter._announce. Either the producer sees that the lane closes, or the owner
@@ -86,8 +87,13 @@ cdef class LaneTable:
         shm_fence_seq_cst()
 
     def is_drained(self, uint64_t lane_id):
-        """Nothing is left to take (asked after begin_close, between runs)."""
-        return not lane_has_work(self._lane(lane_id))
+        """Nothing is left to take (asked after begin_close, between runs).
+
+        What was there when it began to close is no more than a lane holds. A producer that goes on behind that does not
+        care that its lane closes, and holds nobody up: an honest one carries the rest into another lane.
+        """
+        cdef lane_reader *lane = self._lane(lane_id)
+        return not lane_has_work(lane) or lane.cursor - lane.close_pos > lane.data_bytes
 
     def detach_lane(self, uint64_t lane_id):
         """Forget a drained lane, tell its producer, free its slot; returns how many records it brought."""

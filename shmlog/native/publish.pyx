@@ -213,9 +213,9 @@ cdef class Publisher(LogEnd):
         entry.error = 0
         entry.status = FRAME_STATUS_APPENDED
         entry.lane_pos_end = lane.cursor + ((taken.end + 7) & ~<uint64_t>7)
-        if shm_load32_relaxed(taken.frame + FRAME_KIND) != FRAME_KIND_RECORDS:
+        if shm_load32_relaxed(taken.frame + FRAME_KIND) != FRAME_KIND_RECORDS or (lane.producer_id >= 0 and taken.sequence < 0):
             entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_INVALID
-        elif lane.producer_id >= 0 and taken.sequence >= 0:
+        elif lane.producer_id >= 0:
             verdict = self.producers.check(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, &first_offset)
             if verdict == PRODUCER_DUPLICATE:
                 entry.status = FRAME_STATUS_DUPLICATE
@@ -237,7 +237,7 @@ cdef class Publisher(LogEnd):
                 return _STOPPED
             entry.max_timestamp = batch_max_timestamp(self.ring_base + pos[0] % self.capacity)
             entry.base_offset = offset[0]
-            if lane.producer_id >= 0 and taken.sequence >= 0:
+            if lane.producer_id >= 0:
                 self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], entry.max_timestamp)
             pos[0] += length
             offset[0] += taken.count
@@ -321,7 +321,6 @@ cdef class Publisher(LogEnd):
         self._use_ring(ring)
         self._use_index(index)
         self.next_seq = 0
-        self.grow_after_ns = 0
         self._store_image()
 
     def defer_growth(self, int64_t until_ns):

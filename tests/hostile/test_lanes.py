@@ -10,11 +10,12 @@ from random import Random
 
 import pytest
 
-from shmlog.errors import CorruptRecordError
+from shmlog.errors import CorruptRecordError, InvalidRequestError
 from shmlog.memory import layout, names
 from shmlog.memory.lane import open_lane
 from shmlog.memory.layout import LaneState
 from shmlog.native.checksum import crc32c
+from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 from shmlog.native.records import decode_batches
 from shmlog.partition import lane_desk
@@ -251,6 +252,62 @@ def producers_of(rig: Rig, value: bytes) -> set[int]:
             found.add(header.producer_id)
         at += header.size_bytes
     return found
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_count_that_no_batch_of_its_size_has_begins_no_segment(rig: Rig, is_open: bool) -> None:
+    """Regression: whether the segment has offsets left was asked before anybody looked whether so many records are
+    there. Each lane that claimed billions of them made the owner roll, with a snapshot, and a sync soon after."""
+    hostile, honest = rig.lane(producer_id=1), rig.lane(producer_id=2)
+    honest.send_all(b"1")
+    rig.run()
+    hostile.send_all(b"I am two billion")
+    if is_open:
+        word = hostile.mapping.load(layout.LANE_OPEN)
+        hostile.mapping.store(layout.LANE_OPEN, word | (1 << 18) - 1)
+    else:
+        hostile.writer.seal()
+        hostile.mapping.write(layout.LANE_DATA + layout.FRAME_COUNT, b"\xff\xff\xff\xff")
+    reaches = rig.publisher.tail_pos
+    rig.run()
+    assert hostile.writer.state == LaneState.QUARANTINED
+    assert [path.name for path in rig.directory.glob("*.log")] == [f"{0:020d}.log"]
+    assert not any(rig.publisher.ring_bytes_between(reaches, reaches + 80)), "it was copied before it was judged"
+
+
+def test_a_batch_with_a_producer_id_and_no_sequence_is_refused_as_kafka_does(rig: Rig) -> None:
+    """Regression: neither its epoch nor its order was looked at: whoever was fenced could go on like that."""
+    newer, fenced = rig.lane(producer_id=1, epoch=1), rig.lane(producer_id=1, epoch=0, sequence=-1)
+    newer.send_all(b"1")
+    rig.run()
+    delivery = fenced.send(TOPIC_NAME, b"from the past")
+    rig.run()
+    fenced.writer.reclaim()
+    assert rig.values() == [b"1"]
+    with pytest.raises(InvalidRequestError):
+        delivery.result(0)
+    assert fenced.writer.state == LaneState.STOPPED
+
+
+def test_a_producer_that_never_stops_sending_does_not_keep_its_lane_from_closing(rig: Rig) -> None:
+    """Regression: a lane was let go only when it was empty, so that an owner that closes could be kept for ever."""
+
+    class Careless(Lane):
+        def _attend(self, lane: LaneWriter) -> LaneWriter:
+            return lane
+
+    lane_id = rig.make_lane(producer_id=-1)
+    careless = Careless(rig.tag, lane_id, -1, -1)
+    rounds_of_a_lane = (careless.mapping.size_bytes - layout.LANE_DATA) // 2000
+    careless.send_all(bytes(2000))
+    rig.desk.begin_close(lane_id, "closed")
+    for _ in range(2 * rounds_of_a_lane):
+        rig.run()
+        careless.writer.reclaim()
+        careless.send_all(bytes(2000))
+        if rig.desk.drained():
+            break
+    assert rig.desk.is_empty
 
 
 def test_a_consumer_refuses_offsets_that_lie_in_a_file_as_well() -> None:
