@@ -59,6 +59,37 @@ MUTATIONS = [
         "append with indexes",
     ),
     Mutation(
+        "the high watermark is stored before the write",
+        PUBLISH,
+        '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
+        "        self._advance_watermark(self.tail_offset, self.tail_pos)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "the high watermark and written are stored before the write",
+        PUBLISH,
+        '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
+        "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.tail_offset)\n"
+        "        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.tail_pos)\n"
+        "        self._advance_watermark(self.tail_offset, self.tail_pos)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "the offset of the high watermark, but not its position, is stored before the write",
+        PUBLISH,
+        '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
+        "        shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>self.tail_offset)\n",
+        "append with indexes",
+    ),
+    Mutation(
+        "a batch that is sent again is appended again",
+        PUBLISH,
+        "            if verdict == PRODUCER_DUPLICATE:\n                entry.status = FRAME_STATUS_DUPLICATE\n"
+        "            elif verdict != PRODUCER_NEW:\n",
+        "            if verdict != PRODUCER_DUPLICATE and verdict != PRODUCER_NEW:\n",
+        "duplicates",
+    ),
+    Mutation(
         "the high watermark is stored before written",
         LOG_END,
         "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)\n",
@@ -150,6 +181,13 @@ MUTATIONS = [
         "shmlog/partition/lane_desk.py",
         "            if end is not None:\n",
         "            if end is None:\n",
+        "hand-off of the open batch",
+    ),
+    Mutation(
+        "a successor moves a lane's head and answers nothing",
+        "shmlog/partition/lane_desk.py",
+        "    for result in results:\n",
+        "    for result in results[:0]:\n",
         "hand-off of the open batch",
     ),
     Mutation(

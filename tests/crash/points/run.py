@@ -15,6 +15,7 @@ from tests.crash.points.invariants import (
     check_recovered,
     check_ring,
 )
+from tests.crash.points.promise import Promise, check_kept, check_kept_in_files, promise_of
 from tests.crash.points.roles import OwnerRole
 from tests.crash.points.world import World
 
@@ -33,6 +34,8 @@ def run_once(
         if before is not None:
             before.check(synced_first=world.config.get("flush.messages") == "1")
         check_index_files(world)
+        promises = [promise_of(world)]
+        check_files_keep(world, promises)
         if final == "cold":
             world.reboot()
             before = None
@@ -41,6 +44,8 @@ def run_once(
                 world.start_owner(armed=True, page=second)
                 world.order("run")
             world.kill_everybody()
+            promises.append(promise_of(world))
+            check_files_keep(world, promises)
         lanes_survive = not world.was_rebooted
         rings = world.rings()
         world.meanwhile()
@@ -50,6 +55,8 @@ def run_once(
         check_ring(rig)
         rig.run()
         check_recovered(rig, before if lanes_survive else None)
+        for promise in filter(None, promises):
+            check_kept(world, rig, promise)
         assert world.rings() > rings, "who slept was not rung"
         world.read()
         go_on(world, rig)
@@ -57,6 +64,12 @@ def run_once(
         check_clean_restart(world, rig)
     finally:
         world.close()
+
+
+def check_files_keep(world: World, promises: list[Promise | None]) -> None:
+    """Before anybody recovers anything."""
+    for promise in filter(None, promises):
+        check_kept_in_files(world, promise)
 
 
 def go_on(world: World, rig: OwnerRole) -> None:
