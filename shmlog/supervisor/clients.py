@@ -115,9 +115,9 @@ class Clients:
     def forget(self, client: Client) -> None:
         """Nothing of it is in use any more: unlink its region and life file."""
         if self._clients.pop(client.client_id, None) is not None:
-            self._regions.unlink(client.region)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # first: killed between the two, our successor finds it by its region
                 os.unlink(self._identity.runtime.life(client.client_id))
+            self._regions.unlink(client.region)
 
     def _add(self, client: Client, pidfd: int | None) -> None:
         self._clients[client.client_id] = client

@@ -162,15 +162,15 @@ class Rig:
 class Lane(SendPath):
     """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
 
-    def __init__(self, tag: str, lane_id: int, acks: int, sequence: int) -> None:
+    def __init__(self, tag: str, lane_id: int, acks: int, sequence: int, *, partition_id: int = 1) -> None:
         self.tag = tag
-        page = ControlPage.open(tag, 1)
+        page = ControlPage.open(tag, partition_id)
         terms = terms_of(page, lane_id)
         self.mapping = open_lane(names.lane(tag, lane_id), terms.data_bytes)
         self.writer = LaneWriter(
             self.mapping,
             page.mapping,
-            open_bell(tag, 1).mapping,
+            open_bell(tag, partition_id).mapping,
             topic=TOPIC_NAME,
             partition=0,
             lane_id=lane_id,

@@ -32,7 +32,7 @@ class Actor:
             self._pipe.close()
             _serve(make, page, end, armed)
         end.close()
-        self._alive = True
+        self.is_alive = True
         self._await_answer()
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -44,7 +44,7 @@ class Actor:
 
     def kill(self) -> None:
         """Where it stands, between two orders."""
-        if self._alive:
+        if self.is_alive:
             os.kill(self.pid, signal.SIGKILL)
             self._reap()
 
@@ -62,7 +62,7 @@ class Actor:
         return value
 
     def _reap(self) -> int:
-        self._alive = False
+        self.is_alive = False
         self._pipe.close()
         return os.waitpid(self.pid, 0)[1]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import TypeVar, cast
 
 from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply, TopicCreated
 from shmlog.control.paths import RuntimePaths
@@ -45,12 +45,12 @@ TURNS_MAX = 1000
 class _Owners:
     """Owners that are ready when they are wanted and gone when they are not."""
 
-    def __init__(self, identity: ClusterIdentity, catalog: Catalog, regions: Regions) -> None:
+    def __init__(self, catalog: Catalog, regions: Regions, spec: Callable[[Partition, int], OwnerSpec]) -> None:
         self.watchers: list[OwnerWatcher] = []
         self.machine = SimpleNamespace(phase=lambda partition_id: OwnerPhase.RUNNING)
-        self._identity = identity
         self._catalog = catalog
         self._regions = regions
+        self._spec = spec
 
     def pid(self, partition_id: int) -> int:
         return os.getpid()
@@ -70,25 +70,6 @@ class _Owners:
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         for watcher in self.watchers:
             watcher.owner_gone(partition_id, delete, clean=True)
-
-    def _spec(self, partition: Partition, epoch: int) -> OwnerSpec:
-        identity, topic = self._identity, partition.topic
-        config = self._catalog.machine.effective_config(topic)
-        return OwnerSpec(
-            identity.cluster_id,
-            identity.name,
-            identity.cid8,
-            identity.runtime.directory,
-            topic.name,
-            topic.topic_id,
-            partition.partition,
-            partition.partition_id,
-            epoch,
-            log_directory(identity, partition),
-            config,
-            0o600,
-            None,
-        )
 
 
 class ClusterRole:
@@ -111,15 +92,53 @@ class ClusterRole:
         self.loop = Loop()
         self.catalog = Catalog(self.data_dir, config)
         self.regions = Regions(self.identity)
-        owners = cast(Owners, _Owners(self.identity, self.catalog, self.regions))
+        self.owners = self.make_owners()
         trash = Trash(self.loop, self.data_dir)
-        describe = Descriptions(self.identity, self.catalog, owners)
-        self.topics = Topics(self.loop, self.identity, self.catalog, self.regions, owners, describe, trash)
+        self.describe = Descriptions(self.identity, self.catalog, self.owners)
+        self.watch_owners()  # before topics, who says that all have started when everybody was told
+        self.topics = Topics(self.loop, self.identity, self.catalog, self.regions, self.owners, self.describe, trash)
+        self.begin_to_serve()
         known = {partition.partition_id for partition in self.catalog.machine.partitions()}
         for partition_id in self.regions.leftover_partitions() - known:  # as Supervisor does when it starts
             self.regions.drop_partition(partition_id)
-        self.topics.resume(lambda: None)
+        self.topics.resume(self.settled)
         self.turn()
+
+    # --- what a supervisor with clients does besides ------------------------------------------------------------------
+
+    def make_owners(self) -> Owners:
+        return cast(Owners, _Owners(self.catalog, self.regions, self.owner_spec))
+
+    def watch_owners(self) -> None:
+        """Make what wants to be told of owners."""
+
+    def begin_to_serve(self) -> None:
+        """Before any owner is started."""
+
+    def settled(self) -> None:
+        """All owners run."""
+
+    def owner_spec(self, partition: Partition, epoch: int) -> OwnerSpec:
+        """What an owner of `partition` is told."""
+        identity, topic = self.identity, partition.topic
+        config = self.catalog.machine.effective_config(topic)
+        return OwnerSpec(
+            identity.cluster_id,
+            identity.name,
+            identity.cid8,
+            identity.runtime.directory,
+            topic.name,
+            topic.topic_id,
+            partition.partition,
+            partition.partition_id,
+            epoch,
+            log_directory(identity, partition),
+            config,
+            0o600,
+            None,
+        )
+
+    # --- orders -------------------------------------------------------------------------------------------------------
 
     def cluster_id(self) -> str:
         return self.home.cluster_id
@@ -161,6 +180,8 @@ class ClusterRole:
 class ClusterWorld:
     """What a scenario is told with; it notes what was answered, and what was asked for and perhaps not."""
 
+    role: type[ClusterRole] = ClusterRole
+
     def __init__(self, place: Path, page: CountPage) -> None:
         self.place = place
         self.page = page
@@ -173,7 +194,7 @@ class ClusterWorld:
     def start(self, *, armed: bool = False, page: CountPage | None = None) -> None:
         if self.supervisor is not None:
             self.supervisor.kill()
-        self.supervisor = Actor(lambda: ClusterRole(self.place), page or self.page, armed=armed)
+        self.supervisor = Actor(lambda: self.role(self.place), page or self.page, armed=armed)
         self.cluster_id = self.supervisor.call("cluster_id")
 
     def arm(self) -> None:
@@ -201,32 +222,51 @@ class ClusterWorld:
         if self.supervisor is not None:
             self.supervisor.kill()
 
+    def after_kill(self) -> None:
+        """What survivors do; then there is no supervisor any more."""
+        self.kill()
+
+    def check(self, role: ClusterRole) -> None:
+        """`role` is the last supervisor, which has just started."""
+        check_cluster(self, role)
+
+    def close(self) -> None:
+        self.kill()
+        region.sweep(self.tag)
+        shutil.rmtree(self.place, ignore_errors=True)
+
     @property
     def tag(self) -> str:
         return names.cluster_tag("clusters", str(self.place))
 
 
+AnyWorld = TypeVar("AnyWorld", bound=ClusterWorld)
+
+
 def run_cluster(
-    play: Callable[[ClusterWorld], None], place: Path, first: CountPage, second: CountPage | None, final: str
+    play: Callable[[AnyWorld], None],
+    make_world: Callable[[Path, CountPage], AnyWorld],
+    place: Path,
+    first: CountPage,
+    second: CountPage | None,
+    final: str,
 ) -> None:
     """See scenario.Run."""
     place.mkdir(parents=True)
-    world = ClusterWorld(place, first)
+    world = make_world(place, first)
     try:
         with suppress(Killed):
             play(world)
-        world.kill()
+        world.after_kill()
         if final == "cold":
             region.sweep(world.tag)
         if second is not None:
             with suppress(Killed):
                 world.start(armed=True, page=second)
             world.kill()
-        check_cluster(world, ClusterRole(place))
+        world.check(world.role(place))
     finally:
-        world.kill()
-        region.sweep(world.tag)
-        shutil.rmtree(place, ignore_errors=True)
+        world.close()
 
 
 def check_cluster(world: ClusterWorld, role: ClusterRole) -> None:
@@ -256,7 +296,7 @@ def check_leftovers(role: ClusterRole) -> None:
 
 def cluster_scenario(name: str) -> Callable[[Callable[[ClusterWorld], None]], Callable[[ClusterWorld], None]]:
     def enter(play: Callable[[ClusterWorld], None]) -> Callable[[ClusterWorld], None]:
-        SCENARIOS[name] = Scenario(name, partial(run_cluster, play), FILES)
+        SCENARIOS[name] = Scenario(name, partial(run_cluster, play, ClusterWorld), FILES)
         return play
 
     return enter

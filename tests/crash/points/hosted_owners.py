@@ -1,0 +1,89 @@
+"""Owners in the supervisor's own process: the real agents and channels, without processes of their own.
+
+Who is killed then is the supervisor with all of its owners, which is what a machine does, or `kill_cluster` of torture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic_ns
+from types import SimpleNamespace
+
+from shmlog.control.channel import Channel
+from shmlog.control.messages import ClientAttached, Close, LaneAttached, LaneDetached, Message, OwnerOrder, OwnerSpec
+from shmlog.control.worker_messages import OwnerReady
+from shmlog.machines.metadata import Partition
+from shmlog.machines.metadata_records import LeaderEpochRaised
+from shmlog.machines.supervision import OwnerPhase
+from shmlog.partition.owner import OwnerAgent
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owners import Owner, OwnerWatcher
+from shmlog.supervisor.regions import Regions
+
+
+@dataclass
+class _Hosted:
+    agent: OwnerAgent
+    owner: Owner
+
+
+class HostedOwners:
+    """What the supervisor's parts ask of Owners. `turn` lets every owner work and hears what they say."""
+
+    def __init__(self, catalog: Catalog, regions: Regions, spec: Callable[[Partition, int], OwnerSpec]) -> None:
+        self.watchers: list[OwnerWatcher] = []
+        self.machine = SimpleNamespace(phase=lambda partition_id: OwnerPhase.RUNNING, error=lambda partition_id: "")
+        self._catalog = catalog
+        self._regions = regions
+        self._spec = spec
+        self._hosted: dict[int, _Hosted] = {}
+
+    def pid(self, partition_id: int) -> int:
+        return os.getpid()
+
+    def running(self, partition_id: int) -> Owner | None:
+        hosted = self._hosted.get(partition_id)
+        return hosted.owner if hosted is not None and hosted.owner.ready is not None else None
+
+    def all_running(self) -> list[Owner]:
+        return [hosted.owner for hosted in self._hosted.values() if hosted.owner.ready is not None]
+
+    def send(self, owner: Owner, order: OwnerOrder) -> None:
+        owner.channel.send(order)
+
+    def want(self, partition: Partition) -> None:
+        epoch = partition.leader_epoch + 1
+        self._catalog.commit((LeaderEpochRaised(partition.partition_id, epoch),))
+        bell = self._regions.bell(partition.partition_id)
+        channel, end = Channel.pair()
+        agent = OwnerAgent(self._spec(partition, epoch), Channel(end))
+        self._hosted[partition.partition_id] = _Hosted(agent, Owner(partition.partition_id, channel, bell))
+
+    def unwant(self, partition_id: int, *, delete: bool) -> None:
+        hosted = self._hosted.pop(partition_id)
+        hosted.owner.channel.send(Close(delete))
+        hosted.agent.serve()
+        self._hear(hosted.owner)
+        for watcher in self.watchers:
+            watcher.owner_gone(partition_id, delete, clean=True)
+
+    def turn(self) -> None:
+        for hosted in list(self._hosted.values()):
+            hosted.agent.work(monotonic_ns())
+            self._hear(hosted.owner)
+
+    def _hear(self, owner: Owner) -> None:
+        while (message := owner.channel.receive()) is not None:
+            for watcher in self.watchers:
+                _tell(watcher, owner, message)
+
+
+def _tell(watcher: OwnerWatcher, owner: Owner, message: Message) -> None:
+    match message:
+        case OwnerReady():
+            owner.ready = message
+            watcher.owner_ready(message)
+        case LaneAttached() | LaneDetached() | ClientAttached():
+            watcher.owner_reported(owner.partition_id, message)
