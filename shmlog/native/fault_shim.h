@@ -1,12 +1,13 @@
-/* A disk that misbehaves on order: wrappers of the calls that write files, to be put before libc with LD_PRELOAD.
+/* A disk that misbehaves on order, and a wall clock that is set: wrappers of the calls that write files and of those
+ * that tell the time of day, to be put before libc with LD_PRELOAD.
  *
  * Orders stand in a file that the torturer writes and every preloaded process maps shared (so owners get it from their
  * zygote through fork). While nothing is ordered a call costs one load. Only files below the page's directory matter.
  *
- *        0        8           16                    528              1024                    1024 + 31 * 96
- *        +--------+-----------+---------------------+----------------+----------+---- ... ---+
- *        | magic  | armed     | directory, 0-ended  |                | order 0  |            |
- *        +--------+-----------+---------------------+----------------+----------+---- ... ---+
+ *        0        8           16                    528         536  1024                    1024 + 31 * 96
+ *        +--------+-----------+---------------------+-----------+----+----------+---- ... ---+
+ *        | magic  | armed     | directory, 0-ended  | wall_ns   |    | order 0  |            |
+ *        +--------+-----------+---------------------+-----------+----+----------+---- ... ---+
  *
  * An order is written by the torturer while it is not armed; the shim only takes from `skip` and `left` and adds to
  * `hits`, in whichever process makes the call, so a count holds across owners and across their deaths.
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,7 +57,8 @@ typedef struct {
     uint64_t magic;
     uint64_t armed; /* orders that are armed: the one load */
     char directory[FAULT_DIRECTORY_BYTES];
-    char reserved[496];
+    int64_t wall_ns; /* added to the time of day; clocks that never go back are as they are */
+    char reserved[488];
     fault_order orders[FAULT_ORDERS];
 } fault_page;
 
@@ -64,10 +67,12 @@ _Static_assert(sizeof(fault_page) == 1024 + FAULT_ORDERS * 96, "the page is head
 
 static fault_page *fault_orders = NULL;
 
+#define FAULT_SECOND_NS 1000000000LL
+
 static int64_t fault_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)now.tv_sec * FAULT_SECOND_NS + now.tv_nsec;
 }
 
 /* Take one from a counter that many processes take from; 0 when there is none left. */
@@ -190,6 +195,41 @@ FAULT_BOTH(FAULT_DEFINE_FTRUNCATE, ftruncate)
         return fault > 0 ? fault : real(fd, from, size);                            \
     }
 FAULT_BOTH(FAULT_DEFINE_FALLOCATE, posix_fallocate)
+
+/* The time of day that somebody has set: libc's, and so much more or less. */
+static void fault_set_clock(struct timespec *now) {
+    int64_t ns = fault_orders == NULL ? 0 : (int64_t)shm_load_relaxed(&fault_orders->wall_ns);
+    if (ns == 0) return;
+    ns += (int64_t)now->tv_sec * FAULT_SECOND_NS + now->tv_nsec;
+    now->tv_sec = ns / FAULT_SECOND_NS;
+    now->tv_nsec = ns % FAULT_SECOND_NS;
+}
+
+FAULT_EXPORT int fault_clock_gettime(clockid_t clock, struct timespec *now) __asm__("clock_gettime");
+int fault_clock_gettime(clockid_t clock, struct timespec *now) {
+    FAULT_REAL(int (*)(clockid_t, struct timespec *), "clock_gettime");
+    int result = real(clock, now);
+    if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) fault_set_clock(now);
+    return result;
+}
+
+FAULT_EXPORT time_t fault_time(time_t *seconds) __asm__("time");
+time_t fault_time(time_t *seconds) {
+    struct timespec now;
+    fault_clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (seconds != NULL) *seconds = now.tv_sec;
+    return now.tv_sec;
+}
+
+FAULT_EXPORT int fault_gettimeofday(struct timeval *day, void *zone) __asm__("gettimeofday");
+int fault_gettimeofday(struct timeval *day, void *zone) {
+    struct timespec now;
+    (void)zone;
+    fault_clock_gettime(CLOCK_REALTIME, &now);
+    day->tv_sec = now.tv_sec;
+    day->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
 
 /* Map the file of orders that the environment names. Without the variable, in every process that only imports the
  * module, the wrappers hide nothing and are never called. */

@@ -1,5 +1,6 @@
-"""A disk that fails on order. Preloaded into a process (LD_PRELOAD) this module's file wraps libc's calls that write
-files; imported it writes the orders. Both sides share one page, a file named by the environment variable VARIABLE.
+"""A disk that fails on order, and a wall clock that is set. Preloaded into a process (LD_PRELOAD) this module's file
+wraps libc's calls that write files and that tell the time of day; imported it writes the orders. Both sides share one
+page, a file named by the environment variable VARIABLE.
 
     orders = FaultOrders("/tmp/orders", directory="/tmp/data")
     environment = {"LD_PRELOAD": LIBRARY, VARIABLE: orders.path}  # of who is to suffer
@@ -51,3 +52,6 @@ class FaultOrders:
 
     def hits(self, order: int) -> int:
         """How many calls it has failed so far."""
+
+    def set_wall_clock(self, seconds: float) -> None:
+        """Put the time of day (CLOCK_REALTIME) of who obeys this page `seconds` ahead, or behind: 0 puts it right."""

@@ -1,5 +1,6 @@
 # cython: language_level=3
-"""A disk that fails on order: preloaded into a process this module wraps libc's calls, imported it writes the orders."""
+"""A disk that fails on order, a wall clock that is set: preloaded into a process this module wraps libc's calls, imported
+it writes the orders."""
 
 import errno as errno_names
 import mmap
@@ -27,9 +28,11 @@ cdef extern from "fault_shim.h" nogil:
         uint64_t magic
         uint64_t armed
         char directory[512]
+        int64_t wall_ns
         fault_order orders[32]
     int64_t fault_now_ns()
     uint64_t shm_load_relaxed(const void *p)
+    void shm_store_relaxed(void *p, uint64_t v)
     void shm_store_release(void *p, uint64_t v)
     void shm_store32_release(void *p, uint32_t v)
 
@@ -103,3 +106,6 @@ cdef class FaultOrders:
         if not 0 <= order < FAULT_ORDERS:
             raise ValueError(f"orders are 0 to {FAULT_ORDERS - 1}, not {order}")
         return shm_load_relaxed(&self._page.orders[order].hits)
+
+    def set_wall_clock(self, seconds):
+        shm_store_relaxed(&self._page.wall_ns, <uint64_t><int64_t>(seconds * 1e9))

@@ -14,6 +14,7 @@ import pytest
 
 from shmlog.testing import wait_until
 from shmlog.testing.processes import killed_afterwards
+from shmlog.testing.segments import read_partition
 
 pytestmark = pytest.mark.slow
 
@@ -90,9 +91,21 @@ def test_the_last_line_is_the_verdict_and_nothing_is_left(tmp_path: Path, monkey
     done = torture("--seconds", "2", "--seed", "5", "--profile", profile(tmp_path, kill_owner=120))
     first, *_, last = done.stdout.splitlines()
     assert first == "seed 5: 4 faults in 2 s"
-    assert last.startswith("verdict: ok  kills=4 stops=0 faults=0 acks=")
+    assert last.startswith("verdict: ok  kills=4 stops=0 faults=0 jumps=0 acks=")
     assert last.endswith(" lost=0 duplicated=0 reordered=0 unread=0")
     assert [path.name for path in tmp_path.iterdir()] == ["profile.toml"]
+
+
+def test_a_clock_that_goes_back_for_good_reaches_everybody_and_keeps_nobody_from_recovering(tmp_path: Path) -> None:
+    rates = profile(tmp_path, kill_owner=300, clock_back=60)
+    report = tortured("--seconds", "6", "--seed", "5", "--profile", rates, "--data-dir", str(tmp_path / "data"))
+    assert_nothing_was_wrong(report)
+    assert (report["jumps"], report["by_kind"]["clock_back"]) == (6, 6)
+    segments = list((tmp_path / "data").glob("plain-*"))
+    times = [record.timestamp_ms for directory in segments for record in read_partition(directory)]
+    assert max(times) - min(times) > 86_400_000  # of the clients
+    days = {line[:10] for line in (tmp_path / "data" / "supervisor.log").read_text().splitlines() if line[:2] == "20"}
+    assert len(days) > 1  # of the daemon
 
 
 def test_without_kills_there_is_no_verdict(tmp_path: Path) -> None:

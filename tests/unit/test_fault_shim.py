@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,27 @@ def test_a_call_or_an_error_that_there_is_not_is_refused(orders: FaultOrders) ->
         orders.arm(["pread"], "EIO")
     with pytest.raises(AttributeError):
         orders.arm(["pwrite"], "ENOSUCH")
+
+
+TIMES = (
+    "import ctypes, time\n"
+    "libc = ctypes.CDLL(None)\n"
+    "libc.time.restype = ctypes.c_long\n"
+    "day = (ctypes.c_long * 2)()\n"
+    "libc.gettimeofday(day, None)\n"
+    "print(time.time_ns() // 10**9, libc.time(None), day[0], time.monotonic_ns() // 10**9)"
+)
+
+
+@pytest.mark.parametrize("ahead_s", [-86400, 0, 30 * 86400])
+def test_a_wall_clock_that_is_set_is_so_for_who_obeys_and_no_other_clock_is(
+    orders: FaultOrders, tmp_path: Path, ahead_s: int
+) -> None:
+    orders.set_wall_clock(ahead_s)
+    before, monotonic = time.time(), time.monotonic()
+    (line,) = run(orders, tmp_path, TIMES)
+    after, monotonic_after = time.time(), time.monotonic()
+    *days, still = map(int, line.split())
+    for seconds in days:
+        assert int(before) - 1 <= seconds - ahead_s <= after
+    assert int(monotonic) <= still <= monotonic_after

@@ -8,6 +8,7 @@ import pytest
 
 from shmlog.cli.torture.judging import judge, log_complaints
 from shmlog.cli.torture.records import GARBLED_PRODUCER, Recipe
+from shmlog.cli.torture.times import time_complaints
 from shmlog.model import TopicPartition
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.testing import History, Verdict, check_history
@@ -186,3 +187,19 @@ def test_deaths_that_nobody_ordered_and_tracebacks_are_complaints(
     log = tmp_path / "supervisor.log"
     log.write_text("\n".join(lines) + "\n")
     assert len(log_complaints(log, killed)) == complaints
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_a_search_by_time_passes_over_is_a_complaint(tmp_path: Path) -> None:
+    times = [5000, 9000, 2000, 7000, 9500, 1000]
+    batches = b"".join(
+        encode_batch([NewRecord(b"v", timestamp_ms=time_ms)], base_offset=offset)
+        for offset, time_ms in enumerate(times)
+    )
+    (tmp_path / f"{0:020}.log").write_bytes(batches)
+    offsets = range(len(times))
+    assert time_complaints(ALPHA, str(tmp_path), offsets, times) == []
+    (complaint,) = time_complaints(ALPHA, str(tmp_path), offsets, [5000, 9000, 9400, 7000, 9500, 1000])
+    assert complaint == "alpha-0: the first record at or after 9400 ms is at offset 2, and a search by time finds 4"

@@ -44,6 +44,16 @@ def test_another_rate_of_one_kind_leaves_the_others_where_they_were() -> None:
     assert others(10.0) == others(100.0)
 
 
+def test_clocks_are_set_in_their_directions_and_a_profile_without_them_leaves_the_rest_as_it_was() -> None:
+    faults = make_plan(9, 60.0, RATES).faults
+    jumps = {kind: [fault.jump_s for fault in faults if fault.kind == kind] for kind in ("clock_back", "clock_forward")}
+    assert all(jumps.values())
+    assert max(jumps["clock_back"]) < 0 < min(jumps["clock_forward"])
+    assert all(fault.jump_s == 0 for fault in faults if KINDS[fault.kind].group != "clock")
+    without = make_plan(9, 60.0, {**RATES, "clock_back": 0.0, "clock_forward": 0.0}).faults
+    assert list(without) == [fault for fault in faults if KINDS[fault.kind].group != "clock"]
+
+
 def test_a_printed_plan_can_be_replayed() -> None:
     plan = make_plan(11, 20.0, RATES)
     assert plan_from_json(orjson.loads(orjson.dumps(plan.as_json()))) == plan

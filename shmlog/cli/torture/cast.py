@@ -43,6 +43,8 @@ class Cast:
     profile: Profile
     seed: int
     histories: Path
+    environment: dict[str, str]
+    """Of the clients, besides ours: what sets their clock."""
     producers: list[Player] = field(default_factory=list)
     consumers: list[Player] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -93,7 +95,7 @@ class Cast:
         }
 
     def _start(self, module: str, order: Message, label: str) -> WorkerProcess:
-        return WorkerProcess(module, orjson.dumps(order).decode(), label=label)
+        return WorkerProcess(module, orjson.dumps(order).decode(), label=label, environment=self.environment)
 
     # --- while it goes on ---------------------------------------------------------------------------------------------
 

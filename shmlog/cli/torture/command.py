@@ -81,10 +81,10 @@ def torture(
     """Torture a cluster of real processes, and judge whether it kept its promises.
 
     Starts a cluster of its own, with producers and consumers. By a plan that follows from the seed it kills and stops
-    clients, owners, the supervisor and the zygote, and makes the disk fail: full, broken, or writing half. Then it
-    heals everything, demands progress, reads all records through consumers and from the segment files, and compares
-    them with what every client noted: nothing acknowledged may be lost, doubled, out of order or unread. The last line
-    is the verdict; anything wrong makes the exit code 1.
+    clients, owners, the supervisor and the zygote, makes the disk fail (full, broken, or writing half), and sets the
+    clock. Then it heals everything, demands progress, reads all records through consumers and from the segment files,
+    and compares them with what every client noted: nothing acknowledged may be lost, doubled, out of order or unread.
+    The last line is the verdict; anything wrong makes the exit code 1.
     """
     profile = load_profile(profile_file)
     if print_profile:
@@ -135,7 +135,7 @@ def _torture(profile: Profile, plan: Plan, scratch: Path, data_dir: Path | None)
     histories.mkdir()
     recipe = Recipe.of({name: topic.partitions for name, topic in profile.topics.items()}, profile.record_bytes_max)
     with Progress(plan.seconds) as progress, Stage(profile, scratch, data_dir) as stage:
-        cast = Cast(stage.name, profile, plan.seed, histories)
+        cast = Cast(stage.name, profile, plan.seed, histories, stage.clients_environment)
         course = Course(stage, cast, plan, progress)
         try:
             injector = course.run()

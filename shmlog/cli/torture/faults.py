@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Group = Literal["kill", "stop", "disk"]
+Group = Literal["kill", "stop", "disk", "clock"]
 Victim = Literal[
-    "owner", "producer", "consumer", "supervisor", "zygote", "cluster", "everything", "partition", "metadata"
+    "owner", "producer", "consumer", "supervisor", "zygote", "cluster", "everything", "partition", "metadata", "clock"
 ]
 
 
@@ -15,7 +15,8 @@ Victim = Literal[
 class Kind:
     """One kind of fault. `seconds` is the range of its duration; `doc` one line for people.
 
-    `calls`, `error` (None: short writes), and the ranges of `skip` and `count` are for a disk that misbehaves.
+    `calls`, `error` (None: short writes), and the ranges of `skip` and `count` are for a disk that misbehaves;
+    `jump_s` is by how many seconds a clock is set.
     """
 
     group: Group
@@ -27,9 +28,11 @@ class Kind:
     error: str | None = None
     skip: tuple[int, int] = (0, 0)
     count: tuple[int, int] = (1, 1)
+    jump_s: tuple[int, int] = (0, 0)
 
 
 _FULL = 1_000_000
+_DAY_S = 86400
 _SYNCS = ("fdatasync", "fsync")
 _WRITES = ("pwrite", "write", "open", "posix_fallocate")
 
@@ -82,5 +85,11 @@ KINDS: dict[str, Kind] = {
     ),
     "metadata_error": Kind(
         "disk", "metadata", 2, "EIO from the metadata log", (2.0, 5.0), ("pwrite", *_SYNCS), "EIO", (0, 3), (1, 2)
+    ),
+    "clock_back": Kind(
+        "clock", "clock", 4, "the time of day goes back, by up to thirty days, for good", jump_s=(-30 * _DAY_S, -1)
+    ),
+    "clock_forward": Kind(
+        "clock", "clock", 4, "the time of day goes forward, by up to thirty days, for good", jump_s=(1, 30 * _DAY_S)
     ),
 }

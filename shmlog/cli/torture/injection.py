@@ -31,6 +31,7 @@ class Injector:
     """Supervisors that were told to end, or killed: not to be relied on though they may still be there."""
     supervisor_may_die: bool = False
     up_at: float | None = None
+    _ahead_s: int = 0
     _undo: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -39,6 +40,8 @@ class Injector:
         kind = KINDS[fault.kind]
         if kind.group == "disk":
             self._spoil(fault)
+        elif kind.group == "clock":
+            self._set_clock(fault)
         elif kind.victim in ("producer", "consumer"):
             players = self.cast.producers if kind.victim == "producer" else self.cast.consumers
             self._hit_player(fault, players[fault.target % len(players)])
@@ -137,6 +140,15 @@ class Injector:
             self.done[fault.kind] += bool(orders.disarm(number))
 
         self._later(fault.seconds, disarm)
+
+    # --- the clock ----------------------------------------------------------------------------------------------------
+
+    def _set_clock(self, fault: Fault) -> None:
+        """Of everybody, clients too, as on one machine. Nobody puts it right: all has to go on with it."""
+        self.done[fault.kind] += 1
+        self._ahead_s += fault.jump_s
+        for orders in (self.stage.faults, self.stage.clients_clock):
+            orders.set_wall_clock(self._ahead_s)
 
     def _later(self, seconds: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._undo, (time.monotonic() + seconds, next(self._numbers), action))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shmlog.cli.torture.records import Recipe
+from shmlog.cli.torture.times import time_complaints
 from shmlog.errors import CorruptRecordError, ShmlogError
 from shmlog.model import TopicPartition
 from shmlog.record.batch import decode_records
@@ -35,7 +36,9 @@ def reference_decoder(batches: bytes) -> Iterator[StoredRecord]:
 
 
 def judge(histories: Path, recipe: Recipe, log_dirs: dict[TopicPartition, str], complaints: list[str]) -> Verdict:
-    """The checker's verdict on everything. What cannot be decoded at all is added to `complaints`."""
+    """The checker's verdict on everything. What cannot be decoded at all, or not be found by its time, is added to
+    `complaints`.
+    """
     history = History()
     places = recipe.places()
     history.partition_names = {number: str(place) for number, place in enumerate(places)}
@@ -58,13 +61,16 @@ def judge(histories: Path, recipe: Recipe, log_dirs: dict[TopicPartition, str], 
 def _read_segments(
     history: History, recipe: Recipe, number: int, place: TopicPartition, log_dir: str, complaints: list[str]
 ) -> None:
-    offsets, ids = array("q"), array("q")
+    offsets, ids, times = array("q"), array("q"), array("q")
     try:
         for record in read_partition(log_dir, reference_decoder):
             offsets.append(record.offset)
+            times.append(record.timestamp_ms)
             ids.append(recipe.identify(place.topic, record.offset, record.key, record.value))
     except (UndecodableSegmentError, CorruptRecordError, ShmlogError, OSError) as error:
         complaints.append(f"the segments of {place} cannot be decoded: {error}")
+    else:
+        complaints += time_complaints(place, log_dir, offsets, times)
     history.read_columns(SEGMENTS, number, offsets, ids)
 
 

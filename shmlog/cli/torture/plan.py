@@ -23,7 +23,9 @@ SHARE_OF_RUN = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `skip` and `count` are numbers of calls, for a disk that misbehaves: so many pass, so many fail."""
+    """One fault. `skip` and `count` are numbers of calls, for a disk that misbehaves: so many pass, so many fail.
+    `jump_s`: by how many seconds a clock is set.
+    """
 
     at_s: float
     kind: str
@@ -31,6 +33,7 @@ class Fault:
     seconds: float = 0.0
     skip: int = 0
     count: int = 0
+    jump_s: int = 0
 
     def __str__(self) -> str:
         kind = KINDS[self.kind]
@@ -39,6 +42,8 @@ class Fault:
             words += f" for {self.seconds:.3f} s"
         if kind.group == "disk":
             words += f" after {self.skip} calls"
+        if kind.group == "clock":
+            words += f" by {self.jump_s:+d} s"
         return words
 
 
@@ -72,6 +77,7 @@ def make_plan(seed: int, seconds: float, rates: Mapping[str, float]) -> Plan:
                 seconds=round(chance.uniform(*kind.seconds), 4),
                 skip=chance.randint(*kind.skip) if kind.group == "disk" else 0,
                 count=chance.randint(*kind.count) if kind.group == "disk" else 0,
+                jump_s=chance.randint(*kind.jump_s) if kind.group == "clock" else 0,
             )
             for _ in range(max(1, round(rate * seconds / 60)) if rate > 0 else 0)
         ]
@@ -94,5 +100,5 @@ def plan_from_json(given: object) -> Plan:
 
 
 def planned(faults: Iterable[Fault], group: str) -> int:
-    """How many of them belong to a group: kill, stop or disk."""
+    """How many of them belong to a group: kill, stop, disk or clock."""
     return sum(KINDS[fault.kind].group == group for fault in faults)

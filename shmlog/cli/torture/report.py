@@ -25,6 +25,7 @@ class Report:
     kills: int
     stops: int
     faults: int
+    jumps: int
     verdict: Verdict
     complaints: Sequence[str]
     troubles: Counter[str]
@@ -40,8 +41,8 @@ class Report:
         troubles: Counter[str],
     ) -> Report:
         """From what the torture left."""
-        kills, stops, faults = (injector.count(group) for group in ("kill", "stop", "disk"))
-        return cls(seed, seconds, injector.done, kills, stops, faults, verdict, complaints, troubles)
+        kills, stops, faults, jumps = (injector.count(group) for group in ("kill", "stop", "disk", "clock"))
+        return cls(seed, seconds, injector.done, kills, stops, faults, jumps, verdict, complaints, troubles)
 
     @property
     def ok(self) -> bool:
@@ -57,6 +58,7 @@ class Report:
             "kills": self.kills,
             "stops": self.stops,
             "faults": self.faults,
+            "jumps": self.jumps,
             "attempts": self.verdict.attempts,
             "acks": self.verdict.acks,
             "reads": self.verdict.reads,
@@ -87,6 +89,7 @@ class Report:
             "kills": self.kills,
             "stops": self.stops,
             "faults": self.faults,
+            "jumps": self.jumps,
             "acks": self.verdict.acks,
             **{rule: broken.get(rule, 0) for rule in RULES_SHOWN},
             **others,

@@ -1,7 +1,7 @@
 """The cluster under torture: a daemon of its own, started as an operator would, watched through the kernel.
 
 Who owns what is read from life locks, never asked of anybody who may be stopped. The daemon and all that it starts run
-with the fault shim in front of libc.
+with the fault shim in front of libc; so do the clients, with a page of their own, which only sets their clock.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Stage:
     def __enter__(self) -> Stage:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.faults = fault_shim.FaultOrders(str(self.scratch / "faults"), str(self.data_dir))
+        self.clients_clock = fault_shim.FaultOrders(str(self.scratch / "clients-clock"), str(self.data_dir))
         config = self.scratch / "shmlog.toml"
         lines = [
             f"{orjson.dumps(name).decode()} = {orjson.dumps(value).decode()}"
@@ -63,6 +64,7 @@ class Stage:
         config.write_text("[cluster]\n" + "\n".join(lines) + "\n")
         preload = " ".join(filter(None, [fault_shim.LIBRARY, os.environ.get("LD_PRELOAD", "")]))
         self._environment = {**os.environ, "LD_PRELOAD": preload, fault_shim.VARIABLE: self.faults.path}
+        self.clients_environment = {"LD_PRELOAD": preload, fault_shim.VARIABLE: self.clients_clock.path}
         self._command = [sys.executable, "-P", "-m", "shmlog.cli.main", "up", "--detach", "--name", self.name]
         self._command += ["--data-dir", str(self.data_dir), "--config", str(config)]
         return self
