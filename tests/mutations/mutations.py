@@ -355,15 +355,15 @@ MUTATIONS = [
     Mutation(
         "a lane that its owner reports is not adopted",
         "shmlog/supervisor/lanes.py",
-        "            if lane_id not in self._lanes:\n",
-        "            if lane_id in self._lanes:\n",
+        "            if held.lane_id not in self._lanes:\n",
+        "            if held.lane_id in self._lanes:\n",
         "sessions: a supervisor finds clients",
     ),
     Mutation(
         "a lane's slot does not say whose it is",
-        "shmlog/partition/lane_desk.py",
-        "* layout.CTL_LANE_SLOT_BYTES + 8, client_id)\n",
-        "* layout.CTL_LANE_SLOT_BYTES + 8, 0 * client_id)\n",
+        "shmlog/memory/control_page.py",
+        "_TERMS.pack(*astuple(terms))",
+        "_TERMS.pack(0, *astuple(terms)[1:])",
         "sessions: a lane is made",
     ),
     Mutation(
