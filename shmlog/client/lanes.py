@@ -56,7 +56,6 @@ class LaneOpener:
         self._completed = completed
         self._producer_id = -1
         self._epoch = -1
-        self._client_id = -1  # that the producer id was granted to
         self._lane_ids: dict[int, tuple[int, int]] = {}  # lane id -> producer id and epoch that it was opened with
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
@@ -107,7 +106,7 @@ class LaneOpener:
                 return granted, page, doorbell, open_lane(granted.region, granted.data_bytes)
             except FileNotFoundError as error:
                 missing = error
-            except InvalidProducerIdMappingError as error:  # registered anew between the two requests
+            except InvalidProducerIdMappingError as error:  # this process was registered anew
                 self._producer_id, missing = -1, error
         raise BrokerNotAvailableError(
             f"a lane to {topic}-{partition} was granted {GRANTS_MAX} times, and its shared memory is gone each time"
@@ -115,12 +114,9 @@ class LaneOpener:
         ) from missing
 
     def _ensure_id(self) -> None:
-        """Have an id that was granted to this process as it is registered now."""
-        client_id = self._connection.client_id
-        if not self._idempotent or (self._producer_id >= 0 and self._client_id == client_id):
-            return
-        granted = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
-        self._producer_id, self._epoch, self._client_id = granted.producer_id, granted.epoch, client_id
+        if self._idempotent and self._producer_id < 0:
+            granted = self._connection.request(InitProducerId(0, None, None), ProducerIdGranted, self._max_block_s)
+            self._producer_id, self._epoch = granted.producer_id, granted.epoch
 
     def _attach(self, topic: str, partition: int, partition_id: int) -> tuple[ControlPage, Doorbell]:
         """The partition's control page and bell, mapped; anew where the cluster came back with new ones."""

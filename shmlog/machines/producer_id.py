@@ -19,9 +19,14 @@ def producer_id_of(client_id: int, number: int) -> int:
     return client_id << NUMBER_BITS | number & ((1 << NUMBER_BITS) - 1)
 
 
+def client_of(producer_id: int) -> int:
+    """The client that this id was granted to; 0 or less for an id that nobody got in this way."""
+    return producer_id >> NUMBER_BITS
+
+
 def check_producer_id(producer_id: int, client_id: int) -> None:
     """Raise InvalidProducerIdMappingError if `producer_id` was not granted to this client; -1, no id, is anybody's."""
-    if producer_id != -1 and producer_id >> NUMBER_BITS != client_id:
+    if producer_id != -1 and client_of(producer_id) != client_id:
         raise InvalidProducerIdMappingError(
             f"producer id {producer_id} was not granted to client {client_id}, which asks for it: ask for an id"
             " of your own with InitProducerId"

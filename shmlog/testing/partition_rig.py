@@ -115,7 +115,7 @@ class Rig:
 
     def terms(self, lane_id: int) -> LaneTerms:
         """What an attached lane was granted for."""
-        return terms_of(self.control, lane_id)
+        return next(lane.terms for lane in self.control.lanes() if lane.lane_id == lane_id)
 
     def close_lane(self, lane_id: int) -> None:
         """Drain and detach a lane, as an owner does."""
@@ -132,11 +132,11 @@ class Rig:
     ) -> Lane:
         """A lane and a producer that has nothing else."""
         lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us)
-        return Lane(self.tag, lane_id, acks, sequence)
+        return Lane(self.tag, lane_id, self.terms(lane_id), acks, sequence)
 
     def attached(self, lane_id: int, *, acks: int = -1, sequence: int = 0) -> Lane:
         """A producer on a lane that was made before."""
-        return Lane(self.tag, lane_id, acks, sequence)
+        return Lane(self.tag, lane_id, self.terms(lane_id), acks, sequence)
 
     def reader(self, position: int = 0) -> PartitionReader:
         return PartitionReader(
@@ -162,14 +162,14 @@ class Rig:
 class Lane(SendPath):
     """A producer with one lane: send() as users know it. Waits for nobody: what would wait raises."""
 
-    def __init__(self, tag: str, lane_id: int, acks: int, sequence: int, *, partition_id: int = 1) -> None:
+    def __init__(
+        self, tag: str, lane_id: int, terms: LaneTerms, acks: int, sequence: int, *, partition_id: int = 1
+    ) -> None:
         self.tag = tag
-        page = ControlPage.open(tag, partition_id)
-        terms = terms_of(page, lane_id)
         self.mapping = open_lane(names.lane(tag, lane_id), terms.data_bytes)
         self.writer = LaneWriter(
             self.mapping,
-            page.mapping,
+            ControlPage.open(tag, partition_id).mapping,
             open_bell(tag, partition_id).mapping,
             topic=TOPIC_NAME,
             partition=0,
@@ -205,11 +205,6 @@ class Lane(SendPath):
 
     def _run_callbacks(self) -> None:
         self.completed.clear()
-
-
-def terms_of(page: ControlPage, lane_id: int) -> LaneTerms:
-    """The terms of an attached lane, from the lane table."""
-    return next(lane.terms for lane in page.lanes() if lane.lane_id == lane_id)
 
 
 class LaneFullError(Exception):

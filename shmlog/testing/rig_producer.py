@@ -35,7 +35,6 @@ class RigConnection:
         create_client_region(name, client_id=1, mode=0o600)
         self.region = ClientRegion.open(name)
         self.tag = rig.tag
-        self.client_id = 1
         self.registered_as = 1  # what the supervisor has it for: another after it was registered anew
         self.rig = rig
         self.epochs = 0

@@ -131,6 +131,15 @@ MUTATIONS = [
         "ring wraps",
     ),
     Mutation(
+        "a slot of the lane table counts before the terms of its lane are in it",
+        "shmlog/partition/lane_desk.py",
+        "        self._control.store_terms(slot, terms)\n"
+        "        self._attach(mapping, LaneSlot(slot, lane_id, terms))\n",
+        "        self._attach(mapping, LaneSlot(slot, lane_id, terms))\n"
+        "        self._control.store_terms(slot, terms)\n",
+        "lane opens and closes",
+    ),
+    Mutation(
         "a new frame is announced before its record is in it",
         "shmlog/native/lane.pyx",
         "        self._begin(frame, record.timestamp_ms)\n"

@@ -13,6 +13,7 @@ from shmlog.errors import (
     ShmlogError,
     UnknownTopicOrPartitionError,
 )
+from shmlog.machines.producer_id import client_of
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
@@ -47,9 +48,8 @@ def test_a_batch_that_a_closed_lane_did_not_publish_goes_on_in_the_next_under_it
     assert values(rig) == [b"1", b"2", b"3"]
 
 
-@pytest.mark.parametrize("noticed", ["before the lane is asked for", "when it is refused"])
 def test_a_process_that_was_registered_anew_goes_on_under_a_producer_id_of_its_own(
-    rig: Rig, connection: RigConnection, noticed: str
+    rig: Rig, connection: RigConnection
 ) -> None:
     """Its old id belongs to the client that it was, and nobody else may open a lane with it."""
     producer = producer_of(connection)
@@ -57,13 +57,30 @@ def test_a_process_that_was_registered_anew_goes_on_under_a_producer_id_of_its_o
     rig.run()
     rig.close_lane(lane_of(producer).lane_id)
     connection.registered_as = 2
-    if noticed == "before the lane is asked for":  # else the connection comes back after the look at it
-        connection.client_id = 2
     deliveries = [producer.send(TOPIC_NAME, b"2"), producer.send(TOPIC_NAME, b"3")]
     rig.run()
     assert [delivery.result().offset for delivery in deliveries] == [1, 2]
     assert values(rig) == [b"1", b"2", b"3"]
-    assert rig.terms(lane_of(producer).lane_id).producer_id >> 32 == 2
+    assert lane_of(producer).next_sequence == 2, "the sequence of the new id"
+    assert client_of(rig.terms(lane_of(producer).lane_id).producer_id) == 2
+
+
+def test_an_epoch_that_a_process_registered_anew_cannot_raise_gives_way_to_another_producer_id(
+    rig: Rig, connection: RigConnection
+) -> None:
+    producer = producer_of(connection, linger_ms=60_000)
+    producer.send(TOPIC_NAME, b"1")
+    lane = lane_of(producer)
+    lane.seal()
+    rig.lane_mapping(lane.lane_id).write(layout.LANE_DATA + layout.FRAME_KIND, b"\x09")  # no owner takes that
+    second = producer.send(TOPIC_NAME, b"2")
+    rig.run()
+    connection.registered_as = 2
+    third = producer.send(TOPIC_NAME, b"3")
+    lane_of(producer).seal()
+    rig.run()
+    assert [second.result().offset, third.result().offset] == [0, 1]
+    assert client_of(rig.terms(lane_of(producer).lane_id).producer_id) == 2
 
 
 @pytest.mark.parametrize("error", [DeliveryTimeoutError("no owner"), NoClusterError("no supervisor")])

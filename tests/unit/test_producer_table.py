@@ -124,6 +124,7 @@ def test_a_producer_with_a_lane_is_known_however_many_come_and_go(rig: Rig) -> N
         lane_id = send_once(rig, producer_id)
         rig.close_lane(lane_id)
         region.unlink(names.lane(rig.tag, lane_id))
+    assert 10_000 + limits.PRODUCERS_REMEMBERED_MAX + 4 in producer_ids(rig.publisher.producers), "the newest"
     rig.take_over(1)
     rig.take_over(2)
     send_once(rig, 7)

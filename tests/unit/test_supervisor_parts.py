@@ -39,6 +39,7 @@ from shmlog.machines.metadata_records import (
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
@@ -364,3 +365,15 @@ def test_a_metadata_log_that_cannot_be_closed_cleanly_loses_nothing(
     again = Catalog(str(tmp_path), config)
     assert again.next_id("client") > granted
     again.close(clean=True)
+
+
+@pytest.mark.parametrize(("was", "is_now"), [(77, 78), (0, 78), (77, 0)])
+def test_a_client_of_an_earlier_supervisor_is_taken_back_only_with_the_pid_that_it_had(was: int, is_now: int) -> None:
+    """Regression: of a client in another pid namespace no pid is known (0), and anybody could come back as that one.
+    Lanes and producer ids go with a client's id."""
+    nobody: Any = None
+    clients = Clients(nobody, nobody, nobody, nobody)
+    clients._add(Client(5, was, "/region", attached=False), None)
+    with pytest.raises(InvalidRequestError, match="client 5 is not known here"):
+        clients.reattach(5, is_now, None)
+    assert clients.reattach(5, was, None).attached

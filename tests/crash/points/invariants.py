@@ -111,10 +111,11 @@ def check_acknowledgements(world: World, there: dict[int, tuple[int, int]], star
 
 
 def check_lanes(world: World, rig: OwnerRole) -> None:
-    """Whoever dies now is drained; the slots of the lanes that are gone are free."""
+    """The terms of each lane are those that it was granted for; whoever dies now is drained; the slots of the lanes
+    that are gone are free."""
     attached = rig.publisher.lane_ids()
-    table = {lane.lane_id for lane in rig.control.lanes()}
-    assert table == set(attached), (table, attached)
+    table = {lane.lane_id: lane.terms for lane in rig.control.lanes()}
+    assert table == {lane_id: world.terms[lane_id] for lane_id in attached}, (table, attached)
     for party in world.parties:
         state = lane_state(rig.tag, party.lane_id)
         assert state != LaneState.QUARANTINED, f"lane {party.name} holds nonsense, though its producer was only killed"

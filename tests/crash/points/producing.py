@@ -52,7 +52,7 @@ def accept_moved(world: World) -> None:
     try:
         producer.arm()
         producer.call("send_aside")
-        producer.call("move_to", other)
+        producer.call("move_to", other, world.terms[other])
         producer.call("send", 1)
     finally:
         world.order("run")
@@ -237,6 +237,9 @@ def lane_opens_and_closes(world: World) -> None:
     world.start_owner()
     stays = world.lane()
     stays.send(1)
+    was_there = world.lane_region(producer_id=8)  # what it was granted for stays in its slot
+    world.attach(was_there)
+    world.order("detach", was_there)
     lane_id = world.lane_region(producer_id=9)
     party = world.party(lane_id)
     arm(world)

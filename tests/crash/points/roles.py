@@ -131,11 +131,20 @@ class ProducerRole:
     """A producer with one lane. Its records say which lane and which number: b"<lane>:<number>:" and filling."""
 
     def __init__(
-        self, tag: str, lane_id: int, *, name: int, acks: int, sequence: int, journal: Journal, first: int = 0
+        self,
+        tag: str,
+        lane_id: int,
+        terms: LaneTerms,
+        *,
+        name: int,
+        acks: int,
+        sequence: int,
+        journal: Journal,
+        first: int = 0,
     ) -> None:
         self._tag = tag
         self._acks = acks
-        self.lane = Lane(tag, lane_id, acks, sequence)
+        self.lane = Lane(tag, lane_id, terms, acks, sequence)
         self.name = name
         self.deliveries: dict[int, Delivery] = {}
         self._journal = journal
@@ -157,12 +166,12 @@ class ProducerRole:
         with contextlib.suppress(LaneNeedsAttentionError):
             self.lane.send(TOPIC_NAME, value_of(self.name, number, 40))
 
-    def move_to(self, lane_id: int) -> None:
+    def move_to(self, lane_id: int, terms: LaneTerms) -> None:
         """Carry what a closed lane did not publish into another one, as a producer does."""
         old = self.lane
         unpublished = old.writer.unpublished()
         sequence = old.writer.next_sequence - sum(batch.count for batch in unpublished)
-        self.lane = Lane(self._tag, lane_id, self._acks, sequence)
+        self.lane = Lane(self._tag, lane_id, terms, self._acks, sequence)
         for batch in unpublished:
             assert self.lane.writer.adopt(old.writer, batch)
         self._journal.note(intended=self._next, accepted=self._next)

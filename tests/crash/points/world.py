@@ -194,14 +194,22 @@ class World:
         self.attach(party.lane_id)
         self.parties.append(party)
         return self.actor(
-            lambda: ProducerRole(self.tag, party.lane_id, name=party.name, acks=-1, sequence=0, journal=party.journal)
+            lambda: ProducerRole(
+                self.tag,
+                party.lane_id,
+                self.terms[party.lane_id],
+                name=party.name,
+                acks=-1,
+                sequence=0,
+                journal=party.journal,
+            )
         )
 
     def party(self, lane_id: int, *, named: int | None = None, sequence: int = 0, acks: int = -1) -> Party:
         """A producer that survives, on a lane that is there."""
         party = Party(named or lane_id, lane_id, Journal())
         party.role = ProducerRole(
-            self.tag, lane_id, name=party.name, acks=acks, sequence=sequence, journal=party.journal
+            self.tag, lane_id, self.terms[lane_id], name=party.name, acks=acks, sequence=sequence, journal=party.journal
         )
         self.parties.append(party)
         return party
