@@ -195,13 +195,13 @@ def test_clients_cannot_take_the_descriptors_that_replacing_an_owner_needs(real_
 
 def test_raising_max_message_bytes_beyond_the_budget_is_refused(daemon: Daemon) -> None:
     """An owner grows its ring when the first batch comes that needs it, and asks nobody then."""
-    daemon.config = "[cluster]\nshm.budget.bytes = 10_000_000\n"
+    daemon.config = "[cluster]\nshm.budget.bytes = 10_500_000\n"
     daemon.start()
     peer = daemon.peer()
     peer.create("flights", 2)
     refused = peer.refused(AlterTopic(0, "flights", {"max.message.bytes": "2000000"}, [], None))
     assert "growth of its rings to 8000000 bytes" in refused.message
-    assert "of the cluster's 10000000 are taken" in refused.message
+    assert "of the cluster's 10500000 are taken" in refused.message
 
 
 class ControlGroup:
