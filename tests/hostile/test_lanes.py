@@ -297,7 +297,7 @@ def test_a_producer_that_never_stops_sending_does_not_keep_its_lane_from_closing
             return lane
 
     lane_id = rig.make_lane(producer_id=-1)
-    careless = Careless(rig.tag, lane_id, -1, -1)
+    careless = Careless(rig.tag, lane_id, rig.terms(lane_id), -1, -1)
     rounds_of_a_lane = (careless.mapping.size_bytes - layout.LANE_DATA) // 2000
     careless.send_all(bytes(2000))
     rig.desk.begin_close(lane_id, "closed")

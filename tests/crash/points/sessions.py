@@ -20,6 +20,7 @@ from shmlog.control.messages import PROTOCOL, Failed, Hello, LaneGranted, OpenLa
 from shmlog.control.paths import RuntimePaths
 from shmlog.memory import names
 from shmlog.memory.control_page import ControlPage
+from shmlog.memory.lane import LaneTerms
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.introductions import Introductions
@@ -152,9 +153,9 @@ class ClientRole:
     def take_lane(self) -> int:
         assert self._welcome is not None
         granted = self._answer(LaneGranted)
-        self._lane = Lane(
-            self._welcome.cid8, granted.lane_id, acks=-1, sequence=-1, partition_id=granted.partition.partition_id
-        )
+        terms = LaneTerms(self._welcome.client_id, -1, -1, granted.max_batch_bytes, granted.data_bytes)
+        partition_id = granted.partition.partition_id
+        self._lane = Lane(self._welcome.cid8, granted.lane_id, terms, acks=-1, sequence=-1, partition_id=partition_id)
         return granted.lane_id
 
     def send(self) -> None:
