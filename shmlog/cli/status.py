@@ -46,7 +46,7 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
     """Show the cluster and each partition: pid, state, epoch, offsets, bytes, rate, memory, CPU.
 
     Rates and CPU are measured over a quarter of a second. The exit code is 1 if a partition does not run. What a
-    recovery found damaged and cut away is shown until its *.damaged files are removed.
+    recovery found damaged is shown until its *.damaged files are removed.
     """
     observer = Observer()
     with connect(name) as cluster, contextlib.closing(observer):

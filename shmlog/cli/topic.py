@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -77,10 +78,11 @@ def list_topics(internal: bool, name: str | None, output: str) -> None:
 @cluster_option
 @output_option
 def describe(topic: str, all_settings: bool, name: str | None, output: str) -> None:
-    """Show TOPIC's settings and partitions."""
+    """Show TOPIC's settings and partitions, and what recoveries found damaged in them."""
     with connect(name) as cluster:
         found = cluster.admin.describe_topic(topic)
         metrics = cluster.metrics()
+        damage = [one for one in cluster.describe().damage if one.topic == topic]
     partitions = []
     for partition in found.partitions:
         counters = next(
@@ -98,7 +100,7 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
             }
         )
     if output == "json":
-        print_json({**_as_json(found), "partitions": partitions})
+        print_json({**_as_json(found), "damage": [asdict(one) for one in damage], "partitions": partitions})
         return
     click.echo(f"topic {found.name}, id {found.topic_id}")
     settings = found.effective_config if all_settings else found.config
@@ -106,6 +108,8 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
         click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
     table = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in partitions]
     click.echo(text_table(list(partitions[0]), table))
+    for one in damage:
+        click.echo(f"damage: {one.message}", err=True)
 
 
 @topic.command(

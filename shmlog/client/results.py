@@ -73,7 +73,8 @@ class DamageInfo:
     """What a recovery found damaged: offsets from `first_offset` up to, not including, `end_offset` are gone.
 
     They had reached the disk. `dropped_bytes` were cut off the log; `kept` are absolute paths of the files as they
-    were. `message` says it all, and what to remove once it was seen.
+    were: copies, or the segment itself where nothing was cut. `message` says it all, and what to remove once
+    it was seen.
     """
 
     topic: str

@@ -92,9 +92,10 @@ class ClientDescription:
 
 @dataclass(frozen=True, slots=True)
 class DamageDescription:
-    """Offsets from `first_offset` up to, not including, `end_offset` that a recovery found damaged and cut away.
+    """Offsets from `first_offset` up to, not including, `end_offset` that a recovery found damaged.
 
-    `kept` are absolute paths of the files as they were. `message` says it all in a sentence.
+    `dropped_bytes` were cut away; `kept` are absolute paths of the files as they were: copies, or the segment itself
+    where nothing was cut. `message` says it all in a sentence.
     """
 
     topic: str

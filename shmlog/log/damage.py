@@ -3,6 +3,7 @@
     00000000000000000010.log.damaged     the segment as it was, before it was cut
     00000000000000000014.json.damaged    the note: which offsets are gone, why, and where what is left of them is kept
 
+Damage in a segment that is not the last one is left in place. The note of it is told for as long as the segment lasts.
 Removing a partition's *.damaged files says that it was seen; nothing else ever removes them but deleting the topic.
 """
 
@@ -30,8 +31,8 @@ COPY_BYTES = 1 << 20
 class Damage:
     """Offsets from `first_offset` up to, not including, `end_offset` had reached the disk and are gone.
 
-    `dropped_bytes` were cut off; `kept` are the names of the files that still have them, beside the log. `found_ms` is
-    wall time.
+    `dropped_bytes` were cut off; `kept` are the names of the files that still have them: copies beside the log, or the
+    segment itself where nothing was cut. `found_ms` is wall time.
     """
 
     first_offset: int
@@ -40,6 +41,11 @@ class Damage:
     kept: tuple[str, ...]
     reason: str
     found_ms: int
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether nothing was cut: the damage is still in the log."""
+        return bool(self.kept) and not any(name.endswith(DAMAGED_SUFFIX) for name in self.kept)
 
 
 def keep_aside(storage: Storage, directory: str, base_offsets: Iterable[int]) -> tuple[str, ...]:
@@ -90,6 +96,14 @@ def read(directory: str) -> list[Damage]:
 def sentence(topic: str, partition: int, directory: str, damage: Damage) -> str:
     """One damage for people: what is gone, what is kept, and how to say that it was seen."""
     when = datetime.fromtimestamp(damage.found_ms / 1000).astimezone().isoformat(" ", "seconds")
+    seen = f"once you have seen to it: rm {shlex.quote(directory)}/*{DAMAGED_SUFFIX}"
+    if damage.is_in_place:
+        return (
+            f"{topic}-{partition}: offsets {damage.first_offset} to {damage.end_offset - 1} had reached the disk and"
+            f" are damaged (found {when}: {damage.reason}); nothing was cut, who reads them gets an error and can go on"
+            f" from offset {damage.end_offset}: put the file back from a copy while the cluster is down, or do without;"
+            f" {seen}"
+        )
     kept = (
         f"{damage.dropped_bytes} bytes were cut off; the files as they were are kept as {', '.join(damage.kept)}"
         if damage.kept
@@ -97,8 +111,7 @@ def sentence(topic: str, partition: int, directory: str, damage: Damage) -> str:
     )
     return (
         f"{topic}-{partition}: offsets {damage.first_offset} to {damage.end_offset - 1} had reached the disk and are"
-        f" lost (found {when}: {damage.reason}); {kept}; once you have seen to it:"
-        f" rm {shlex.quote(directory)}/*{DAMAGED_SUFFIX}"
+        f" lost (found {when}: {damage.reason}); {kept}; {seen}"
     )
 
 

@@ -227,26 +227,36 @@ def _repair_sealed(
     segment = resume_sealed(storage, files, index_interval_bytes) if not missing else None
     files.close()
     if segment is not None:
-        return _gap(directory, segment, following)
+        return _gap(storage, directory, segment, following)
     rebuilt = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
     rebuilt.writer.append_final_time_index()
     rebuilt.files.sync()
     rebuilt.files.close()
     if rebuilt.walk.problem:
-        missing.append(
-            f"{segment_path(directory, base_offset, LOG_SUFFIX)}: the batch at offset {rebuilt.walk.next_offset} "
-            f"(byte {rebuilt.walk.valid_bytes}) is not sound: {rebuilt.walk.problem}; left as it is, it was synced"
-        )
+        path, first_offset = segment_path(directory, base_offset, LOG_SUFFIX), rebuilt.walk.next_offset
+        reason = f"the batch at byte {rebuilt.walk.valid_bytes} is not sound: {rebuilt.walk.problem}"
+        _note_damage_in_place(storage, directory, base_offset, (first_offset, following), reason)
+        missing.append(f"{path}, from offset {first_offset} on: {reason}; left as it is, it was synced")
         return missing
-    return [*(missing or [_rebuilt_note(directory, base_offset)]), *_gap(directory, rebuilt, following)]
+    return [*(missing or [_rebuilt_note(directory, base_offset)]), *_gap(storage, directory, rebuilt, following)]
 
 
-def _gap(directory: str, segment: OpenSegment, following: int) -> list[str]:
-    end = segment.writer.next_offset
+def _gap(storage: Storage, directory: str, segment: OpenSegment, following: int) -> list[str]:
+    base_offset, end = segment.files.base_offset, segment.writer.next_offset
     if end == following:
         return []
-    path = segment_path(directory, segment.files.base_offset, LOG_SUFFIX)
-    return [f"{path} ends at offset {end}, and the next file begins at {following}: a file is missing, or foreign"]
+    reason = f"it ends at offset {end}, and the next file begins at {following}: a file is missing, or foreign"
+    _note_damage_in_place(storage, directory, base_offset, (min(end, following), max(end, following)), reason)
+    return [f"{segment_path(directory, base_offset, LOG_SUFFIX)}: {reason}"]
+
+
+def _note_damage_in_place(
+    storage: Storage, directory: str, base_offset: int, offsets: tuple[int, int], reason: str
+) -> None:
+    """Of a segment that is left as it is: what is sound in it and in later ones is still read."""
+    name = f"{base_offset:020d}{LOG_SUFFIX}"
+    first_offset, end_offset = offsets
+    write_down(storage, directory, Damage(first_offset, end_offset, 0, (name,), f"in {name}: {reason}", wall_ms()))
 
 
 def _resume_or_rebuild(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from shmlog.control.messages import DamageDescription, OwnerReady
@@ -9,6 +10,8 @@ from shmlog.log import damage
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+
+log = logging.getLogger(__name__)
 
 
 class DamageWatch(OwnerWatcher):
@@ -19,6 +22,7 @@ class DamageWatch(OwnerWatcher):
         self._catalog = catalog
         found = damage.find(identity.data_dir)
         self._directories = {f"{topic}-{partition}": (topic, partition) for topic, partition, _ in found}
+        self._told: set[str] = set()
         owners.watchers.append(self)
 
     def owner_ready(self, ready: OwnerReady) -> None:
@@ -26,6 +30,14 @@ class DamageWatch(OwnerWatcher):
         if ready.recovered and partition is not None:
             name = os.path.basename(log_directory(self._identity, partition))
             self._directories[name] = (partition.topic.name, partition.partition)
+            self.tell()
+
+    def tell(self) -> None:
+        """Say in the log what was not said yet."""
+        for found in self.describe():
+            if found.message not in self._told:
+                self._told.add(found.message)
+                log.error("%s", found.message)
 
     def describe(self) -> list[DamageDescription]:
         """What is unseen now, in order; it is read from the directories, where people remove it."""

@@ -307,9 +307,7 @@ class Owners:
     def _ready(self, owner: Owner, ready: OwnerReady) -> None:
         owner.ready = ready
         self._regions.count_partition(ready)
-        damaged = "had reached the disk" in ready.recovered
-        log.log(
-            logging.ERROR if damaged else logging.INFO,
+        log.info(
             "%s: owner %d runs under epoch %d, offsets %d to %d%s",
             self._title(ready.partition_id),
             owner.pid,

@@ -210,8 +210,7 @@ class Supervisor(OwnerWatcher):
             len(phases),
             self._identity.data_dir,
         )
-        for found in self._damage.describe():
-            log.error("%s", found.message)
+        self._damage.tell()
         self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run")
 
     def _close(self) -> None:

@@ -93,3 +93,26 @@ def test_what_a_recovery_cut_away_is_said_at_every_start_and_by_status_until_som
     assert (run("status").stderr, run("down").returncode) == ("", 0)
     assert run("up", "--detach", "--data-dir", str(tmp_path)).stderr == ""
     run("down")
+
+
+def test_damage_in_an_older_segment_is_an_error_in_the_log_and_shown_by_status_and_describe(tmp_path: Path) -> None:
+    with shmlog.start(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", config={"segment.bytes": 1 << 20})
+        with cluster.producer(linger_ms=0) as producer:
+            for _ in range(4):
+                producer.send("flights", bytes(400_000)).result(10.0)
+    oldest = sorted((tmp_path / "flights-0").glob("*.log"))[0]
+    data = bytearray(oldest.read_bytes())
+    data[len(data) // 2 + 8] ^= 1  # the length of the second batch of two
+    oldest.write_bytes(data)
+    assert run("up", "--detach", "--data-dir", str(tmp_path)).returncode == 0
+    expected = "flights-0: offsets 1 to 1 had reached the disk and are damaged"
+    lines = [line for line in (tmp_path / "supervisor.log").read_text().splitlines() if expected in line]
+    assert len(lines) == 1
+    assert " ERROR " in lines[0]
+    assert oldest.name in lines[0]
+    for command in (["status"], ["topic", "describe", "flights"]):
+        assert f"damage: {expected}" in run(*command).stderr
+        (found,) = orjson.loads(run(*command, "-o", "json").stdout)["damage"]
+        assert (found["first_offset"], found["end_offset"], found["kept"]) == (1, 2, [str(oldest)])
+    assert run("down").returncode == 0

@@ -151,3 +151,45 @@ def test_a_recovery_killed_at_any_call_still_keeps_all_that_was_there(tmp_path: 
             assert calls > 30
             return
     raise AssertionError(f"still not done after {CALLS_MAX} calls")
+
+
+def write_rolled_log(directory: Path) -> None:
+    """Three segments of five batches, cleanly closed, with an index entry for each batch."""
+    config = TopicConfig.from_mapping({"index.interval.bytes": "1"})
+    log = PartitionLog.open(str(directory), config, topic_id="A" * 22)
+    for segment in range(3):
+        append(log, 5)
+        if segment < 2:
+            log.roll(log.log_end_offset)
+    log.close(clean=True)
+
+
+def test_damage_in_a_segment_that_is_not_the_last_is_left_in_place_and_told_for_as_long_as_it_lasts(
+    directory: Path,
+) -> None:
+    write_rolled_log(directory)
+    spoil(directory, 5, batch=4)
+    before = log_file(directory, 5).read_bytes()
+    for _ in range(2):
+        open_log(directory).close(clean=True)
+        (found,) = damage.read(str(directory))
+        assert (found.first_offset, found.end_offset, found.dropped_bytes) == (9, 10, 0)
+        assert log_file(directory, 5).read_bytes() == before
+        said = damage.sentence("flights", 3, str(directory), found)
+        assert said.startswith("flights-3: offsets 9 to 9 had reached the disk and are damaged (found ")
+        assert "in 00000000000000000005.log: the batch at byte " in said
+        assert "nothing was cut, who reads them gets an error and can go on from offset 10" in said
+        assert said.endswith(f"rm {directory}/*.damaged")
+    log = open_log(directory)
+    log.delete_segments([0, 5])
+    assert damage.read(str(directory)) == []
+    log.close(clean=True)
+
+
+def test_a_segment_that_is_missing_is_damage_too(directory: Path) -> None:
+    write_rolled_log(directory)
+    log_file(directory, 5).unlink()
+    open_log(directory).close(clean=True)
+    (found,) = damage.read(str(directory))
+    assert (found.first_offset, found.end_offset, found.kept) == (5, 10, ("00000000000000000000.log",))
+    assert "a file is missing, or foreign" in found.reason
