@@ -35,6 +35,7 @@ METADATA_MAX_AGE_MS = 300_000  # producers notice added partitions after this at
 CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often
 LANE_IDLE_CLOSE_S = 30.0
 ZYGOTE_IMPORT_S = 30.0  # a zygote that is just starting may be silent this long, whatever owner.unresponsive.ms says
+STARTING_SILENCE_S = 2.0  # and an owner that is starting this long
 ZYGOTE_EXIT_S = 5.0  # a zygote that was told to end is killed after this
 RESTART_BACKOFF_FIRST_MS = 0
 RESTART_BACKOFF_SECOND_MS = 100

@@ -203,7 +203,7 @@ CLUSTER: Final = _table(
         "owner.unresponsive.ms",
         "int",
         30_000,
-        "Replace a partition owner that has work and does nothing for this long; 0: never.",
+        "Replace a partition owner that has work, or is starting, and does nothing for this long; 0: never.",
     ),
     Setting(
         "owner.restart.backoff.max.ms", "int", 10_000, "The longest pause between two restarts of a failing owner.", 100

@@ -32,6 +32,7 @@ from shmlog.control.worker_messages import (
     OwnerFailed as OwnerFailed,
     OwnerOrder as OwnerOrder,
     OwnerReady as OwnerReady,
+    OwnerRecovering as OwnerRecovering,
     OwnerReport as OwnerReport,
     OwnerSpec as OwnerSpec,
     Ping as Ping,

@@ -130,6 +130,11 @@ class LaneDetached:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerRecovering:
+    """The owner is not ready yet, and gets on with it; sent again and again. One that is silent is stuck."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogRewritten:
     """A sync failed, and everything that was at stake is in new files now. `message` says what it was."""
 
@@ -197,5 +202,7 @@ class Exited:
 
 
 OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
-OwnerReport = OwnerReady | ClientAttached | LaneAttached | LaneDetached | LogRewritten | OwnerFailed | Closed
+OwnerReport = (
+    OwnerRecovering | OwnerReady | ClientAttached | LaneAttached | LaneDetached | LogRewritten | OwnerFailed | Closed
+)
 ZygoteMessage = SpawnOwner | Ping | Pong | Spawned | SpawnFailed | Exited

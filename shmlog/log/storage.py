@@ -11,7 +11,10 @@ import ctypes
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Protocol
+
+from shmlog.log.progress import Progress
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a call fails with that succeeds once there is room."""
@@ -72,6 +75,8 @@ class OsStorage:
     def __init__(self, file_mode: int = 0o600, group: int | None = None) -> None:
         self._file_mode = file_mode
         self._group = group
+        self.progress: Progress | None = None
+        """Told of every step while nothing else shows that this process lives: a start may take minutes."""
 
     def open(self, path: str, flags: int) -> int:
         if not flags & os.O_CREAT:
@@ -91,6 +96,7 @@ class OsStorage:
         os.close(fd)
 
     def pread(self, fd: int, size_bytes: int, position: int) -> bytes:
+        self._step()
         data = os.pread(fd, size_bytes, position)
         if len(data) == size_bytes or not data:
             return data
@@ -105,6 +111,7 @@ class OsStorage:
         return b"".join(parts)
 
     def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        self._step()
         done = 0
         while done < len(buffer):
             more = os.preadv(fd, [buffer[done:]], position + done)
@@ -114,6 +121,7 @@ class OsStorage:
         return done
 
     def pwrite(self, fd: int, data: bytes, position: int) -> None:
+        self._step()
         view = memoryview(data)
         while view:
             done = os.pwrite(fd, view, position)
@@ -121,12 +129,12 @@ class OsStorage:
             position += done
 
     def fdatasync(self, fd: int) -> None:
-        os.fdatasync(fd)
+        self._wait_for(lambda: os.fdatasync(fd))
 
     def fsync_dir(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(fd)
+            self._wait_for(lambda: os.fsync(fd))
         finally:
             os.close(fd)
 
@@ -170,6 +178,16 @@ class OsStorage:
         if self._group is not None:
             os.chown(path, -1, self._group)
         return True
+
+    def _step(self) -> None:
+        if self.progress is not None:
+            self.progress.step()
+
+    def _wait_for(self, call: Callable[[], None]) -> None:
+        if self.progress is None:
+            call()
+        else:
+            self.progress.wait_for(call)
 
 
 def read_file(storage: Storage, path: str) -> bytes:

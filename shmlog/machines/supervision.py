@@ -100,6 +100,14 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """The owner is starting, and has not shown since `since_ns` that it gets on."""
+
+    partition_id: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unwanted:
     """The partition is to be closed, for good if `delete`."""
 
@@ -112,7 +120,7 @@ class Tick:
     """Time has passed."""
 
 
-Observation = Wanted | Ready | Failing | ClosedCleanly | Exited | Unanswered | Unwanted | Tick
+Observation = Wanted | Ready | Failing | ClosedCleanly | Exited | Unanswered | Standing | Unwanted | Tick
 
 
 # --- what it shall do -------------------------------------------------------------------------------------------------
@@ -231,6 +239,9 @@ class SupervisionMachine:
                 return self._exited(seen.partition_id, one, now_ns)
             case Unwanted():
                 return self._unwanted(seen, one)
+            case Standing() if not one.killed and one.ready_ns is None and self._is_too_long(seen.since_ns, now_ns):
+                one.killed = True
+                return Step(actions=(KillOwner(seen.partition_id),))
             case Unanswered() if self._is_stuck(one, seen.since_ns, now_ns):
                 one.killed = True
                 return Step(actions=(KillOwner(seen.partition_id),))
@@ -312,4 +323,7 @@ class SupervisionMachine:
         """Whether the present owner has been silent for too long; what its predecessor owed does not count."""
         if one.killed or one.ready_ns is None or one.phase not in (OwnerPhase.RUNNING, OwnerPhase.CLOSING):
             return False
-        return 0 < self._unresponsive_ns <= now_ns - max(since_ns, one.ready_ns)
+        return self._is_too_long(max(since_ns, one.ready_ns), now_ns)
+
+    def _is_too_long(self, since_ns: int, now_ns: int) -> bool:
+        return 0 < self._unresponsive_ns <= now_ns - since_ns

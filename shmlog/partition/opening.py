@@ -18,6 +18,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmlogError
 from shmlog.limits import RING_BATCHES_MIN
 from shmlog.log.failed_sync import InterruptedSync, read_failed_sync
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.progress import Progress
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
 from shmlog.memory import bell, layout, names, region
@@ -40,18 +41,24 @@ class OpenPartition:
     bell: Doorbell
     publisher: Publisher
     log: PartitionLog
+    storage: OsStorage
     config: TopicConfig
     end: RingEnd | None
     recovered: str
 
 
-def open_partition(spec: OwnerSpec) -> OpenPartition:
-    """Take the partition over. The caller knows that no other owner lives."""
+def open_partition(spec: OwnerSpec, progress: Progress | None = None) -> OpenPartition:
+    """Take the partition over. The caller knows that no other owner lives.
+
+    `progress` is told of every step on the disk until the caller takes it out of the result's `storage`.
+    """
     config = TopicConfig.from_mapping(spec.config)
+    storage = _storage(spec)
+    storage.progress = progress
     control = _surviving_control_page(spec)
-    if control is not None and _ring_survives(spec, control) and not _was_given_up(spec, control):
-        return _open_warm(spec, config, control)
-    return _open_cold(spec, config, control)
+    if control is not None and _ring_survives(spec, control) and not _was_given_up(spec, control, storage):
+        return _open_warm(spec, config, control, storage)
+    return _open_cold(spec, config, control, storage)
 
 
 def _surviving_control_page(spec: OwnerSpec) -> ControlPage | None:
@@ -75,17 +82,17 @@ def _ring_survives(spec: OwnerSpec, control: ControlPage) -> bool:
     )
 
 
-def _was_given_up(spec: OwnerSpec, control: ControlPage) -> bool:
+def _was_given_up(spec: OwnerSpec, control: ControlPage, storage: OsStorage) -> bool:
     """Whether a sync failed, could not be made good, and somebody has removed the note about it since."""
     if control.mapping.load(layout.CTL_SYNC_FAILED) != SyncFailed.NOTED:
         return False
     with _offline_if_it_fails(control):
-        return not _is_noted(spec)
+        return not _is_noted(spec, storage)
 
 
-def _is_noted(spec: OwnerSpec) -> bool:
+def _is_noted(spec: OwnerSpec, storage: OsStorage) -> bool:
     """Whether the note about a failed sync is there. Raises OSError if the disk does not say: that is not a no."""
-    return read_failed_sync(_storage(spec), spec.log_dir) is not None
+    return read_failed_sync(storage, spec.log_dir) is not None
 
 
 @contextlib.contextmanager
@@ -111,7 +118,7 @@ def _storage(spec: OwnerSpec) -> OsStorage:
 # --- warm -------------------------------------------------------------------------------------------------------------
 
 
-def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> OpenPartition:
+def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storage: OsStorage) -> OpenPartition:
     page = control.mapping
     page.store(layout.CTL_STATE, OwnerState.RECOVERING)
     _stamp_owner(page, spec)
@@ -136,7 +143,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     slot = layout.CTL_SEGMENT_SLOTS + 16 * (page.load(layout.CTL_SEGMENT_TURN) & 1)
     segment_base_offset, segment_base_pos = page.load(slot), page.load(slot + 8)
     with _offline_if_it_fails(control):
-        noted = _is_noted(spec)
+        noted = _is_noted(spec, storage)
     if noted:
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
     elif page.load(layout.CTL_SYNC_RUNNING) == SyncRunning.CLOSE:
@@ -150,7 +157,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
         end.next_offset,
     )
     with _offline_if_it_fails(control):
-        log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec), warm_from=start)
+        log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=storage, warm_from=start)
         log.assign_epoch(spec.leader_epoch, end.next_offset)
     page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see _was_given_up
     page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)  # and not before all of it was written again
@@ -168,7 +175,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage) -> Op
     recovered = f"took over at offset {end.next_offset}, {unwritten} bytes still to write" + (
         f"; {log.recovered}" if log.recovered else ""
     )
-    return OpenPartition(control, _bell(spec), publisher, log, config, end, recovered)
+    return OpenPartition(control, _bell(spec), publisher, log, storage, config, end, recovered)
 
 
 def _interrupted_sync(page: Mapping, segment_base_pos: int) -> InterruptedSync | None:
@@ -218,8 +225,8 @@ def _stamp_owner(page: Mapping, spec: OwnerSpec) -> None:
 # --- cold -------------------------------------------------------------------------------------------------------------
 
 
-def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None) -> OpenPartition:
-    log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=_storage(spec))
+def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None, storage: OsStorage) -> OpenPartition:
+    log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=storage)
     if before is not None:  # not earlier: while the log cannot be opened, the ring is all there is
         before.mapping.store(layout.CTL_STATE, OwnerState.REPLACED)
         before.close()
@@ -253,7 +260,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None)
     publisher = _publisher(spec, config, page, ring, index, log, producers, RingEnd(end_offset, 0, [], []))
     publisher.store_image()
     store_ring(page, ring, index, generation)
-    return OpenPartition(control, _bell(spec), publisher, log, config, None, log.recovered)
+    return OpenPartition(control, _bell(spec), publisher, log, storage, config, None, log.recovered)
 
 
 def _drop_rings(spec: OwnerSpec, *, keep: int | None) -> None:

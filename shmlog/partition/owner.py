@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Literal
 
@@ -29,6 +30,7 @@ from shmlog.control.messages import (
     Message,
     OwnerFailed,
     OwnerReady,
+    OwnerRecovering,
     OwnerSpec,
 )
 from shmlog.errors import (
@@ -39,6 +41,7 @@ from shmlog.errors import (
     StorageError,
 )
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
+from shmlog.log.progress import Progress
 from shmlog.log.storage import DISK_FULL
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
@@ -99,11 +102,16 @@ def _report_failure(channel: Channel, error: Exception) -> None:
         pass  # the supervisor is gone too; the ctl region says it
 
 
+def _report_progress(channel: Channel) -> None:
+    with suppress(ChannelClosedError):  # the supervisor is gone: the partition may run for a while without it
+        channel.send(OwnerRecovering())
+
+
 class OwnerAgent:
     """One partition's owner. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
     def __init__(self, spec: OwnerSpec, channel: Channel) -> None:
-        opened = open_partition(spec)
+        opened = open_partition(spec, Progress(lambda: _report_progress(channel)))
         self._spec = spec
         self._channel = channel
         self._control = opened.control
@@ -139,6 +147,7 @@ class OwnerAgent:
                 recovered=opened.recovered,
             )
         )
+        opened.storage.progress = None  # its heart beats in the control page from now on
         self._keeper.on_rewritten = self._report_rewritten
         if opened.log.rewritten:
             self._report_rewritten(opened.log.rewritten)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shmlog.errors import ShmlogError
-from shmlog.machines.supervision import Unanswered
+from shmlog.limits import STARTING_SILENCE_S
+from shmlog.machines.supervision import Standing, Unanswered
 from shmlog.memory.control_page import ControlPage
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.lanes import Lanes
@@ -18,7 +19,8 @@ class Heartbeats:
 
     An idle owner's heart beats seldom, so one that has not beaten for that long is rung first; only if it then stays
     still for as long again is it stuck. An owner that owes an answer is not idle and has been rung already. One that
-    closes is watched like one that runs, or a stopped one would keep the cluster from ever being down.
+    closes is watched like one that runs, or a stopped one would keep the cluster from ever being down. One that starts
+    has no page that is its own; it sends word as long as its recovery gets on, however long that takes.
 
     The zygote has no page; it is asked, and answers.
     """
@@ -53,6 +55,19 @@ class Heartbeats:
                 owner.bell.ring()
             else:
                 self._owners.observe(Unanswered(owner.partition_id, owner.rung_ns))
+        self._look_at_those_that_start()
+
+    def _look_at_those_that_start(self) -> None:
+        """They say by themselves that they get on. One that did not is given as long again: perhaps nobody ran."""
+        patience_ns = max(self._patience_ns, int(STARTING_SILENCE_S * 1e9))
+        for owner in self._owners.all_starting():
+            now_ns = self._loop.now_ns()
+            if now_ns - owner.progress_ns < patience_ns:
+                owner.rung_ns = None
+            elif owner.rung_ns is None:
+                owner.rung_ns = now_ns
+            elif now_ns - owner.rung_ns >= patience_ns:
+                self._owners.observe(Standing(owner.partition_id, owner.progress_ns))
 
     def _beat_ns(self, partition_id: int) -> int:
         """When its heart last beat; 0 if it has no control page."""

@@ -21,6 +21,7 @@ from shmlog.control.messages import (
     OwnerFailed,
     OwnerOrder,
     OwnerReady,
+    OwnerRecovering,
     OwnerSpec,
 )
 from shmlog.errors import DiskFullError, ShmlogError, StartError
@@ -84,6 +85,8 @@ class Owner:
     """Of its channel, which nobody reads before its pidfd is there."""
     pid_watch: Watch | None = None
     ready: OwnerReady | None = None
+    progress_ns: int = 0
+    """When it last showed that it gets on with its start."""
     clients: set[int] = field(default_factory=set)
     """Clients that it was told to ring."""
     rung_ns: int | None = None
@@ -141,6 +144,12 @@ class Owners:
             for partition_id, owner in self._owners.items()
             if owner.ready is not None and self.machine.phase(partition_id) in phases
         ]
+
+    def all_starting(self) -> list[Owner]:
+        """Owners that are forked and not ready, after what they have said by now is heard."""
+        for owner in [one for one in self._owners.values() if one.pid and one.ready is None and not one.broken]:
+            self._on_readable(owner)
+        return [one for one in self._owners.values() if one.pid and one.ready is None]
 
     def all_running(self) -> list[Owner]:
         return [owner for partition_id in self._owners if (owner := self.running(partition_id)) is not None]
@@ -247,7 +256,7 @@ class Owners:
 
     def _spawned(self, partition_id: int, pid: int, pidfd: int) -> None:
         owner = self._owners[partition_id]
-        owner.pid, owner.pidfd = pid, pidfd
+        owner.pid, owner.pidfd, owner.progress_ns = pid, pidfd, self._loop.now_ns()
         owner.pid_watch = self._loop.watch(pidfd, lambda: self._exited(owner))
         # only now: it may have said that it is ready, and nobody could kill it or say who it is
         owner.watch = self._loop.watch(owner.channel.fileno(), lambda: self._on_readable(owner))
@@ -286,6 +295,8 @@ class Owners:
     def _handle(self, owner: Owner, message: Message) -> None:
         partition_id = owner.partition_id
         match message:
+            case OwnerRecovering():
+                owner.progress_ns = self._loop.now_ns()
             case OwnerReady():
                 self._ready(owner, message)
             case LaneAttached() | LaneDetached() | ClientAttached():

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shmlog.control.messages import OwnerSpec
+from shmlog.control.channel import Channel
+from shmlog.control.messages import OwnerReady, OwnerRecovering, OwnerSpec
 from shmlog.log.cold import ColdReader
 from shmlog.memory import names, region
 from shmlog.memory.bell import open_bell
@@ -157,6 +158,15 @@ class Rig:
     def values(self) -> list[bytes]:
         """The values of everything that a consumer sees."""
         return [record.value for record in self.read_all()]
+
+
+def word_of_ready(channel: Channel) -> OwnerReady:
+    """What an owner that has just opened its partition said when it was ready."""
+    message = channel.receive(1.0)
+    while isinstance(message, OwnerRecovering):
+        message = channel.receive(1.0)
+    assert isinstance(message, OwnerReady)
+    return message
 
 
 class Lane(SendPath):

@@ -19,12 +19,12 @@ import shmlog
 from shmlog import settings
 from shmlog.client.producer import NativeProducer
 from shmlog.control.channel import Channel
-from shmlog.control.messages import Close, Closed, CloseLane, OwnerReady
+from shmlog.control.messages import Close, Closed, CloseLane
 from shmlog.errors import InvalidConfigError
 from shmlog.memory import layout, names, region
 from shmlog.partition.owner import OwnerAgent
 from shmlog.testing import wait_until
-from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig, word_of_ready
 
 WAIT_S = 20.0
 
@@ -181,7 +181,7 @@ def test_a_partition_whose_disk_refuses_does_not_close_cleanly(rig: Rig) -> None
     owners_end = Channel(theirs)
     rig.spec = rig.spec_for(epoch=1)
     owner = OwnerAgent(rig.spec, owners_end)
-    assert isinstance(channel.receive(1.0), OwnerReady)
+    word_of_ready(channel)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ending = threading.Thread(target=owner.serve, daemon=True)
     try:

@@ -50,6 +50,8 @@ class FakeOwner:
             return self.fail("ForeignVersionError", "layout 9.9")
         if self.does == "refuses":
             return self.fail("StorageError", "the disk is full")
+        if self.does == "stops" and self.spec.leader_epoch == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
         self.channel.send(
             OwnerReady(self.spec.partition_id, self.spec.leader_epoch, 1, 4096, 64, 0, 0, self.lanes(), "")
         )

@@ -122,6 +122,15 @@ def test_an_owner_that_does_not_answer_is_killed_and_its_successor_gets_the_orde
     assert "does not react" in daemon.log()
 
 
+def test_an_owner_that_is_stopped_before_it_is_ready_is_killed_and_replaced(daemon: Daemon) -> None:
+    daemon.config = "[cluster]\nowner.unresponsive.ms = 300\n"
+    daemon.start()
+    peer = daemon.peer()
+    peer.create("stops")
+    assert peer.partition("stops").leader_epoch == 1
+    assert "does not react" in daemon.log()
+
+
 def test_an_owner_that_dies_while_it_closes_has_a_successor_that_closes(daemon: Daemon) -> None:
     daemon.start()
     peer = daemon.peer()

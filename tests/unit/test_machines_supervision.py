@@ -17,6 +17,7 @@ from shmlog.machines.supervision import (
     Observation,
     OwnerPhase,
     Ready,
+    Standing,
     StartOwner,
     SupervisionMachine,
     Tick,
@@ -160,6 +161,31 @@ def test_a_silent_owner_is_killed_once_and_replaced_only_when_its_exit_is_seen()
     )
 
 
+def test_an_owner_that_does_not_get_on_with_its_start_is_killed_once_and_replaced() -> None:
+    script: list[tuple[int, Observation]] = [
+        (0, Wanted(1, 0)),
+        (900, Standing(1, 0)),
+        (1800, Standing(1, 850 * MS)),
+        (1900, Standing(1, 900 * MS)),
+        (2000, Standing(1, 900 * MS)),
+        (2100, Exited(1)),
+        (2200, Ready(1)),
+        (9000, Standing(1, 900 * MS)),
+    ]
+    assert trace(script) == told(
+        """
+            0    wanted        -> epoch 1, start under 1 [starting]
+            900  standing      -> - [starting]
+            1800 standing      -> - [starting]
+            1900 standing      -> kill [starting]
+            2000 standing      -> - [starting]
+            2100 exited        -> epoch 2, start under 2 [starting]
+            2200 ready         -> - [running]
+            9000 standing      -> - [running]
+        """
+    )
+
+
 def test_a_successor_is_not_killed_for_what_its_predecessor_owed() -> None:
     """Regression: the old order counted against an owner that was still starting, which was killed again and again."""
     script: list[tuple[int, Observation]] = [
@@ -278,6 +304,7 @@ observations = st.one_of(
     st.just(Exited(1)),
     st.just(Exited(1)),
     st.builds(Unanswered, st.just(1), st.integers(0, 10**9)),
+    st.builds(Standing, st.just(1), st.integers(0, 10**9)),
     st.builds(Unwanted, st.just(1), st.booleans()),
     st.just(Tick()),
 )

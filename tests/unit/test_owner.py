@@ -21,7 +21,6 @@ from shmlog.control.messages import (
     LaneDetached,
     LaneHeld,
     Message,
-    OwnerReady,
 )
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import names, region
@@ -32,7 +31,7 @@ from shmlog.partition import owner
 from shmlog.partition.owner import OwnerAgent
 from shmlog.settings import TopicConfig
 from shmlog.testing import wait_until
-from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig, word_of_ready
 
 
 class Stage:
@@ -44,9 +43,7 @@ class Stage:
         self.owners_end = Channel(theirs)
         rig.spec = rig.spec_for(rig.spec.leader_epoch + 1)
         self.owner = OwnerAgent(rig.spec, self.owners_end)
-        ready = self.channel.receive(1.0)
-        assert isinstance(ready, OwnerReady)
-        self.ready = ready
+        self.ready = word_of_ready(self.channel)
 
     def order(self, message: Message) -> Message | None:
         """Send one order, let the owner work, and return its answer, if any."""

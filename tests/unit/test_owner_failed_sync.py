@@ -11,14 +11,14 @@ import pytest
 
 from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
-from shmlog.control.messages import LogRewritten, OwnerReady
+from shmlog.control.messages import LogRewritten
 from shmlog.errors import StorageError
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState, SyncFailed
 from shmlog.partition import opening
 from shmlog.partition.owner import OwnerAgent
 from shmlog.testing import wait_until
-from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig, word_of_ready
 from shmlog.testing.storage import Failure, FaultyStorage, Killed
 
 SMALL = {"max.message.bytes": "65536", "segment.bytes": "1048576"}
@@ -102,7 +102,7 @@ def test_a_sync_beside_the_owner_that_fails_is_made_good_too(tmp_path: Path, sto
         owners_end = Channel(theirs)
         rig.spec = rig.spec_for(1)
         owner = OwnerAgent(rig.spec, owners_end)
-        assert isinstance(stage.receive(1.0), OwnerReady)
+        word_of_ready(stage)
         refuse_syncs(storage)
         values = sent(lane, rig, 0, 30)
 
