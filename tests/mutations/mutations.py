@@ -60,14 +60,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the high watermark is stored before the write",
-        PUBLISH,
+        LOG_END,
         '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
         "        self._advance_watermark(self.tail_offset, self.tail_pos)\n",
         "append with indexes",
     ),
     Mutation(
         "the high watermark and written are stored before the write",
-        PUBLISH,
+        LOG_END,
         '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
         "        shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.tail_offset)\n"
         "        shm_store_release(self.ctl + CTL_WRITTEN_POS, self.tail_pos)\n"
@@ -76,7 +76,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the offset of the high watermark, but not its position, is stored before the write",
-        PUBLISH,
+        LOG_END,
         '        """pwrite [written, tail): the ring\'s own bytes, contiguous through the double mapping."""\n',
         "        shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>self.tail_offset)\n",
         "append with indexes",
