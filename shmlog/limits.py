@@ -33,6 +33,7 @@ READ_CHUNK_BYTES = 256 * 1024
 IDLE_SLEEP_S = 5.0  # an idle owner looks around at least this often
 METADATA_MAX_AGE_MS = 300_000  # producers notice added partitions after this at the latest
 CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often
+LOOP_TURN_S = 0.001  # a task that always finds records lets the other tasks of its event loop run this often
 LANE_IDLE_CLOSE_S = 30.0
 ZYGOTE_IMPORT_S = 30.0  # a zygote that is just starting may be silent this long, whatever owner.unresponsive.ms says
 STARTING_SILENCE_S = 2.0  # and an owner that is starting this long

@@ -5,11 +5,16 @@ always in seconds, None waits as long as it takes; `*_ms` is one of Kafka's sett
 Every handle raises HandleClosedError once it is closed and ForkedHandleError in a forked child; closing a handle twice
 does nothing. All errors derive from shmlog.errors.ShmlogError. An argument of a wrong type or out of its range is an
 InvalidArgumentError, which is a TypeError and a ValueError too, and nothing is done.
+
+In an event loop of asyncio (or uvloop) the same objects are used with `async with` and `async for`, and calls that wait
+have a namesake with an `a` in front, which is awaited: apoll, aclose. They wait for records on a descriptor, without
+threads of Python; other tasks run meanwhile, and whoever is cancelled has changed nothing: no record is lost. What asks
+the supervisor (admin, making a producer or a consumer, assign) has none: it takes about a millisecond.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
@@ -116,11 +121,17 @@ class Consumer(Protocol):
 
     Iterating gives one record after the other and waits for new ones; with `consumer_timeout_ms` the iteration ends
     when nothing has come for that long. Positions live in this object: nothing is committed anywhere.
+    `for` and `async for`, poll() and apoll() go on where the last one stopped. Tasks of one event loop may share a
+    consumer: each record goes to one of them.
     """
 
     def __iter__(self) -> Iterator[Record]: ...
 
     def __next__(self) -> Record: ...
+
+    def __aiter__(self) -> AsyncIterator[Record]: ...
+
+    async def __anext__(self) -> Record: ...
 
     def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
         """Up to `max_records` (default `max_poll_records`) records; waits up to `timeout` seconds for the first.
@@ -129,6 +140,13 @@ class Consumer(Protocol):
         the log, UnknownTopicOrPartitionError when a topic was deleted, CorruptRecordError, SerializationError; the
         position stays where it was, so that seek() can step over.
         """
+
+    async def apoll(
+        self,
+        max_records: int | None = None,
+        timeout: float | None = 0.0,  # noqa: ASYNC109  # as of poll(): no records in time is not an error
+    ) -> list[Record]:
+        """poll(), for a task. Cancelled, it has taken nothing: the next call gives the same records."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Read exactly these partitions from now on, instead of topics with all their partitions."""
@@ -172,11 +190,20 @@ class Consumer(Protocol):
         """Counts since the consumer was made."""
 
     def close(self) -> None:
-        """Stop reading and let go."""
+        """Stop reading and let go. Tasks that wait for records of it get HandleClosedError."""
+
+    async def aclose(self) -> None:
+        """close(), for a task."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
@@ -253,8 +280,17 @@ class Cluster(Protocol):
     def close(self) -> None:
         """Close the producers and consumers, and let go. A cluster made by shmlog.start() ends."""
 
+    async def aclose(self) -> None:
+        """close(), for a task: other tasks run while records are flushed and an embedded cluster drains."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Unpack
 
 from shmlog.client.admin import NativeAdmin
 from shmlog.client.connection import Connection
 from shmlog.client.consumer import NativeConsumer
+from shmlog.client.embedded import EmbeddedSupervisor
 from shmlog.client.handle import ClosableHandle
 from shmlog.client.producer import NativeProducer
 from shmlog.client.results import ClusterInfo
@@ -23,12 +23,12 @@ from shmlog.partition.reader import PartitionReader
 
 
 class NativeCluster(ClosableHandle):
-    """Implements api.Cluster. Owns the connection; `on_close` runs last (an embedded cluster ends there)."""
+    """Implements api.Cluster. Owns the connection, and the supervisor of an embedded cluster, which ends last."""
 
-    def __init__(self, connection: Connection, on_close: Callable[[], None] | None = None) -> None:
+    def __init__(self, connection: Connection, supervisor: EmbeddedSupervisor | None = None) -> None:
         super().__init__("cluster")
         self._connection = connection
-        self._on_close = on_close
+        self._supervisor = supervisor
         self._admin = NativeAdmin(connection)
         self._made: weakref.WeakSet[NativeProducer | NativeConsumer] = weakref.WeakSet()
 
@@ -88,8 +88,19 @@ class NativeCluster(ClosableHandle):
                 handle.close()
         finally:
             self._connection.close()
-            if self._on_close is not None:
-                self._on_close()
+            if self._supervisor is not None:
+                self._supervisor.end()
+
+    async def aclose(self) -> None:
+        if self._closed or self.inherited:
+            return
+        self._closed = True
+        async with AsyncExitStack() as everything:  # all of it, from the last, also when one fails or is cancelled
+            if self._supervisor is not None:
+                everything.push_async_callback(self._supervisor.aend)
+            everything.callback(self._connection.close)
+            for handle in list(self._made):
+                everything.push_async_callback(handle.aclose)
 
 
 def _counts(tag: str, partition_id: int) -> dict[str, int]:

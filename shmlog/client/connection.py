@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from shmlog.client.absence import condition, explain
 from shmlog.client.handle import Handle
@@ -51,6 +51,9 @@ from shmlog.limits import CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
 from shmlog.memory.client_region import ClientRegion, Slot
 from shmlog.native.doorbell import Doorbell
 from shmlog.version import VERSION
+
+if TYPE_CHECKING:
+    from shmlog.client.loop_bell import LoopBells
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
 
@@ -103,6 +106,8 @@ class Connection(Handle):
         self._registration: Registration | None = None
         self._session: Session | None = None
         self._next_look = 0.0
+        self._beginning_to_await = threading.Lock()
+        self._loop_bells: LoopBells | None = None
         self._connected(time.monotonic() + timeout_s)
 
     # --- what the supervisor told us ----------------------------------------------------------------------------------
@@ -136,6 +141,23 @@ class Connection(Handle):
         doorbell = self.region.doorbell
         assert doorbell is not None
         return doorbell
+
+    @property
+    def loop_bells(self) -> LoopBells:
+        """What tasks of event loops sleep on."""
+        self.check_usable()
+        bells = self._loop_bells
+        if bells is None:
+            from shmlog.client.loop_bell import LoopBells
+
+            with self._beginning_to_await:
+                bells = self._loop_bells = self._loop_bells or LoopBells(self)
+        return bells
+
+    def nudge(self) -> None:
+        """Have waiting tasks look again: a handle was closed."""
+        if self._loop_bells is not None:
+            self._loop_bells.nudge()
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -326,10 +348,14 @@ class Connection(Handle):
         self._closed = True
         if self._session is not None:
             self._session.close()
+        if self._loop_bells is not None:
+            self._loop_bells.close()
         if self._registration is not None:
             self._registration.close()
 
     def abandon(self) -> None:
+        if self._loop_bells is not None:
+            self._loop_bells.abandon()
         if self._session is not None:
             self._session.abandon()
         if self._registration is not None:

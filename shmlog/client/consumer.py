@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from shmlog import arguments, settings
+from shmlog.client.async_reading import AsyncReading
 from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
@@ -35,7 +36,7 @@ SEVERAL = "several topics are several arguments, and of single partitions one ma
 OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
 
-class NativeConsumer(ConsumerNames, ClosableHandle):
+class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading):
     """Implements api.Consumer over shared memory. `open_reader` maps a partition; made by NativeCluster.consumer()."""
 
     def __init__(
@@ -94,23 +95,31 @@ class NativeConsumer(ConsumerNames, ClosableHandle):
                 if not self._fetcher.wait(deadline):
                     return None
                 self._tend()
+        return self._given_out()
+
+    def _given_out(self) -> Iterator[Record]:
+        ahead = self._fetcher.read_ahead
         if self._key is None and self._value is None:
             return ahead.iterator
         return map(self._deserialized, ahead.iterator)
 
     def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
-        limit = self._max_poll_records
-        if max_records is not None:
-            limit = arguments.integer(max_records, "max_records", 1, hint="how long to wait is timeout=SECONDS")
-        wait_s = arguments.seconds(timeout)
+        limit, wait_s = self._poll_limits(max_records, timeout)
         self._tend()
-        self._polls += 1
-        deadline = math.inf if wait_s is None else time.monotonic() + wait_s
+        deadline = time.monotonic() + wait_s
         while not (records := self._collect(limit)):
             if not self._fetcher.wait(deadline):
                 break
             self._tend()
         return records
+
+    def _poll_limits(self, max_records: int | None, timeout: float | None) -> tuple[int, float]:
+        limit = self._max_poll_records
+        if max_records is not None:
+            limit = arguments.integer(max_records, "max_records", 1, hint="how long to wait is timeout=SECONDS")
+        wait_s = arguments.seconds(timeout)
+        self._polls += 1
+        return limit, math.inf if wait_s is None else wait_s
 
     def _collect(self, limit: int) -> list[Record]:
         """What is there now. An error waits until the records before it were given out; its position stays."""
@@ -299,6 +308,7 @@ class NativeConsumer(ConsumerNames, ClosableHandle):
             return
         self._let_go(list(self._fetcher.cursors))
         self._closed = True
+        self._connection.nudge()
 
     def abandon(self) -> None:
         self._fetcher.read_ahead.drop()

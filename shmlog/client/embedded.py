@@ -124,6 +124,21 @@ class EmbeddedSupervisor(Handle):
         if self._own_directory is not None:
             shutil.rmtree(self._own_directory, ignore_errors=True)
 
+    async def aend(self) -> None:
+        """end(), for a task: other tasks run while the supervisor drains. Who is cancelled over it waits as end() does,
+        so that nothing is left."""
+        from shmlog.client.loop_bell import readable
+
+        if self._closed or self.inherited:
+            return
+        death = os.pidfd_open(self.pid)
+        try:
+            self._close_pipe()
+            await readable(death, END_TIMEOUT_S)
+        finally:
+            os.close(death)
+            self.end()
+
     def abandon(self) -> None:
         self._close_pipe()
 

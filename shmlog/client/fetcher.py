@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shmlog.client.cursor import Cursor
 from shmlog.client.read_ahead import ReadAhead
@@ -13,12 +13,17 @@ from shmlog.limits import CLIENT_SLEEP_S, CONNECT_PAUSE_S
 from shmlog.model import TopicPartition
 from shmlog.native.doorbell import Doorbell
 
+if TYPE_CHECKING:
+    from shmlog.client.loop_bell import LoopBells
+
 
 class Waking(Protocol):
     """What is needed of a Connection to sleep."""
 
     @property
     def doorbell(self) -> Doorbell: ...
+    @property
+    def loop_bells(self) -> LoopBells: ...
     def look(self) -> None: ...
 
 
@@ -86,7 +91,7 @@ class Fetcher:
             return True
         ticket = doorbell.prepare()
         try:
-            news = any(cursor.has_data() for cursor in self._turns)
+            news = self._has_news()
         except BaseException:
             doorbell.cancel()
             raise
@@ -97,6 +102,23 @@ class Fetcher:
         doorbell.wait(ticket, min(left_s, CLIENT_SLEEP_S))
         self._waking.look()
         return True
+
+    async def sleep(self, deadline: float) -> bool:
+        """wait(), for a task: other tasks run meanwhile."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return False
+        self.sleeps += 1
+        await self._waking.loop_bells.here().sleep(self._has_news, left_s)
+        self._waking.look()
+        return True
+
+    async def turn(self) -> None:
+        """Let other tasks run if it is their turn."""
+        await self._waking.loop_bells.here().turn()
+
+    def _has_news(self) -> bool:
+        return any(cursor.has_data() for cursor in self._turns)
 
     def position(self, partition: TopicPartition) -> int:
         """The offset after the last record that the application was given."""

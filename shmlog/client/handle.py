@@ -55,10 +55,14 @@ class Handle:
 
 
 class ClosableHandle(Handle):
-    """Base of what users close themselves, with close() or by leaving a `with` block."""
+    """Base of what users close themselves: close(), aclose(), or the end of a `with` or `async with` block."""
 
     def close(self) -> None:
         """Let go of everything; a second call does nothing. Each class says what that is."""
+
+    async def aclose(self) -> None:
+        """close(), for a task."""
+        self.close()
 
     def __enter__(self) -> Self:
         self.check_usable()
@@ -68,6 +72,15 @@ class ClosableHandle(Handle):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        self.check_usable()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 _handles: weakref.WeakSet[Handle] = weakref.WeakSet()

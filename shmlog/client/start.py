@@ -47,7 +47,7 @@ def start(data_dir: str | os.PathLike[str] | None = None, *, name: str | None = 
     placed = directory is not None or name is not None or config is not None or "SHMLOG_DATA_DIR" in os.environ
     supervisor = EmbeddedSupervisor(chosen, directory, config, temporary=not placed)
     try:
-        return NativeCluster(Connection(chosen, runtime_paths(chosen)), on_close=supervisor.end)
+        return NativeCluster(Connection(chosen, runtime_paths(chosen)), supervisor)
     except BaseException:
         supervisor.end()
         raise

@@ -2,6 +2,6 @@
 
 from shmlog.testing.checker import Verdict, check_history
 from shmlog.testing.history import History
-from shmlog.testing.waiting import wait_until
+from shmlog.testing.waiting import await_until, wait_until
 
-__all__ = ["History", "Verdict", "check_history", "wait_until"]
+__all__ = ["History", "Verdict", "await_until", "check_history", "wait_until"]

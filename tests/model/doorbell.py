@@ -3,6 +3,8 @@
     sleeper: ticket = doorbell; sleeping = 1; fence; look once more; futex_wait(doorbell, ticket); sleeping = 0
     waker:   store the news; fence; if sleeping: { doorbell += 1; futex_wake }
 
+A task of an event loop sleeps on an eventfd instead, which a thread of its process writes after every ring (relay.h).
+
 Timeouts of the real waits are left out: a wait that only its timeout ends is what must not happen.
 """
 
@@ -21,6 +23,7 @@ from tests.model.operations import (
     futex_wait,
     futex_wake,
     load,
+    more_than,
     store,
     update,
 )
@@ -70,10 +73,55 @@ def waker(news: Location) -> Thread:
     yield from bell_ring_if_sleeping()
 
 
+def busy_waker(news: tuple[Location, ...]) -> Thread:
+    """One process that has news again and again."""
+    for k in range(len(news)):
+        yield from waker(news[k])
+
+
 def undertaker(victim: str, news: Location) -> Thread:
     """The supervisor: it sees a waker die, and then has news of its own for the sleeper (supervisor/owners)."""
     yield after(victim)
     yield from waker(news)
+
+
+def relay(mutation: Mutation | None) -> Thread:
+    """Mirrors relay_run (relay.h), armed once; the locks that it shares with its process are acquire and release."""
+    heard = yield load("ticket", ACQUIRE, until=more_than(-1))  # relay_arm
+    stopping = 0
+    while not stopping:
+        yield futex_wait("doorbell", heard)
+        now = yield load("doorbell", ACQUIRE, "bell-relay")
+        if now != heard:
+            heard = now
+            yield update("eventfd", lambda count: count + 1, RELEASE)  # write(2)
+            yield futex_wake("eventfd")
+            if is_on(mutation, "bell-relay", "remembered after the write"):
+                heard = yield load("doorbell", ACQUIRE)
+        stopping = yield load("stopping", ACQUIRE)
+
+
+def task(news: tuple[Location, ...], mutation: Mutation | None) -> Thread:
+    """Sleeps in an event loop until it has seen all the news: LoopBell.sleep (client/loop_bell), whose flag stays up
+    from the first look to the last. Then it ends the relay: relay_stop."""
+    ticket = yield from doorbell_prepare(mutation)
+    yield store("ticket", ticket, RELEASE)
+    missing = len(news)
+    while missing:
+        missing = 0
+        for k in range(len(news)):
+            seen = yield load(news[k])
+            missing += not seen
+        if is_on(mutation, "bell-relay", "the eventfd is read after the look"):
+            yield update("eventfd", lambda _: 0, ACQUIRE)
+        if missing:
+            yield futex_wait("eventfd", 0)  # epoll
+        if not is_on(mutation, "bell-relay", "the eventfd is read after the look"):
+            yield update("eventfd", lambda _: 0, ACQUIRE)
+    yield store("sleeping", 0)
+    yield store("stopping", 1, RELEASE)
+    yield update("doorbell", lambda count: count + 1, RELEASE)
+    yield futex_wake("doorbell")
 
 
 def nothing(_: Outcome) -> None:
@@ -105,5 +153,19 @@ def killed_waker(mutation: Mutation | None = None) -> Model:
         },
         shared=frozenset({"doorbell"}),
         killable=frozenset({"waker"}),
+        final=nothing,
+    )
+
+
+def relayed(mutation: Mutation | None = None) -> Model:
+    """A process with news, and more news, for a task that sleeps in an event loop."""
+    return Model(
+        initial={"first": 0, "second": 0, "doorbell": 0, "sleeping": 0, "ticket": -1, "eventfd": 0, "stopping": 0},
+        threads={
+            "task": lambda: task(("first", "second"), mutation),
+            "relay": lambda: relay(mutation),
+            "waker": lambda: busy_waker(("first", "second")),
+        },
+        shared=frozenset({"doorbell", "eventfd"}),
         final=nothing,
     )

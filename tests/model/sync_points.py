@@ -45,6 +45,7 @@ class Litmus:
 MODELS: dict[str, Build] = {
     "two wakers, one sleeper": doorbell.two_wakers,
     "killed waker": doorbell.killed_waker,
+    "rings for an event loop": doorbell.relayed,
     "hand-off, kills of both sides": partial(handoff.one_lane, kills=1),
     "closing a lane": partial(closing.one_lane, records=2),
     "ring overrun": overrun.one_reader,
@@ -79,6 +80,7 @@ def litmus(point: str, how: str, model: str, violation: str) -> Litmus:
 
 DROPPED, RELAXED, LATE = "dropped", "relaxed", "late"
 BELL, HAND, CLOSING = "two wakers, one sleeper", "hand-off, kills of both sides", "closing a lane"
+LOOP = "rings for an event loop"
 OVERRUN, AHEAD, SEEK, GROW = (
     "ring overrun",
     "ring overrun, announced ahead",
@@ -99,6 +101,10 @@ TABLE = [
     litmus("bell-ring", DROPPED, "killed waker", "sleeper sleeps for ever"),
     litmus("bell-count", DROPPED, BELL, "sleeper sleeps for ever"),
     litmus("bell-ticket", "taken after the second look", BELL, "sleeper sleeps for ever"),
+    litmus("bell-sleep", DROPPED, LOOP, "task sleeps for ever"),
+    litmus("bell-relay", RELAXED, LOOP, "task sleeps for ever"),
+    litmus("bell-relay", "remembered after the write", LOOP, "task sleeps for ever"),
+    litmus("bell-relay", "the eventfd is read after the look", LOOP, "task sleeps for ever"),
     litmus("handoff-begin", RELAXED, HAND, r"a batch of records \(None,\)"),
     litmus("handoff-count", RELAXED, HAND, r"a batch of records \(0, None\)"),
     litmus("handoff-count", "one timestamp cell", HAND, r"records \(0,\) says that 1 is the latest"),
@@ -202,6 +208,9 @@ UNLABELLED = {
         "shm_fence_release()": f"a checksum guards an image, and {DEAD}",
         "shm_store_release(image, self.image_turn)": f"a checksum guards an image, and {DEAD}",
         "turn = shm_load_acquire(image)": DEAD,
+    },
+    "relay.h": {
+        "shm_fetch_add32(relay->bell + BELL_DOORBELL, 1);": "no news: it only keeps the thread from going to sleep",
     },
     "ring.pyx": {
         "self.max_batch_bytes = shm_load_acquire(self.ctl + CTL_MAX_BATCH)": "after generation-attach, which brings it",
