@@ -25,6 +25,7 @@ KEYS = {
     *("kills", "attempts", "acks", "lost", "duplicated", "pause_ms_p50", "pause_ms_p99"),
 }
 CALIBRATION = {"loop_ns", "copy_gbps", "wake_us"}
+FULL_COUNTS = {"ring_chunks": 0, "segment_chunks": 0}.copy
 ACCOUNT = {"attempts", "acks", "lost", "duplicated"}
 
 
@@ -103,7 +104,10 @@ def test_seeks_are_timed_from_segments_and_from_the_ring_by_offset_and_by_time()
 
 
 def test_a_seek_that_finds_another_record_is_an_error() -> None:
-    consumer = SimpleNamespace(assign=lambda _: None, seek=lambda *_: None, poll=lambda **_: [Record("seek", 0, 3, 0)])
+    astray = [Record("seek", 0, 3, 0, value=b"." * 100)]
+    consumer = SimpleNamespace(
+        assign=lambda _: None, seek=lambda *_: None, poll=lambda **_: astray, metrics=FULL_COUNTS
+    )
     cluster = SimpleNamespace(consumer=lambda: contextlib.nullcontext(consumer))
     with pytest.raises(seek_bench.WrongRecordError, match="looked for offset 7"):
         seek_bench._case(cluster, seek_bench.SeekPlan(10, 100, 1, 1, False), seek_bench._by_offset, range(7, 8))
