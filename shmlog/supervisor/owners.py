@@ -59,6 +59,9 @@ log = logging.getLogger(__name__)
 class OwnerWatcher:
     """Who wants to know what becomes of owners overrides what it wants to know."""
 
+    def owner_opened(self, ready: OwnerReady) -> None:
+        """An owner has its partition, if only to close it."""
+
     def owner_ready(self, ready: OwnerReady) -> None:
         """An owner runs and takes orders."""
 
@@ -327,6 +330,8 @@ class Owners:
             ready.log_end_offset,
             f"; {ready.recovered}" if ready.recovered else "",
         )
+        for watcher in self.watchers:
+            watcher.owner_opened(ready)
         self.observe(Ready(ready.partition_id))
         if self.machine.phase(ready.partition_id) is OwnerPhase.RUNNING:
             for watcher in self.watchers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,27 @@ def test_a_cluster_whose_names_are_removed_says_so_closes_and_comes_back_with_ev
         producer.flush(20.0)
         with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
             assert sorted(int(record.value) for record in consumer) == list(range(700))
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_is_in_the_files_though_the_owner_died_when_its_memory_had_been_removed(
+    daemon: Daemon,
+) -> None:
+    with shmlog.connect("t") as cluster:
+        cluster.admin.create_topic("flights", partitions=1)
+        (pid,) = [one.pid for one in cluster.admin.describe_topic("flights").partitions]
+        producer = cluster.producer(acks="all")
+        deliveries = [producer.send("flights", b"%d" % number) for number in range(500)]
+        remove(daemon, cluster, "regions")
+        deliveries += [producer.send("flights", b"%d" % number) for number in range(500, 600)]
+        acknowledged = [delivery.result(20.0).offset for delivery in deliveries]
+        os.kill(pid, signal.SIGKILL)
+        assert daemon.ended() == 1, "its successor made regions of the same names"
+        assert "were removed while it was running" in daemon.log()
+        daemon.start()
+        with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
+            found = {record.offset: int(record.value) for record in consumer}
+        assert [found.get(offset) for offset in acknowledged] == list(range(600))
 
 
 @pytest.mark.slow
