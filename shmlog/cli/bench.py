@@ -29,6 +29,7 @@ Kinds:
 Examples:
   shmlog bench throughput
   shmlog bench throughput --size 1024 --bulk -o json
+  shmlog bench throughput --targets             every case that has a target, met or missed
   shmlog bench latency --rate 1000 --seconds 10
   shmlog bench failover --kills 50
   shmlog bench seek --records 10000000 --cold

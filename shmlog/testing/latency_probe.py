@@ -8,6 +8,7 @@ receiver's poll() has returned the record, on the one monotonic clock of the hos
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from array import array
@@ -30,7 +31,10 @@ SILENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LatencyPlan:
-    """One measurement; the first `warm_up` records are sent and received, and left out of the figures."""
+    """One measurement; the first `warm_up` records are sent and received, and left out of the figures.
+
+    With a core given, that process runs only there.
+    """
 
     topic: str
     per_second: float
@@ -38,6 +42,8 @@ class LatencyPlan:
     size_bytes: int = 100
     acks: str = "all"
     warm_up: int = 50
+    sender_core: int | None = None
+    receiver_core: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,15 @@ def measure(cluster: str, plan: LatencyPlan) -> Latencies:
     }
     with (
         WorkerProcess(
-            MODULE, orjson.dumps({**common, "role": "receive"}).decode(), label="latency receiver"
+            MODULE,
+            orjson.dumps({**common, "role": "receive", "core": plan.receiver_core}).decode(),
+            label="latency receiver",
         ) as receiver,
-        WorkerProcess(MODULE, orjson.dumps({**common, "role": "send"}).decode(), label="latency sender") as sender,
+        WorkerProcess(
+            MODULE,
+            orjson.dumps({**common, "role": "send", "core": plan.sender_core}).decode(),
+            label="latency sender",
+        ) as sender,
     ):
         receiver.receive(READY_TIMEOUT_S)
         sender.receive(READY_TIMEOUT_S)
@@ -121,4 +133,6 @@ def receive(order: Message) -> None:
 
 if __name__ == "__main__":
     request = orjson.loads(sys.argv[1])
+    if request["core"] is not None:
+        os.sched_setaffinity(0, {request["core"]})
     sys.exit(serve(lambda: send(request) if request["role"] == "send" else receive(request)))

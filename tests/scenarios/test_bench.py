@@ -14,7 +14,10 @@ import pytest
 
 import shmlog
 from shmlog import Record
-from shmlog.tools.bench import seek as seek_bench, startup as startup_bench, versus_worker
+from shmlog.testing.latency_probe import LatencyPlan
+from shmlog.tools.bench import seek as seek_bench, startup as startup_bench, targets, throughput, versus_worker
+from shmlog.tools.bench.figures import Figures
+from shmlog.tools.bench.pinning import FREE, pinnings
 from shmlog.tools.bench.throughput_worker import make_payloads
 
 pytestmark = pytest.mark.slow
@@ -25,6 +28,7 @@ KEYS = {
     *("kills", "attempts", "acks", "lost", "duplicated", "pause_ms_p50", "pause_ms_p99"),
 }
 CALIBRATION = {"loop_ns", "copy_gbps", "wake_us"}
+CALIBRATED = Figures(loop_ns=10.0, copy_gbps=3.0, wake_us=35.0)
 FULL_COUNTS = {"ring_chunks": 0, "segment_chunks": 0}.copy
 ACCOUNT = {"attempts", "acks", "lost", "duplicated"}
 
@@ -67,6 +71,27 @@ def test_owners_are_killed_under_load_and_nothing_is_lost() -> None:
     assert figures["acks"] == figures["attempts"] > 0
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
     assert 0 < figures["pause_ms_p50"] <= figures["pause_ms_p99"]
+
+
+def test_a_case_with_a_target_is_measured_where_it_was_told_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(targets, "TARGETS", {("one", "records", 100): targets.TARGETS["one", "records", 100]})
+    monkeypatch.setattr(throughput, "pin", lambda pid, core: pinned.append((pid, core)))
+    one_core = pinnings()[1]
+    rows = list(targets.throughput_rows([one_core], 1, 0.001, tmp_path, CALIBRATED))
+    assert [row["figure"] for row in rows] == ["producer ns/record", "consumer ns/record", "million records/s"]
+    assert {row["placement"] for row in rows} == {"one core"}
+    assert [core for _, core in pinned] == [one_core.owner]
+
+
+def test_latency_is_measured_idle_and_loaded_and_only_idle_has_a_target(tmp_path: Path) -> None:
+    plan = LatencyPlan("latency", 1000.0, 0.2)
+    rows = list(targets.latency_rows([FREE], 1, plan, tmp_path, CALIBRATED))
+    assert [(row["load"], row["figure"], row["target"] is None) for row in rows] == [
+        *(("idle", "p50 us", False), ("idle", "p99 us", True), ("loaded", "p50 us", True), ("loaded", "p99 us", True))
+    ]
 
 
 def test_versus_measures_shmlog_and_peers_in_the_same_rounds(tmp_path: Path) -> None:

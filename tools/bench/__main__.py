@@ -25,6 +25,8 @@ from .cases import print_cases
 from .cold_cache import drop_everything, evict
 from .figures import Figures
 from .peers.catalog import OTHERS, choose
+from .pinning import pinnings
+from .targets import latency_rows, throughput_rows
 from .versus import VersusPlan
 from .versus_picture import svg
 
@@ -35,6 +37,11 @@ data_dir_option = click.option(
     "--data-dir", type=click.Path(file_okay=False, exists=True), help="A directory on the disk to measure."
 )
 acks_option = click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
+targets_option = click.option(
+    "--targets",
+    is_flag=True,
+    help="All cases that have a target, beside it, with processes free, on one core and on two.",
+)
 size_option = click.option(
     "--size",
     type=click.IntRange(min=STAMP.size, max=1_000_000),
@@ -55,14 +62,32 @@ def bench() -> None:
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is reported.")
 @acks_option
 @click.option("--bulk", is_flag=True, help="send_many instead of send.")
+@targets_option
+@click.option(
+    "--share", type=click.FloatRange(0.001, 10), default=1.0, show_default=True, help="Of --targets' records."
+)
 @data_dir_option
 @output_option
-def throughput(records: int, size: int, rounds: int, acks: str, bulk: bool, data_dir: str | None, output: str) -> None:
+def throughput(
+    records: int,
+    size: int,
+    rounds: int,
+    acks: str,
+    bulk: bool,
+    targets: bool,
+    share: float,
+    data_dir: str | None,
+    output: str,
+) -> None:
     """One producer, one partition, one consumer, each a process; the log is written, handles and idempotence are on."""
     figures = Figures()
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
-        plan = throughput_bench.ThroughputPlan(records, size, rounds, acks, bulk)
+        if targets:
+            rows = list(throughput_rows(pinnings(), rounds, share, directory, figures))
+            print_cases(output, figures, {"rounds": rounds}, rows)
+            return
+        plan = throughput_bench.ThroughputPlan(records, size, rounds, acks, "many" if bulk else "one")
         verdict = throughput_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))
@@ -73,13 +98,22 @@ def throughput(records: int, size: int, rounds: int, acks: str, bulk: bool, data
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10, show_default=True)
 @size_option
 @acks_option
+@targets_option
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Of each case of --targets.")
 @data_dir_option
 @output_option
-def latency(rate: float, seconds: float, size: int, acks: str, data_dir: str | None, output: str) -> None:
+def latency(
+    rate: float, seconds: float, size: int, acks: str, targets: bool, rounds: int, data_dir: str | None, output: str
+) -> None:
     """One-way latency at a steady rate, from the intended start of each send, between two processes that sleep."""
     figures = Figures()
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
+        if targets:
+            plan = LatencyPlan(LATENCY_TOPIC, rate, seconds / rounds, size, acks)
+            rows = list(latency_rows(pinnings(), rounds, plan, directory, figures))
+            print_cases(output, figures, {"rounds": rounds}, rows)
+            return
         say(f"{rate:g} records/s for {seconds:g} s")
         with cluster_in(directory, LATENCY_TOPIC, 1, **{"max.message.bytes": max(262_144, 2 * size)}) as cluster:
             found = measure(cluster.name, LatencyPlan(LATENCY_TOPIC, rate, seconds, size, acks))

@@ -15,6 +15,7 @@ from shmlog.testing.worker_process import Message, WorkerProcess
 from .arena import cluster_in, cpu_ns_of, say
 from .figures import Figures
 from .history_files import read_back
+from .pinning import FREE, Pinning, pin
 
 TOPIC = "throughput"
 MODULE = "shmlog.tools.bench.throughput_worker"
@@ -30,7 +31,9 @@ class ThroughputPlan:
     size_bytes: int
     rounds: int
     acks: str
-    bulk: bool
+    sending: str = "one"
+    reading: str = "values"
+    pinning: Pinning = FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,16 @@ class Round:
 
 
 def measure(plan: ThroughputPlan, directory: Path, figures: Figures) -> Verdict:
-    """Run all rounds (and one before, to warm up), fill in the figures; the verdict names what was broken."""
+    """Run all rounds, fill in the figures; the verdict names what was broken."""
+    rounds, verdict = run_rounds(plan, directory)
+    _fill(figures, plan, rounds)
+    figures.acks, figures.lost, figures.duplicated = verdict.acks, verdict.lost, verdict.duplicated
+    figures.attempts = verdict.attempts
+    return verdict
+
+
+def run_rounds(plan: ThroughputPlan, directory: Path) -> tuple[list[Round], Verdict]:
+    """Run one round to warm up and then all that are planned; what these cost, and the verdict on all of them."""
     history = History()
     rounds: list[Round] = []
     with cluster_in(directory, TOPIC, 1, **{"max.message.bytes": max(262_144, 2 * plan.size_bytes)}) as cluster:
@@ -54,24 +66,25 @@ def measure(plan: ThroughputPlan, directory: Path, figures: Figures) -> Verdict:
             "records": plan.records,
             "size_bytes": plan.size_bytes,
             "acks": plan.acks,
-            "bulk": plan.bulk,
+            "sending": plan.sending,
+            "reading": plan.reading,
             "directory": str(directory),
         }
+        cores = plan.pinning
+        consume = orjson.dumps({**common, "role": "consume", "core": cores.consumer}).decode()
+        produce = orjson.dumps({**common, "role": "produce", "core": cores.producer}).decode()
         with (
-            WorkerProcess(MODULE, orjson.dumps({**common, "role": "consume"}).decode(), label="consumer") as consumer,
-            WorkerProcess(MODULE, orjson.dumps({**common, "role": "produce"}).decode(), label="producer") as producer,
+            WorkerProcess(MODULE, consume, label="consumer") as consumer,
+            WorkerProcess(MODULE, produce, label="producer") as producer,
         ):
             consumer.receive(READY_TIMEOUT_S)
             producer.receive(READY_TIMEOUT_S)
             owner = cluster.metrics()[TopicPartition(TOPIC, 0)]["pid"]
+            pin(owner, cores.owner)
             for number in range(plan.rounds + 1):
                 rounds.append(_round(number, plan, producer, consumer, owner, history))
                 say(f"round {number} of {plan.rounds}: {plan.records * 1e9 / rounds[-1].wall_ns:,.0f} records/s")
-    _fill(figures, plan, rounds[1:])
-    verdict = check_history(history)
-    figures.acks, figures.lost, figures.duplicated = verdict.acks, verdict.lost, verdict.duplicated
-    figures.attempts = verdict.attempts
-    return verdict
+    return rounds[1:], check_history(history)
 
 
 def _round(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import orjson
 
 import shmlog
-from shmlog import TopicPartition
+from shmlog import Record, TopicPartition
 from shmlog.testing.worker_process import Message, hear, say, serve
 
 from .history_files import write_pairs
+from .pinning import pin
 
 SEQUENCE_BYTES = 8
 BULK_RECORDS = 1000
@@ -29,21 +31,46 @@ def make_payloads(first: int, count: int, size_bytes: int) -> list[bytes]:
     return [sequence.to_bytes(SEQUENCE_BYTES, "little") + padding for sequence in range(first, first + count)]
 
 
+def _send_one(producer: shmlog.Producer, topic: str, payloads: list[bytes]) -> None:
+    send = producer.send
+    for payload in payloads:
+        send(topic, payload)
+
+
+def _send_many(producer: shmlog.Producer, topic: str, payloads: list[bytes]) -> None:
+    for at in range(0, len(payloads), BULK_RECORDS):
+        producer.send_many(topic, payloads[at : at + BULK_RECORDS])
+
+
+SENDING = {"one": _send_one, "many": _send_many}
+"""How a round's payloads are handed over, by name; each kind of sending is one entry here."""
+
+
+def _values_of(records: list[Record]) -> list[bytes]:
+    return [record.value for record in records]
+
+
+def _offsets_and_values_of(records: list[Record]) -> list[bytes]:
+    offsets, values = [], []
+    for record in records:
+        offsets.append(record.offset)
+        values.append(record.value)
+    return values
+
+
+READING = {"values": _values_of, "records": _offsets_and_values_of}
+"""What is asked of every record, by name: its value, or its offset and its value, one record after the other."""
+
+
 def produce(order: Message) -> None:
     """For each round: make the payloads, send them, wait until all are acknowledged, say what it cost."""
-    topic, count = order["topic"], order["records"]
+    topic, count, send = order["topic"], order["records"], SENDING[order["sending"]]
     with shmlog.connect(order["cluster"]) as cluster, cluster.producer(acks=order["acks"]) as producer:
         say(ready=True)
         while (start := hear()) is not None:
             payloads = make_payloads(start["round"] * count, count, order["size_bytes"])
             began_ns, cpu_before_ns = time.monotonic_ns(), time.process_time_ns()
-            if order["bulk"]:
-                for at in range(0, count, BULK_RECORDS):
-                    producer.send_many(topic, payloads[at : at + BULK_RECORDS])
-            else:
-                send = producer.send
-                for payload in payloads:
-                    send(topic, payload)
+            send(producer, topic, payloads)
             cpu_ns = time.process_time_ns() - cpu_before_ns
             producer.flush(FLUSH_TIMEOUT_S)
             say(
@@ -61,7 +88,7 @@ def consume(order: Message) -> None:
         consumer.poll(timeout=0.0)
         say(ready=True)
         while (start := hear()) is not None:
-            polls, cpu_ns, ended_ns = _read_round(consumer, count)
+            polls, cpu_ns, ended_ns = _read_round(consumer, count, READING[order["reading"]])
             offsets, sequences = _columns(polls, order["size_bytes"])
             file = Path(order["directory"]) / f"round-{start['round']}.reads"
             write_pairs(file, offsets, sequences)
@@ -72,7 +99,9 @@ Poll = tuple[int, int, bytes]
 """First and last offset of one poll's records, and their values joined."""
 
 
-def _read_round(consumer: shmlog.Consumer, count: int) -> tuple[list[Poll], int, int]:
+def _read_round(
+    consumer: shmlog.Consumer, count: int, values_of: Callable[[list[Record]], list[bytes]]
+) -> tuple[list[Poll], int, int]:
     polls: list[Poll] = []
     seen = 0
     cpu_before_ns = ended_ns = time.process_time_ns()
@@ -83,7 +112,7 @@ def _read_round(consumer: shmlog.Consumer, count: int) -> tuple[list[Poll], int,
             if time.monotonic() - quiet_since > SILENCE_S:
                 raise TimeoutError(f"{count - seen} of {count} records did not come")
             continue
-        polls.append((records[0].offset, records[-1].offset, b"".join([record.value for record in records])))
+        polls.append((records[0].offset, records[-1].offset, b"".join(values_of(records))))
         seen += len(records)
         ended_ns = time.monotonic_ns()
         quiet_since = time.monotonic()
@@ -104,4 +133,5 @@ def _columns(polls: list[Poll], size_bytes: int) -> tuple[array[int], array[int]
 
 if __name__ == "__main__":
     request = orjson.loads(sys.argv[1])
+    pin(0, request["core"])
     sys.exit(serve(lambda: produce(request) if request["role"] == "produce" else consume(request)))
