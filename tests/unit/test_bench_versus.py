@@ -11,6 +11,7 @@ import pytest
 from shmlog.errors import InvalidArgumentError
 from shmlog.tools.bench import versus_report
 from shmlog.tools.bench.figures import Figures
+from shmlog.tools.bench.peers import jetstream
 from shmlog.tools.bench.peers.catalog import OTHERS, OWN, choose
 from shmlog.tools.bench.peers.own import SHMLOG, SHMLOG_MANY
 from shmlog.tools.bench.peers.peer import Peer, Route
@@ -22,7 +23,7 @@ CALIBRATION = Figures(loop_ns=12.0, copy_gbps=3.0, wake_us=35.0)
 
 
 def refuse(_directory: Path, _size_bytes: int) -> contextlib.AbstractContextManager[Route]:
-    raise OSError("the disk is on fire")
+    raise LookupError("the disk is on fire")
 
 
 ABSENT = Peer("absent", "Absent", "none", "all", refuse, library="no_such_module", package="no-such-package")
@@ -85,9 +86,21 @@ def test_the_picture_is_well_formed_and_names_who_was_measured() -> None:
 
 def test_a_peer_that_cannot_start_is_reported_and_not_asked_again(tmp_path: Path) -> None:
     broken, absent = measure(VersusPlan([BROKEN, ABSENT], [100, 1024], 1, 0.001, 0.01, 1000.0), tmp_path).rows
-    assert broken.not_measured == "failed: the disk is on fire"
+    assert broken.not_measured == "failed: Broken: LookupError: the disk is on fire"
     assert not (tmp_path / "1024" / BROKEN.name).exists()
     assert absent.not_measured == "not installed (pip install no-such-package)"
+
+
+@pytest.mark.parametrize("half_written", [b"", b'{"nats": ['])
+def test_a_server_that_has_not_finished_saying_where_it_listens_is_not_ready(
+    tmp_path: Path, half_written: bytes
+) -> None:
+    file = tmp_path / "nats-server_1.ports"
+    assert jetstream._url(tmp_path) is None
+    file.write_bytes(half_written)
+    assert jetstream._url(tmp_path) is None
+    file.write_bytes(b'{"nats": ["nats://127.0.0.1:4"]}')
+    assert jetstream._url(tmp_path) == "nats://127.0.0.1:4"
 
 
 def test_peers_are_chosen_by_name_and_shmlog_is_always_there() -> None:

@@ -23,7 +23,8 @@ from .versus_pair import Pair, PeerFailedError
 
 WARM_UP_RECORDS = (200, 5000)
 RECORDS_MIN = 1000
-BURST_BYTES_MAX = 256 * 1024 * 1024
+BURST_BYTES_MAX = 64 * 1024 * 1024
+"""Those who write files write into the page cache then; for longer, all of them write as fast as the disk does."""
 Result = TypeVar("Result")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shmlog.errors import ShmlogError
 
-from .peers.peer import Peer
+from .peers.peer import Peer, Route
 from .versus_worker import ORDER_TIMEOUT_S, Burst, Done, Paced, work
 
 LEAD_NS = 20_000_000
@@ -47,7 +47,7 @@ class Pair:
         self._orders: dict[str, Connection] = {}
         context = get_context("spawn")
         try:
-            route = self._stack.enter_context(peer.start(directory, size_bytes))
+            route = self._enter(directory)
             for role in (RECEIVER, SENDER):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=work, args=(route, role, theirs), name=f"{peer.name} {role}")
@@ -59,6 +59,12 @@ class Pair:
         except BaseException:
             self.stop()
             raise
+
+    def _enter(self, directory: Path) -> Route:
+        try:
+            return self._stack.enter_context(self.peer.start(directory, self.size_bytes))
+        except Exception as error:  # whatever a peer's library raises is that peer's failure
+            raise PeerFailedError(f"{self.peer.title}: {type(error).__name__}: {error}") from error
 
     def burst(self, records: int) -> BurstResult:
         """Send `records` as fast as it goes."""

@@ -19,7 +19,7 @@ NOTHING = Samples()
 BEHIND_NOWHERE = "shmlog is behind in no case that was measured."
 THROUGHPUT_CAPTION = (
     "Million records per second, one process to another, counted at the consumer: median of {plan.rounds} rounds"
-    " (least to most). In brackets: shmlog has so many times as many."
+    " (least to most) of at most 64 MiB, which the page cache takes. In brackets: shmlog has so many times as many."
 )
 LATENCY_CAPTION = (
     "One-way latency in us at {plan.per_second:,.0f} records per second, both sides asleep unless it says polling,"

@@ -127,6 +127,15 @@ class JetStreamReceiver:
         self._connection.close()
 
 
+def _url(directory: Path) -> str | None:
+    """Where the server says that it listens; None while it has not said so, or not to the end."""
+    for file in directory.glob("*.ports"):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            url: str = orjson.loads(file.read_bytes())["nats"][0]
+            return url
+    return None
+
+
 def _start(is_acked: bool, directory: Path) -> contextlib.AbstractContextManager[Route]:
     @contextlib.contextmanager
     def server() -> Iterator[Route]:
@@ -134,9 +143,9 @@ def _start(is_acked: bool, directory: Path) -> contextlib.AbstractContextManager
         assert program is not None
         configuration = directory / "nats.conf"
         configuration.write_text(CONFIGURATION.format(directory=directory, ingest=INGEST_RECORDS))
-        with running([program, "-c", str(configuration)], directory, lambda: bool(list(directory.glob("*.ports")))):
-            ports = orjson.loads(next(directory.glob("*.ports")).read_bytes())
-            url = ports["nats"][0]
+        with running([program, "-c", str(configuration)], directory, lambda: _url(directory) is not None):
+            url = _url(directory)
+            assert url is not None
             connection = Connection(url)
             connection.run(connection.stream.add_stream(name=SUBJECT, subjects=[SUBJECT]))
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +22,19 @@ READ_RECORDS_MAX = 1000
 class RedisRoute:
     """Path of the server's socket."""
 
-    socket: str
+    path: str
 
     def sender(self) -> Sender:
-        return RedisSender(_client(self.socket))
+        return RedisSender(_client(self.path))
 
     def receiver(self) -> Receiver:
-        return RedisReceiver(_client(self.socket))
+        return RedisReceiver(_client(self.path))
 
 
-def _client(socket: str) -> Any:
+def _client(path: str) -> Any:
     import redis
 
-    return redis.Redis(unix_socket_path=socket, protocol=2)
+    return redis.Redis(unix_socket_path=path, protocol=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,19 @@ class RedisReceiver:
         self._client.close()
 
 
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 @contextlib.contextmanager
 def _start(directory: Path, _size_bytes: int) -> Iterator[Route]:
     program = program_path("redis-server")
     assert program is not None
-    socket = directory / "redis.sock"
+    listening = str(directory / "redis.sock")
     settings = {
         "port": "0",
-        "unixsocket": str(socket),
+        "unixsocket": listening,
         "unixsocketperm": "700",
         "dir": str(directory),
         "save": "",
@@ -86,8 +92,8 @@ def _start(directory: Path, _size_bytes: int) -> Iterator[Route]:
         "daemonize": "no",
     }
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-    with running([program, *arguments], directory, socket.exists):
-        yield RedisRoute(str(socket))
+    with running([program, *arguments], directory, lambda: _accepts(listening)):
+        yield RedisRoute(listening)
 
 
 REDIS = Peer(
