@@ -205,6 +205,16 @@ class CorruptRecordError(ShmlogError):
     name = "CORRUPT_MESSAGE"
 
 
+class UnsupportedCompressionTypeError(ShmlogError):
+    """A codec whose library is not installed here, or that this version does not know; nothing is wrong with the data.
+
+    The message says what to install.
+    """
+
+    code = 76
+    name = "UNSUPPORTED_COMPRESSION_TYPE"
+
+
 class ForeignVersionError(ShmlogError):
     """A data directory, region or control message of another version; the message names both."""
 

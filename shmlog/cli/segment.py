@@ -179,6 +179,7 @@ def _print_records(file: str) -> bool:
     from shmlog.cli.record_format import json_line
     from shmlog.log.dump import Damage, dump_log
     from shmlog.native.records import decode_batches
+    from shmlog.record.expansion import expand
 
     if not file.endswith(".log"):
         raise InvalidRequestError(f"{file}: only a .log holds records")
@@ -193,7 +194,7 @@ def _print_records(file: str) -> bool:
                 click.echo(f"damage at byte {row.position}, offset {row.expected_offset}: {row.problem}", err=True)
                 continue
             stream.seek(row.position)
-            batch = stream.read(row.header.size_bytes)
+            batch, _ = expand(stream.read(row.header.size_bytes), file, 1)
             found, _, _ = decode_batches(
                 batch, topic, partition, row.header.base_offset, row.header.next_offset, row.header.record_count
             )

@@ -52,5 +52,6 @@ def decode_batches(
     Returns the records with from_offset <= offset, the offset to go on from, and how many bytes of `chunk` are done
     with (a batch that was only partly returned is not). Batches whose base offset is not below `limit_offset`, and an
     incomplete batch at the end of the chunk, are left. Control batches are skipped, but count for the offset.
+    None is compressed: record.expansion saw to that.
     Raises CorruptRecordError for a wrong checksum or structure.
     """

@@ -180,7 +180,7 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
             if records:
                 break
             raise CorruptRecordError(f"{topic}-{partition}: the batch at offset {base_offset} is compressed with codec"
-                                     f" {attributes & BATCH_CODEC_MASK}, which this version cannot read")
+                                     f" {attributes & BATCH_CODEC_MASK}: record.expansion makes it plain first")
         count = be32(batch + BATCH_COUNT)
         base_timestamp = <int64_t>be64(batch + BATCH_BASE_TIMESTAMP)
         max_timestamp = <int64_t>be64(batch + BATCH_MAX_TIMESTAMP)

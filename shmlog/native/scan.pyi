@@ -10,6 +10,12 @@ def check_batches(
     batch at `valid bytes`; if it is "" the data ended inside a batch (or between two) that needs `wanted` bytes.
     """
 
+def find_compressed(data: bytes | bytearray | memoryview, start: int) -> int:
+    """Where the first compressed batch begins, of those at and after byte `start`, where a batch begins; else the end.
+
+    Control batches do not count, and nothing behind bytes that are no whole batch.
+    """
+
 def select_batches(
     data: bytes | bytearray | memoryview, from_offset: int, limit_offset: int = ...
 ) -> tuple[int, int, int, int, str]:

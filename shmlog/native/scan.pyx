@@ -29,6 +29,28 @@ PROBLEMS = ("", "its length makes no sense", "its magic byte is not 2", "its rec
             "its base offset does not follow the batch before", "its checksum is wrong")
 
 
+cdef enum:
+    ATTRIBUTES_AT = 22  # the low byte
+    CODEC_MASK = 0x07
+    CONTROL = 0x20
+
+
+def find_compressed(const unsigned char[::1] data not None, Py_ssize_t start):
+    cdef const unsigned char *p = &data[0] if data.shape[0] else NULL
+    cdef Py_ssize_t at = start, end = data.shape[0]
+    cdef int64_t size
+    with nogil:
+        while end - at >= BATCH_HEADER_BYTES:
+            size = batch_size_bytes(p + at)
+            if size < BATCH_HEADER_BYTES or size > end - at:
+                break
+            if p[at + ATTRIBUTES_AT] & CODEC_MASK and not p[at + ATTRIBUTES_AT] & CONTROL and batch_magic(p + at) == 2:
+                end = at
+                break
+            at += size
+    return end if end == at else data.shape[0]
+
+
 def check_batches(const unsigned char[::1] data not None, int64_t expected_offset, int64_t crc_from_offset=0):
     cdef const unsigned char *start = &data[0] if data.shape[0] else NULL
     cdef const unsigned char *p = start

@@ -19,12 +19,14 @@ from shmlog.errors import (
     CorruptRecordError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
+    ShmlogError,
     StorageError,
     UnknownTopicOrPartitionError,
 )
 from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.records import Record, decode_batches
+from shmlog.record.expansion import expand
 
 LONG_MAX: Final = 2**63 - 1
 ATTEMPTS_PER_FETCH: Final = 8
@@ -117,7 +119,9 @@ class PartitionReader:
         self._open_segments = open_segments
         self._attachment: Attachment | None = None
         self._segments: Segments | None = None
-        self._in_ring = False  # the ring's cursor stands at `position`
+        self._in_ring = False  # the ring's cursor stands at `position`, or behind `_rest`, which begins there
+        self._rest = b""  # compressed batches that were read, and not expanded yet
+        self._rest_limit = LONG_MAX
         self._overrun = False  # the owner was faster: back to the ring only where it is hot
         self._odd_since = -1.0  # since when, on the monotonic clock, something is as it may only be for a moment
 
@@ -126,26 +130,29 @@ class PartitionReader:
     def seek(self, offset: int) -> None:
         """Go on at `offset`; whether it is in the log shows at the next fetch."""
         self.position = offset
+        self._forget_place()
+
+    def _forget_place(self) -> None:
+        """Look `position` up again."""
         self._in_ring = self._overrun = False
+        self._rest = b""
 
     def fetch(self, max_bytes: int, *, check_crcs: bool = True) -> list[Record]:
         """The records at `position` in about `max_bytes` of batches (one batch at least), and move past them.
 
-        Empty when there is nothing to read now, or no owner. Raises OffsetOutOfRangeError, CorruptRecordError,
-        UnknownTopicOrPartitionError once the topic is deleted; the position then stays.
+        Compressed batches count as what they expand to. Empty when there is nothing to read now, or no owner. Raises
+        OffsetOutOfRangeError, CorruptRecordError, UnsupportedCompressionTypeError, UnknownTopicOrPartitionError once
+        the topic is deleted; the position then stays.
         """
         for _ in range(ATTEMPTS_PER_FETCH):
             attachment = self._attached()
             if attachment is None:
                 return []
-            chunk, limit = self._from_ring(attachment, max_bytes), LONG_MAX
-            if chunk is None:
-                limit = attachment.page.high_watermark
-                chunk = self._from_segments(attachment, max_bytes, limit)
+            chunk, limit = self._next_chunk(attachment, max_bytes)
             if not chunk:
                 self._look_at_state(attachment)
                 return []
-            records = self._decode(chunk, limit, check_crcs)
+            records = self._decode(chunk, limit, max_bytes, check_crcs)
             if records:
                 return records
         return []
@@ -154,6 +161,17 @@ class PartitionReader:
         """Whether fetch() would find something: the second look before a sleep."""
         attachment = self._attachment
         return attachment is not None and attachment.page.high_watermark > self.position
+
+    def _next_chunk(self, attachment: Attachment, max_bytes: int) -> tuple[bytes, int]:
+        """Whole batches at `position`, and the offset below which they begin; b"" when there is nothing now."""
+        if self._rest:
+            chunk, self._rest = self._rest, b""
+            return chunk, self._rest_limit
+        hot = self._from_ring(attachment, max_bytes)
+        if hot is not None:
+            return hot, LONG_MAX
+        limit = attachment.page.high_watermark
+        return self._from_segments(attachment, max_bytes, limit), limit
 
     def _from_ring(self, attachment: Attachment, max_bytes: int) -> bytes | None:
         """A chunk at `position`, b"" when it stands at the high watermark, None if the ring does not have it."""
@@ -208,19 +226,22 @@ class PartitionReader:
             )
         return b""
 
-    def _decode(self, chunk: bytes, limit: int, check_crcs: bool) -> list[Record]:
+    def _decode(self, chunk: bytes, limit: int, max_bytes: int, check_crcs: bool) -> list[Record]:
         topic, number = self.partition
         try:
+            plain, expanded = expand(chunk, str(self.partition), max_bytes, check_crcs=check_crcs)
             records, position, consumed = decode_batches(
-                chunk, topic, number, self.position, limit, LONG_MAX, check_crcs
+                plain, topic, number, self.position, limit, LONG_MAX, check_crcs
             )
-        except CorruptRecordError:
+        except ShmlogError:
             self._in_ring = False  # the ring's cursor is past what we did not read
             raise
-        if consumed < len(chunk):
+        if consumed < len(plain):
             self._in_ring = False
+        elif expanded < len(chunk):
+            self._rest, self._rest_limit = chunk[expanded:], limit
         self.position = position
-        self.bytes_read += consumed
+        self.bytes_read += min(consumed, expanded)
         return records
 
     def _out_of_range(self, low: int, end: int) -> OffsetOutOfRangeError:
@@ -296,7 +317,7 @@ class PartitionReader:
         if self._attachment is not None:
             self._attachment.close()
         self._attachment = None
-        self._in_ring = self._overrun = False
+        self._forget_place()
 
     def _look_at_state(self, attachment: Attachment) -> None:
         """There is nothing to read: because there is nothing, or because this is the past?"""

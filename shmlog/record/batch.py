@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.errors import CorruptRecordError, UnsupportedCompressionTypeError
 from shmlog.native.checksum import crc32c
-from shmlog.record import layout
+from shmlog.record import compression, layout
+from shmlog.record.expansion import plain_records
 from shmlog.record.header import BatchHeader
 from shmlog.record.varint import append_varint, read_varint
 
@@ -46,8 +47,9 @@ def encode_batch(
     log_append_time_ms: int | None = None,
     transactional: bool = False,
     control: bool = False,
+    codec: int = compression.NONE,
 ) -> bytes:
-    """One uncompressed batch of `records`, with dense offsets from `base_offset` and a valid checksum.
+    """One batch of `records`, with dense offsets from `base_offset` and a valid checksum, compressed with `codec`.
 
     With `log_append_time_ms` the batch carries the broker's time: every record then reads back with it.
     Raises ValueError for no records.
@@ -56,7 +58,7 @@ def encode_batch(
         raise ValueError("a batch holds at least one record")
     base_timestamp_ms = records[0].timestamp_ms
     max_timestamp_ms = max(record.timestamp_ms for record in records)
-    attributes = (layout.TRANSACTIONAL if transactional else 0) | (layout.CONTROL if control else 0)
+    attributes = codec | (layout.TRANSACTIONAL if transactional else 0) | (layout.CONTROL if control else 0)
     if log_append_time_ms is not None:
         attributes |= layout.LOG_APPEND_TIME
         max_timestamp_ms = log_append_time_ms
@@ -65,6 +67,8 @@ def encode_batch(
         body = _encode_record(record, offset_delta, record.timestamp_ms - base_timestamp_ms)
         append_varint(batch, len(body))
         batch += body
+    if codec:
+        batch[layout.HEADER_BYTES :] = compression.compress(codec, batch[layout.HEADER_BYTES :])
     layout.HEADER.pack_into(
         batch,
         0,
@@ -89,7 +93,8 @@ def encode_batch(
 def decode_records(batch: bytes | memoryview, at: int = 0) -> list[StoredRecord]:
     """The records of the batch at byte `at`, those of control batches included; the checksum is checked first.
 
-    Raises CorruptRecordError when anything does not fit, ForeignVersionError for a compressed batch.
+    Raises CorruptRecordError when anything does not fit, UnsupportedCompressionTypeError when the library of the
+    batch's codec is not installed.
     """
     header = BatchHeader.parse(batch, at)
     end = at + header.size_bytes
@@ -99,18 +104,17 @@ def decode_records(batch: bytes | memoryview, at: int = 0) -> list[StoredRecord]
         )
     if not header.crc_is_valid(batch, at):
         raise CorruptRecordError(f"the checksum of the batch at offset {header.base_offset} is wrong")
-    if header.attributes & layout.CODEC_MASK:
-        raise ForeignVersionError(
-            f"the batch at offset {header.base_offset} is compressed ({header.codec}); "
-            "this version of shmlog reads uncompressed batches only"
-        )
+    try:
+        data = plain_records(batch, header, at)
+    except (CorruptRecordError, UnsupportedCompressionTypeError) as error:
+        raise type(error)(f"the {header.codec} batch at offset {header.base_offset} cannot be read: {error}") from error
     records: list[StoredRecord] = []
-    position, previous = at + layout.HEADER_BYTES, header.base_offset - 1
+    position, end, previous = 0, len(data), header.base_offset - 1
     for _ in range(header.record_count):
-        length, position = read_varint(batch, position, end)
+        length, position = read_varint(data, position, end)
         if not 0 <= length <= end - position:
             raise CorruptRecordError(f"a record of the batch at offset {header.base_offset} claims {length} bytes")
-        record = _decode_record(batch, position, position + length, header)
+        record = _decode_record(data, position, position + length, header)
         if not previous < record.offset <= header.last_offset:
             raise CorruptRecordError(
                 f"a record of the batch at offset {header.base_offset} claims offset {record.offset}, which is not"

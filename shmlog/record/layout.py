@@ -25,13 +25,17 @@ HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES: Final = 61
 LENGTH_START: Final = 12
 """The batch length counts from here: a batch has LENGTH_START + batch length bytes."""
+LENGTH_AT: Final = 8
 MAGIC_AT: Final = 16
 CRC_AT: Final = 17
 CRC_START: Final = 21
 """First byte that the checksum covers."""
+ATTRIBUTES_AT: Final = 21
 MAGIC: Final = 2
 
 BASE_OFFSET: Final = struct.Struct(">q")
+LENGTH: Final = struct.Struct(">i")
+ATTRIBUTES: Final = struct.Struct(">h")
 CRC: Final = struct.Struct(">I")
 
 CODEC_MASK: Final = 0x07

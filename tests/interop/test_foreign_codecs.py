@@ -15,10 +15,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from shmlog.errors import CorruptRecordError
+from shmlog.log.cold import ColdReader
+from shmlog.log.dump import verify
 from shmlog.log.partition_log import PartitionLog
+from shmlog.model import OffsetAndTimestamp
 from shmlog.native.records import Record, decode_batches
 from shmlog.record.batch import NewRecord, StoredRecord, decode_records, encode_batch
+from shmlog.record.compression import GZIP, LZ4, NONE, SNAPPY, ZSTD, name_of
 from shmlog.record.control import Marker, MarkerType, encode_marker
+from shmlog.record.expansion import expand
 from shmlog.record.header import BatchHeader
 from shmlog.settings import TopicConfig
 from shmlog.testing.worked_batches import WORKED_BATCH, WORKED_MARKER
@@ -55,10 +60,12 @@ class Library:
             for record in batch
         ]
 
-    def encode(self, records: list[NewRecord], producer_id: int, producer_epoch: int, base_sequence: int) -> bytes:
+    def encode(
+        self, records: list[NewRecord], producer_id: int, producer_epoch: int, base_sequence: int, codec: int = NONE
+    ) -> bytes:
         builder = self.builder(
             magic=2,
-            compression_type=0,
+            compression_type=codec,
             is_transactional=0,
             producer_id=producer_id,
             producer_epoch=producer_epoch,
@@ -82,6 +89,7 @@ LIBRARIES = [
     Library("aiokafka", aiokafka_memory.MemoryRecords, aiokafka_default.DefaultRecordBatchBuilder),
 ]
 each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+each_codec = pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD], ids=name_of)
 
 names = st.text(st.characters(codec="utf-8"), max_size=8)
 contents = st.none() | st.binary(max_size=200)
@@ -181,6 +189,68 @@ def test_they_notice_every_flipped_bit_under_the_checksum_as_we_do(library: Libr
         reader = library.reader(bytes(damaged))
         assert not reader.next_batch().validate_crc()
         assert not BatchHeader.parse(damaged).crc_is_valid(damaged)
+
+
+# --- compression ------------------------------------------------------------------------------------------------------
+
+
+@each_library
+@each_codec
+@given(records=batches_of_records, repeated=st.integers(1, 2000))
+def test_they_read_what_we_compress(library: Library, codec: int, records: list[NewRecord], repeated: int) -> None:
+    records = [*records, NewRecord(b"x,y;" * repeated, b"key", 1000)]
+    ours = encode_batch(records, base_offset=70, producer_id=7, producer_epoch=3, base_sequence=5, codec=codec)
+    (batch,) = library.batches(ours)
+    assert batch.compression_type == codec
+    assert library.decode(ours) == stored(records, 70)
+
+
+@each_library
+@each_codec
+@given(records=batches_of_records, repeated=st.integers(200, 60_000))
+def test_we_read_what_they_compress(library: Library, codec: int, records: list[NewRecord], repeated: int) -> None:
+    records = [*records, NewRecord(b"x,y;" * repeated, b"key", 1000)]
+    theirs = library.encode(records, 7, 3, 5, codec)
+    assert BatchHeader.parse(theirs).codec == name_of(codec)
+    assert decode_records(theirs) == stored(records, 0)
+    plain, done = expand(theirs, "t-3", 1)
+    assert done == len(theirs)
+    assert decode_batches(plain, "t", 3, 0, NO_LIMIT, 1000) == (decoded(records, 0), len(records), len(plain))
+    assert plain[PATCHED_BYTES:] == library.encode(records, 7, 3, 5)[PATCHED_BYTES:]
+
+
+@each_codec
+def test_segments_with_batches_of_a_codec_are_recovered_searched_and_read(codec: int, tmp_path: Path) -> None:
+    directory = str(tmp_path / "flights-0")
+    config = dataclasses.replace(TopicConfig.from_mapping({}), segment_bytes=4000, index_interval_bytes=200)
+    log = PartitionLog.open(directory, config, topic_id="A" * 22)
+    expected: list[StoredRecord] = []
+    for number in range(60):
+        records = [NewRecord(b"value %d " % number * 40, b"key", 1000 + 2 * number + k) for k in range(2)]
+        theirs = LIBRARIES[number % 2].encode(records, 7, 0, 2 * number, codec)
+        batch = log.log_end_offset.to_bytes(8, "big") + theirs[8:]
+        expected += stored(records, log.log_end_offset)
+        if log.should_roll(0, len(batch)):
+            log.roll(log.log_end_offset)
+        log.append(batch)
+    log.close(clean=False)  # so that the next start has to scan
+    log = PartitionLog.open(directory, config, topic_id="A" * 22)
+    assert log.log_end_offset == len(expected)
+    paths = [segment.path for segment in log.segments()]
+    assert len(paths) > 1
+    assert [record for path in paths for record in LIBRARIES[0].decode(Path(path).read_bytes())] == expected
+    log.close(clean=True)
+    for path in paths:
+        for suffix in (".log", ".index", ".timeindex"):
+            verdict = verify(path.removesuffix(".log") + suffix)
+            assert verdict.sound, verdict.summary
+    reader = ColdReader(directory)
+    assert reader.offset_for_timestamp(1061, NO_LIMIT) == OffsetAndTimestamp(61, 1061)
+    chunk = reader.read(61, 1, NO_LIMIT)
+    assert chunk is not None
+    plain, _ = expand(chunk, "flights-0", 1)
+    assert [record.offset for record in decode_batches(plain, "t", 3, 61, NO_LIMIT, 9)[0]] == [61]
+    reader.close()
 
 
 # --- segments ---------------------------------------------------------------------------------------------------------
