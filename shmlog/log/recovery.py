@@ -101,8 +101,9 @@ def recover_clean(
 ) -> Recovered:
     """Open a log that was closed properly: only missing or damaged indexes need work."""
     notes: list[str] = []
+    names = frozenset(storage.listdir(directory))
     for base_offset, following in pairwise(base_offsets):
-        notes += _repair_sealed(storage, directory, base_offset, following, index_interval_bytes)
+        notes += _repair_sealed(storage, directory, names, base_offset, following, index_interval_bytes)
     base_offset = base_offsets[-1]
     before = _index_sizes(storage, directory, base_offset)
     expected = (marker.index_bytes, marker.time_index_bytes)
@@ -131,12 +132,13 @@ def recover_cold(
     and cuts nothing, when a sync had `failed` and what was acknowledged then is not there any more.
     """
     notes: list[str] = []
+    names = frozenset(storage.listdir(directory))
     for number, base_offset in enumerate(base_offsets):
         following = base_offsets[number + 1] if number + 1 < len(base_offsets) else None
         if following is not None and following <= recovery_point:
-            notes += _repair_sealed(storage, directory, base_offset, following, index_interval_bytes)
+            notes += _repair_sealed(storage, directory, names, base_offset, following, index_interval_bytes)
             continue
-        notes += _missing_indexes(storage, directory, base_offset)
+        notes += _missing_indexes(names, directory, base_offset)
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, recovery_point)
         walk = segment.walk
         if not walk.problem and following is not None and walk.next_offset != following:
@@ -216,13 +218,18 @@ def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, lat
 
 
 def _repair_sealed(
-    storage: Storage, directory: str, base_offset: int, following: int, index_interval_bytes: int
+    storage: Storage,
+    directory: str,
+    names: frozenset[str],
+    base_offset: int,
+    following: int,
+    index_interval_bytes: int,
 ) -> list[str]:
     """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds.
 
     Returns what was done, and what is wrong: damage, or a gap before the next file, which begins at `following`.
     """
-    missing = _missing_indexes(storage, directory, base_offset)
+    missing = _missing_indexes(names, directory, base_offset)
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
     segment = resume_sealed(storage, files, index_interval_bytes) if not missing else None
     files.close()
@@ -267,7 +274,7 @@ def _resume_or_rebuild(
     Indexes that are not `trusted` are made anew without a look at them.
     """
     path = segment_path(directory, base_offset, LOG_SUFFIX)
-    note = "; ".join(_missing_indexes(storage, directory, base_offset))
+    note = "; ".join(_missing_indexes(frozenset(storage.listdir(directory)), directory, base_offset))
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
     there = storage.size_bytes(files.log_fd)
     if there < size_bytes:
@@ -287,8 +294,8 @@ def _resume_or_rebuild(
     return segment, note
 
 
-def _missing_indexes(storage: Storage, directory: str, base_offset: int) -> list[str]:
-    names = set(storage.listdir(directory))
+def _missing_indexes(names: frozenset[str], directory: str, base_offset: int) -> list[str]:
+    """What is to be made anew of a segment; `names` are the directory's, listed once for all segments."""
     if all(f"{base_offset:020d}{suffix}" in names for suffix in SUFFIXES):
         return []
     return [f"rebuilt the missing indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]

@@ -29,6 +29,27 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "flights-0"
 
 
+class ListingStorage(FaultyStorage):
+    """Counts how often a directory is listed."""
+
+    listings = 0
+
+    def listdir(self, path: str) -> list[str]:
+        self.listings += 1
+        return super().listdir(path)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_log_of_many_segments_lists_its_directory_as_often_as_one_of_two(tmp_path: Path, clean: bool) -> None:
+    listings = []
+    for segments in (2, 30):
+        directory, storage = tmp_path / str(segments), ListingStorage()
+        write_log(directory, [1] * segments, clean=clean)
+        open_log(directory, storage=storage).close(clean=True)
+        listings.append(storage.listings)
+    assert listings[0] == listings[1] > 0
+
+
 def test_a_cleanly_closed_log_opens_without_being_read(directory: Path) -> None:
     write_log(directory, [20, 20], clean=True)
     storage = FaultyStorage()
