@@ -7,14 +7,15 @@ does nothing. All errors derive from shmlog.errors.ShmlogError. An argument of a
 InvalidArgumentError, which is a TypeError and a ValueError too, and nothing is done.
 
 In an event loop of asyncio (or uvloop) the same objects are used with `async with` and `async for`, and calls that wait
-have a namesake with an `a` in front, which is awaited: apoll, aclose. They wait for records on a descriptor, without
-threads of Python; other tasks run meanwhile, and whoever is cancelled has changed nothing: no record is lost. What asks
-the supervisor (admin, making a producer or a consumer, assign) has none: it takes about a millisecond.
+have a namesake with an `a` in front, which is awaited: apoll, asend, aflush, aclose. A delivery can be awaited itself.
+They wait on a descriptor, without threads of Python; other tasks run meanwhile. Whoever is cancelled, by a timeout say,
+has changed nothing: no record is lost, none is sent twice. What asks the supervisor (admin, making a producer or a
+consumer, assign, a topic's first send) has no namesake: it takes about a millisecond while a supervisor is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
@@ -30,6 +31,7 @@ __all__ = [
     "Cluster",
     "ClusterInfo",
     "Consumer",
+    "Deliveries",
     "Delivery",
     "Headers",
     "PartitionInfo",
@@ -59,6 +61,21 @@ class Delivery(Protocol):
         Raises the error if the delivery failed, and PollTimeoutError if it is not done after `timeout` seconds (which
         changes nothing about the delivery: ask again).
         """
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        """result(), for a task. Cancelled, it changes nothing about the delivery: await it again."""
+
+
+class Deliveries(Collection[Delivery], Protocol):
+    """What became of many records, in their order: a sequence of deliveries, and one thing to wait for."""
+
+    def __getitem__(self, k: int) -> Delivery: ...
+
+    def result(self, timeout: float | None = None) -> list[int]:
+        """Wait for all; returns their offsets in order (-1 with acks=0). Raises the first error."""
+
+    def __await__(self) -> Generator[Any, None, list[int]]:
+        """The same, for a task."""
 
 
 class Producer(Protocol):
@@ -94,14 +111,49 @@ class Producer(Protocol):
         headers: Sequence[Headers | None] | None = None,
         partition: int | None = None,
         timestamps_ms: Sequence[int] | None = None,
-    ) -> Sequence[Delivery]:
+    ) -> Deliveries:
         """Send many records in order, faster than one by one; sequences are as long as `values`.
 
         If it raises, a note of the error says which record it was: those before it were accepted.
         """
 
+    async def asend(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
+    ) -> Delivery:
+        """send(), for a task: other tasks run while the partition has no room. (send() may be called in a task, too: it
+        is faster, and blocks the loop when there is none.)
+
+        What is awaited is that the record is accepted; await the delivery for its outcome. Cancelled while there is no
+        room, it has not sent the record. The one exception: if its lane was closed at that moment, the record was
+        accepted and may still be delivered.
+        """
+
+    async def asend_many(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None = None,
+        headers: Sequence[Headers | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Sequence[int] | None = None,
+    ) -> Deliveries:
+        """send_many(), for a task. Cancelled, or if it raises, the records before some point were accepted."""
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every record sent so far is done. Raises PollTimeoutError if some are not after `timeout`."""
+
+    async def aflush(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # as of flush()
+    ) -> None:
+        """flush(), for a task."""
 
     def metrics(self) -> dict[str, int | float]:
         """Counts since the producer was made."""
@@ -109,9 +161,21 @@ class Producer(Protocol):
     def close(self, timeout: float | None = None) -> None:
         """Flush and let go. What was accepted is delivered in any case."""
 
+    async def aclose(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # as of close()
+    ) -> None:
+        """close(), for a task. Cancelled, it lets go without the rest of the flush."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 

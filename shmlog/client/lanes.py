@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shmlog.client.connection import Connection
 from shmlog.control.messages import (
@@ -28,6 +27,9 @@ from shmlog.native.doorbell import Doorbell
 from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 
+if TYPE_CHECKING:
+    from shmlog.native.delivery import Waiter
+
 GRANTS_MAX: Final = 3
 """So often a lane is asked for whose memory is gone when we come to map it."""
 
@@ -42,7 +44,7 @@ class LaneOpener:
         self,
         connection: Connection,
         config: dict[str, Any],
-        waiter: Callable[[BatchResult, float | None], None],
+        waiter: Waiter,
         completed: list[BatchResult],
     ) -> None:
         self._connection = connection

@@ -14,8 +14,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from shmlog.errors import HandleClosedError, InvalidRequestError, NoClusterError
@@ -150,6 +150,18 @@ class LoopBell:
             if timer is not None:
                 timer.cancel()
 
+    @contextmanager
+    def rings(self) -> Iterator[Rings]:
+        """In this block owners know that somebody waits: whatever the caller has looked for in vain in it comes with
+        the next ring."""
+        rings = Rings(self._loop)
+        self.add(rings.ring)
+        try:
+            yield rings
+        finally:
+            self._turn_began_s = time.monotonic()
+            self.remove(rings.ring)
+
     def add(self, watcher: Watcher) -> None:
         """Call `watcher` after every ring and every CLIENT_SLEEP_S from now on. The caller then looks once more."""
         if self._prepared is None:
@@ -219,6 +231,11 @@ class LoopBell:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether this bell rings no more: its loop has ended, or its connection."""
+        return self._eventfd.closed or self._loop.is_closed()
+
     def nudge(self) -> None:
         """Have all watchers look around; from any thread."""
         self._nudged = True
@@ -252,6 +269,29 @@ class LoopBell:
         """In a forked child. The epoll of the loop is shared with the parent, so it is not told."""
         self._watchers.clear()
         self._eventfd.close()
+
+
+class Rings:
+    """What one task waits for between two looks of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._woken: asyncio.Future[None] | None = None
+
+    def ring(self, is_over: bool) -> None:
+        """Called by the bell."""
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def next(self, timeout_s: float) -> None:
+        """Sleep until the next ring, at most `timeout_s` and CLIENT_SLEEP_S."""
+        self._woken = self._loop.create_future()
+        timer = self._loop.call_later(max(0.0, timeout_s), self.ring, True) if timeout_s < CLIENT_SLEEP_S else None
+        try:
+            await self._woken
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _has_something(look: Callable[[], bool]) -> bool:

@@ -1,7 +1,7 @@
 """What a producer gets back for its records: a delivery each, and one result for all that travel in one batch."""
 
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, final
 
 from shmlog.errors import ShmlogError
 from shmlog.model import RecordMetadata
@@ -9,6 +9,12 @@ from shmlog.model import RecordMetadata
 PENDING: int
 ACKNOWLEDGED: int
 FAILED: int
+
+class Waiter(Protocol):
+    """What deliveries call when somebody waits for their batch: a producer."""
+
+    def _await_batch(self, batch: BatchResult, timeout: float | None) -> None: ...
+    async def _settled(self, batch: BatchResult) -> None: ...
 
 @final
 class BatchResult:
@@ -36,6 +42,9 @@ class Delivery:
 
     def result(self, timeout: float | None = None) -> RecordMetadata:
         """Wait for the acknowledgement; raises what went wrong, or PollTimeoutError after `timeout` seconds."""
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        """The same, for a task. Cancelled, it changes nothing about the delivery."""
 
     @property
     def error(self) -> ShmlogError | None:

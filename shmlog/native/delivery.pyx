@@ -42,11 +42,16 @@ cdef class Delivery:
     def result(self, timeout=None):
         cdef BatchResult batch = self.batch
         if batch.status == RESULT_PENDING and batch.acks != 0:
-            batch.waiter(batch, timeout)
+            batch.waiter._await_batch(batch, timeout)
         if batch.status == RESULT_FAILED:
             raise batch.error
         return RecordMetadata(batch.topic, batch.partition,
                               batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
+
+    def __await__(self):
+        if self.batch.status == RESULT_PENDING and self.batch.acks != 0:
+            yield from self.batch.waiter._settled(self.batch).__await__()
+        return self.result()
 
     @property
     def error(self):

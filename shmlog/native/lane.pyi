@@ -1,9 +1,7 @@
 """The producer's side of a lane: records go in, results come out."""
 
-from collections.abc import Callable
-
 from shmlog.errors import ShmlogError
-from shmlog.native.delivery import BatchResult
+from shmlog.native.delivery import BatchResult, Waiter
 from shmlog.native.mapping import Mapping
 
 class LaneWriter:
@@ -34,7 +32,7 @@ class LaneWriter:
         batch_size: int,
         acks: int,
         next_sequence: int,
-        waiter: Callable[[BatchResult, float | None], None],
+        waiter: Waiter,
         completed: list[BatchResult],
     ) -> None: ...
     def seal(self) -> None: ...

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from shmlog.errors import InvalidRequestError
 from shmlog.native.doorbell cimport Doorbell
+from shmlog.native.mapping cimport Mapping
 
 from os import strerror
 
@@ -25,11 +26,12 @@ cdef extern from "fork_guard.h" nogil:
 
 
 @cython.final
-@cython.no_gc_clear  # the doorbell must stay mapped until the thread has ended
+@cython.no_gc_clear  # the region must stay mapped until the thread has ended
 cdef class BellRelay:
     """See relay.pyi."""
 
     cdef readonly Doorbell doorbell
+    cdef Mapping mapping  # its own: the collector of cycles may take it from the doorbell
     cdef relay it
     cdef unsigned int generation
     cdef bint runs
@@ -38,6 +40,7 @@ cdef class BellRelay:
         cdef int failure
         doorbell.mapping.check()
         self.doorbell = doorbell
+        self.mapping = doorbell.mapping
         self.generation = fork_generation()
         failure = relay_start(&self.it, doorbell.mapping.base, <int64_t>(sleep_s * 1e9))
         if failure:

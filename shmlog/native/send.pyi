@@ -1,6 +1,6 @@
 """The way of a record from send() into a lane: what a producer does for every record."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, final
 
 from shmlog.native.delivery import BatchResult, Delivery
@@ -31,6 +31,9 @@ class Deliveries(Sequence[Delivery]):
     def __getitem__(self, k: int) -> Delivery: ...  # type: ignore[override]  # no slices
     def result(self, timeout: float | None = None) -> list[int]:
         """Wait for all; returns their offsets in order (-1 with acks=0). Raises the first error."""
+
+    def __await__(self) -> Generator[Any, None, list[int]]:
+        """The same, for a task."""
 
 class SendPath:
     """The compiled half of the producer; client/producer.py derives from it and adds what happens rarely."""
@@ -83,3 +86,15 @@ class SendPath:
 
         If it raises, a note of the error says which record it was: those before it were accepted.
         """
+
+    def _send_rest(
+        self,
+        deliveries: Deliveries,
+        topic: str,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None,
+        headers: Sequence[Headers | None] | None,
+        partition: int | None,
+        timestamps_ms: Sequence[int] | None,
+    ) -> None:
+        """send_many() for what `deliveries` does not have yet; interrupted, it goes on with the same `deliveries`."""

@@ -88,6 +88,11 @@ cdef class Deliveries:
     cdef object timestamps  # list of int
     cdef Py_ssize_t count
 
+    def __cinit__(self):
+        self.runs = []
+        self.starts = []
+        self.timestamps = []
+
     def __len__(self):
         return self.count
 
@@ -101,6 +106,12 @@ cdef class Deliveries:
         run = bisect_right(self.starts, k) - 1
         batch, first = self.runs[run]
         return batch.delivery(first + k - self.starts[run], self.timestamps[k])
+
+    def __await__(self):
+        cdef Py_ssize_t k
+        for k in range(len(self.runs)):
+            yield from (<BatchResult>self.runs[k][0]).delivery(0, 0).__await__()
+        return self.result()
 
     def result(self, timeout=None):
         """Wait for all; returns their offsets in order. Raises the first error."""
@@ -268,15 +279,20 @@ cdef class SendPath:
             self._run_callbacks()
         return batch.delivery(index, timestamp)
 
-    @cython.boundscheck(True)  # a serializer may change the lists
     def send_many(self, topic, values, keys=None, headers=None, partition=None, timestamps_ms=None):
+        cdef Deliveries deliveries = Deliveries()
+        self._send_rest(deliveries, topic, values, keys, headers, partition, timestamps_ms)
+        return deliveries
+
+    @cython.boundscheck(True)  # a serializer may change the lists
+    def _send_rest(self, Deliveries deliveries, topic, values, keys, headers, partition, timestamps_ms):
+        """Send those that `deliveries` does not have yet. Interrupted, it is called again with the same."""
         cdef uint32_t index = 0, expected = 0
         cdef int64_t timestamp = 0
         cdef Py_ssize_t k, count
         cdef BatchResult batch
         cdef BatchResult last = None
         cdef TopicLanes lanes
-        cdef Deliveries deliveries = Deliveries.__new__(Deliveries)
         self.check()
         lanes = self.lanes_of(topic)
         values = arguments.sequence(values, "values")
@@ -284,11 +300,9 @@ cdef class SendPath:
         keys = arguments.column(keys, "keys", count)
         headers = arguments.column(headers, "headers", count)
         timestamps_ms = arguments.column(timestamps_ms, "timestamps_ms", count)
-        deliveries.runs = []
-        deliveries.starts = []
-        deliveries.timestamps = []
+        k = deliveries.count
         try:
-            for k in range(count):
+            for k in range(deliveries.count, count):
                 batch = self.accept(lanes, values[k], None if keys is None else keys[k], None if headers is None else headers[k],
                                     partition, None if timestamps_ms is None else timestamps_ms[k], None, &index, &timestamp)
                 if batch is not last or index != expected:
@@ -297,10 +311,9 @@ cdef class SendPath:
                     last = batch
                 expected = index + 1  # unless another thread sends in between
                 deliveries.timestamps.append(timestamp)
+                deliveries.count = k + 1
         except Exception as error:
             error.add_note(f"this was record {k} (from 0) of {count} in send_many(); those before it were accepted")
             raise
-        deliveries.count = count
         if self.completed:
             self._run_callbacks()
-        return deliveries

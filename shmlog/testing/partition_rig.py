@@ -188,7 +188,7 @@ class Lane(SendPath):
             batch_size=BATCH_SIZE,
             acks=acks,
             next_sequence=sequence,
-            waiter=self._waiter,
+            waiter=self,
             completed=[],
         )
         super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
@@ -201,7 +201,10 @@ class Lane(SendPath):
         for value in values:
             self.send(TOPIC_NAME, value)
 
-    def _waiter(self, batch: BatchResult, timeout: float | None) -> None:
+    def _await_batch(self, batch: BatchResult, timeout: float | None) -> None:
+        self.writer.reclaim()
+
+    async def _settled(self, batch: BatchResult) -> None:
         self.writer.reclaim()
 
     def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shmlog.client.loop_bell import LoopBells
 from shmlog.client.producer import NativeProducer
 from shmlog.control.messages import (
     CloseLane,
@@ -23,6 +24,7 @@ from shmlog.memory import names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.native.doorbell import Doorbell
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
+from shmlog.testing.waiting import await_until
 
 PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
 
@@ -43,6 +45,7 @@ class RigConnection:
         self.lanes_to_lose = 0  # so many grants are of lanes whose memory is gone at once
         self.partitions = 1  # of the topic; all of them are the rig's
         self.lane_bytes: int | None = None  # of the next lanes, whatever the producer asks for
+        self.loop_bells = LoopBells(self)  # type: ignore[arg-type]  # the doorbell is there
         self.while_asleep: Callable[[], object] = lambda: None  # what others do whenever the producer is about to sleep
 
     @property
@@ -51,6 +54,9 @@ class RigConnection:
         return self.region.doorbell
 
     def look(self) -> None:
+        pass
+
+    def nudge(self) -> None:
         pass
 
     def request(self, message: Any, expected: Any, timeout_s: float = 0.0) -> Any:
@@ -88,3 +94,20 @@ class RigConnection:
 def producer_of(connection: RigConnection, **settings: object) -> NativeProducer:
     """A producer that waits a fifth of a second at most: nobody moves the rig while it does."""
     return NativeProducer(connection, {"delivery_timeout_ms": 200, **settings})  # type: ignore[arg-type]  # a fake
+
+
+def somebody_sleeps(connection: RigConnection) -> bool:
+    """Ring, as owners do after they have published; whether somebody slept."""
+    assert connection.region.doorbell is not None
+    return connection.region.doorbell.ring()
+
+
+def publish(rig: Rig, connection: RigConnection) -> None:
+    """The owner takes and publishes what is there, and rings."""
+    rig.run()
+    somebody_sleeps(connection)
+
+
+async def asleep(connection: RigConnection) -> None:
+    """Wait until somebody sleeps, and ring."""
+    await await_until(lambda: somebody_sleeps(connection))

@@ -36,6 +36,17 @@ def copy(cluster: shmlog.Cluster, source: str, target: str) -> int:
     return copied
 
 
+async def mirror(cluster: shmlog.Cluster, source: str, target: str) -> None:
+    async with cluster.producer() as producer, cluster.consumer(source, consumer_timeout_ms=9) as consumer:
+        async for record in consumer:
+            assert_type(record, shmlog.Record)
+            assert_type(await producer.asend(target, record.value), shmlog.Delivery)
+            assert_type(await producer.send(target, record.value), shmlog.RecordMetadata)
+        assert_type(await producer.send_many(target, [b"1"]), list[int])
+        assert_type(await consumer.apoll(max_records=10, timeout=0.1), list[shmlog.Record])
+        await producer.aflush()
+
+
 def main() -> None:
     with shmlog.start("./data") as cluster:
         cluster.admin.create_topic("a", partitions=2, config={"retention.ms": 1000})

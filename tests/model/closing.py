@@ -1,9 +1,9 @@
 """Closing a lane: what the owner did not publish goes into the successor lane, and nothing goes into both.
 
 Mirrors LaneTable.begin_close, is_drained and detach_lane (lane_table.pyx), LaneWriter.append, _announce and unpublished
-(lane.pyx), and NativeProducer._attend and _succeed (client/producer). The owner closes a lane that may be in use: the
-producer sends its records one by one and looks at the lane's state after every new word, but not after a record that it
-adds to an open batch. Frames hold two records.
+(lane.pyx), and LaneSuccession.attend and _succeed (client/lane_succession). The owner closes a lane that may be in
+use: the producer sends its records one by one and looks at the lane's state after every new word, but not after a
+record that it adds to an open batch. Frames hold two records.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Closing:
         return state != OPEN
 
     def attend(self, batches: tuple[int, ...]) -> Thread:
-        """Mirrors NativeProducer._attend and _succeed, also as flush() and close() come to them."""
+        """Mirrors LaneSuccession.attend and _succeed, also as flush() and close() come to them."""
         yield load("state", ACQUIRE, "lane-state", until=is_closed)
         head = yield load("head", ACQUIRE, "lane-reclaim")
         yield note((batches[:head], batches[head:]))

@@ -51,7 +51,7 @@ def bell_ring_if_sleeping() -> Step:
 
 
 def sleeper(news: tuple[Location, ...], mutation: Mutation | None) -> Thread:
-    """Sleeps until it has seen all the news: OwnerAgent._sleep, Fetcher.wait, NativeProducer._sleep_until."""
+    """Sleeps until it has seen all the news: OwnerAgent._sleep, Fetcher.wait, Sleeper.until."""
     missing = len(news)
     while missing:
         ticket = yield from doorbell_prepare(mutation)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import threading
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -97,3 +100,103 @@ def test_a_task_cancelled_while_an_embedded_cluster_ends_leaves_nothing(tmp_path
             await closing
 
     asyncio.run(main())  # the fixture of every test looks for processes and regions
+
+
+def test_many_tasks_send_and_await_while_others_read_and_nothing_is_lost(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, 3) as cluster, cluster.producer(linger_ms=1) as producer:
+
+            async def send(number: int) -> int:
+                return (await producer.send("flights", b"%d" % number, key=b"%d" % number)).partition
+
+            async def read() -> list[int]:
+                async with cluster.consumer("flights") as consumer:
+                    found: list[int] = []
+                    async for record in consumer:
+                        found.append(int(record.value))
+                        if len(found) == 500:
+                            break
+                    return found
+
+            reading = [asyncio.create_task(read()) for _ in range(3)]
+            async with asyncio.TaskGroup() as senders:
+                for number in range(500):
+                    senders.create_task(send(number))
+            for task in reading:
+                assert sorted(await task) == list(range(500))
+
+    asyncio.run(main())
+
+
+def test_asend_and_asend_many_carry_more_than_a_lane_holds(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as cluster, cluster.producer() as producer:
+            values = [b"%d" % number * 20_000 for number in range(10)] * 30
+            many = await producer.asend_many("flights", values)
+            one_by_one = [await producer.asend("flights", value) for value in values]
+            assert await many == list(range(300))
+            assert [(await delivery).offset for delivery in one_by_one] == list(range(300, 600))
+
+    asyncio.run(main())
+
+
+def test_a_task_and_a_thread_share_a_producer(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as cluster, cluster.producer() as producer:
+            done: list[int] = []
+
+            def send() -> None:
+                done.extend(producer.send("flights", b"thread").result().offset for _ in range(200))
+
+            thread = threading.Thread(target=send)
+            thread.start()
+            own = [(await producer.send("flights", b"task")).offset for _ in range(200)]
+            await await_until(lambda: not thread.is_alive())
+            assert sorted(done + own) == list(range(400))
+
+    asyncio.run(main())
+
+
+def test_an_owner_that_is_killed_is_a_pause_for_tasks(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            running(tmp_path) as cluster,
+            cluster.producer() as producer,
+            cluster.consumer("flights") as consumer,
+        ):
+            assert (await producer.send("flights", b"0")).offset == 0
+            assert (await anext(consumer)).value == b"0"
+            owner = cluster.admin.describe_topic("flights").partitions[0].pid
+            os.kill(owner, signal.SIGKILL)
+            sending = [asyncio.ensure_future(producer.send("flights", b"%d" % number)) for number in range(1, 50)]
+            found = [(await anext(consumer)).value for _ in range(1, 50)]
+            assert found == [b"%d" % number for number in range(1, 50)]
+            assert [(await metadata).offset for metadata in sending] == list(range(1, 50))
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_of_a_process_with_a_loop_runs_a_loop_of_its_own(tmp_path: Path) -> None:
+    async def use(cluster: shmlog.Cluster) -> bytes:
+        async with cluster.producer() as producer, cluster.consumer("flights") as consumer:
+            await producer.send("flights", b"value")
+            return bytes((await anext(consumer)).value)
+
+    async def main() -> None:
+        async with running(tmp_path) as cluster:
+            assert await use(cluster) == b"value"
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    with suppress(RuntimeError):  # the parent's loop is still set as running in this thread
+                        asyncio._set_running_loop(None)
+                    with shmlog.connect(cluster.name) as own:
+                        status = 0 if asyncio.run(use(own)) == b"value" else 2
+                finally:
+                    os._exit(status)
+            assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222  # the child ends at once
+            assert await use(cluster) == b"value"
+
+    asyncio.run(main())

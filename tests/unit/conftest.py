@@ -38,5 +38,7 @@ def nobody_waits_for_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def connection(rig: Rig) -> RigConnection:
-    return RigConnection(rig)
+def connection(rig: Rig) -> Iterator[RigConnection]:
+    made = RigConnection(rig)
+    yield made
+    made.loop_bells.close()

@@ -34,6 +34,18 @@ GOOD = """
             print(record.key)
         return consumer.offsets_for_times({TopicPartition("flights", 0): 0})
 
+    async def in_a_loop(cluster: Cluster) -> None:
+        async with cluster.producer() as producer, cluster.consumer("flights") as consumer:
+            metadata = await producer.send("flights", b"value")
+            offsets: list[int] = await (await producer.asend_many("flights", [b"1"]))
+            print(metadata.offset, (await (await producer.asend("flights", b"v"))).offset, offsets)
+            await producer.aflush(timeout=1.0)
+            async for record in consumer:
+                print(record.offset, [one.key for one in await consumer.apoll(10, timeout=0.1)])
+            next_one: Record = await anext(consumer)
+            print(next_one.value)
+        await cluster.aclose()
+
     def run(cluster: Cluster) -> None:
         cluster.admin.create_topic("flights", partitions=6, config={"retention.ms": 86_400_000})
         with cluster.producer(acks="all", linger_ms=5, value_serializer="json") as producer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -105,6 +106,26 @@ def test_the_thread_ends_with_close_and_with_the_last_reference(doorbell: Doorbe
         del other
         assert native_threads() == before
         doorbell.cancel()
+
+
+def test_the_collector_of_cycles_ends_the_thread_before_it_unmaps_the_doorbell() -> None:
+    """Regression: the thread read memory that was gone."""
+    tag = names.cluster_tag("cycle", str(os.getpid()))
+    create_client_region(names.client(tag, 1), client_id=1, mode=0o600)
+    before = native_threads()
+    gc.collect()
+    with eventfd() as fd:
+        for _ in range(20):
+            doorbell = ClientRegion.open(names.client(tag, 1)).doorbell
+            assert doorbell is not None
+            cycle: list[object] = [doorbell, BellRelay(doorbell, SLEEP_S)]
+            assert isinstance(cycle[1], BellRelay)
+            cycle[1].arm(cycle[1].listen(fd), doorbell.prepare())
+            cycle.append(cycle)
+            del doorbell, cycle
+            gc.collect()
+    assert native_threads() == before
+    region.sweep(tag)
 
 
 def test_an_eventfd_that_left_is_not_written_any_more(doorbell: Doorbell) -> None:
