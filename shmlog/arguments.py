@@ -96,9 +96,30 @@ def column(value: object, name: str, count: int) -> Sequence[Any] | None:
     if value is None:
         return None
     found = sequence(value, name)
-    if len(found) != count:
-        raise InvalidArgumentError(f"{name} has {len(found)} items for {count} values: give one each, or None for all")
+    equally_many(len(found), name, count)
     return found
+
+
+def equally_many(items: int, name: str, count: int) -> None:
+    """Refuse a column of `items` for `count` values."""
+    if items != count:
+        raise InvalidArgumentError(f"{name} has {items} items for {count} values: give one each, or None for all")
+
+
+def timestamp_column(value: object, count: int) -> bytes:
+    """`value`, an array of integers or of datetime64, or a sequence of int, as `count` native int64 of its own."""
+    import numpy as np
+
+    name = "timestamps_ms"
+    items = np.asarray(value)
+    if items.dtype.kind == "M":
+        items = items.astype("datetime64[ms]").view(np.int64)  # NaT is the smallest integer, and refused as such
+    if items.ndim != 1 or (items.dtype.kind not in "iu" and items.size):
+        raise refusal(name, "an array of integers or of datetime64 in one dimension", value)
+    equally_many(len(items), name, count)
+    for item in (items.min(), items.max()) if count else ():
+        timestamp_ms(item, f"each of {name}")
+    return items.astype(np.int64).tobytes()
 
 
 def mapping(value: object, name: str, expected: str) -> Mapping[Any, Any]:

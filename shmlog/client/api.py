@@ -117,6 +117,25 @@ class Producer(Protocol):
         If it raises, a note of the error says which record it was: those before it were accepted.
         """
 
+    def send_columns(
+        self,
+        topic: str,
+        values: Any,
+        keys: Any = None,
+        partition: int | None = None,
+        timestamps_ms: Any = None,
+    ) -> Deliveries:
+        """Send many records whose values and keys lie in arrays, without a Python object for any of them.
+
+        `values` and `keys` are each one of: a numpy array of uint8 in two dimensions, one row for each record; one of
+        dtype S (without the zero bytes at the end, as numpy gives it out), V or a structured one; a pair (offsets,
+        buffer), where record k is buffer[offsets[k] : offsets[k + 1]] and the offsets are int32 or int64; an Arrow
+        array of binary, string or fixed-size binary, whose nulls are null (`pip install 'shmlog[arrow]'`).
+        `timestamps_ms` is an array of integers or datetime64, or a sequence of int.
+        The bytes are sent as they are: serializers are not asked. Nothing is kept of the arrays afterwards.
+        If an argument is wrong, nothing is sent. Other errors as in send_many(), with the same note.
+        """
+
     async def asend(
         self,
         topic: str,
@@ -145,6 +164,16 @@ class Producer(Protocol):
         timestamps_ms: Sequence[int] | None = None,
     ) -> Deliveries:
         """send_many(), for a task. Cancelled, or if it raises, the records before some point were accepted."""
+
+    async def asend_columns(
+        self,
+        topic: str,
+        values: Any,
+        keys: Any = None,
+        partition: int | None = None,
+        timestamps_ms: Any = None,
+    ) -> Deliveries:
+        """send_columns(), for a task. Cancelled, or if it raises, the records before some point were accepted."""
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every record sent so far is done. Raises PollTimeoutError if some are not after `timeout`."""

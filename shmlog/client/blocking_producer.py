@@ -26,9 +26,9 @@ from shmlog.client.sleeper import Sleeper
 from shmlog.clock import wall_ms
 from shmlog.errors import DeliveryTimeoutError, InvalidArgumentError, PollTimeoutError, ShmlogError
 from shmlog.limits import METADATA_MAX_AGE_MS
-from shmlog.native.delivery import FAILED, PENDING, BatchResult, Delivery
+from shmlog.native.delivery import FAILED, PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
-from shmlog.native.send import Deliveries, SendPath, TopicLanes
+from shmlog.native.send import SendPath, TopicLanes
 
 NEVER: Final = float("inf")
 

@@ -18,9 +18,9 @@ from shmlog.client.blocking_producer import BlockingProducer
 from shmlog.client.connection import Connection
 from shmlog.client.sleeper import TaskCall, WouldSleepError
 from shmlog.errors import ShmlogError
-from shmlog.native.delivery import BatchResult, Delivery
+from shmlog.native.column import Column
+from shmlog.native.delivery import BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
-from shmlog.native.send import Deliveries
 
 if TYPE_CHECKING:
     from shmlog.client.api import Headers
@@ -72,6 +72,24 @@ class NativeProducer(BlockingProducer):
         timestamps_ms = arguments.column(timestamps_ms, "timestamps_ms", len(values))
         await self._in_turns(
             partial(self._send_rest, deliveries, topic, values, keys, headers, partition, timestamps_ms),
+            self._delivery_timeout_s,
+            progress=lambda: len(deliveries),
+        )
+        return deliveries
+
+    async def asend_columns(
+        self,
+        topic: str,
+        values: Any,
+        keys: Any = None,
+        partition: int | None = None,
+        timestamps_ms: Any = None,
+    ) -> Deliveries:
+        """send_columns(), for a task."""
+        deliveries = Deliveries()
+        value_column, key_column = Column(values, "values"), None if keys is None else Column(keys, "keys")
+        await self._in_turns(
+            partial(self._send_columns_rest, deliveries, topic, value_column, key_column, partition, timestamps_ms),
             self._delivery_timeout_s,
             progress=lambda: len(deliveries),
         )

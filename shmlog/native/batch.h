@@ -41,10 +41,12 @@ static inline uint64_t zigzag(int64_t v) { return ((uint64_t)v << 1) ^ (uint64_t
 
 static inline size_t varint_bytes(uint64_t z) {
     size_t bits = 64 - (size_t)__builtin_clzll(z | 1);
-    return (bits + 6) / 7;
+    return (bits * 9 + 64) >> 6; /* bits / 7, rounded up, for 1 to 64 */
 }
 
 static inline unsigned char *put_varint(unsigned char *p, uint64_t z) {
+    if (z < 0x80) { *p = (unsigned char)z; return p + 1; }
+    if (z < 0x4000) { p[0] = (unsigned char)(z | 0x80); p[1] = (unsigned char)(z >> 7); return p + 2; }
     while (z >= 0x80) { *p++ = (unsigned char)(z | 0x80); z >>= 7; }
     *p++ = (unsigned char)z;
     return p;

@@ -1,6 +1,6 @@
 """What a producer gets back for its records: a delivery each, and one result for all that travel in one batch."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, final
 
 from shmlog.errors import ShmlogError
@@ -49,3 +49,15 @@ class Delivery:
     @property
     def error(self) -> ShmlogError | None:
         """Why it failed; None if it succeeded or is not done."""
+
+@final
+class Deliveries(Sequence[Delivery]):
+    """What send_many() and send_columns() return: as many deliveries as records, made when they are asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, k: int) -> Delivery: ...  # type: ignore[override]  # no slices
+    def result(self, timeout: float | None = None) -> list[int]:
+        """Wait for all; returns their offsets in order (-1 with acks=0). Raises the first error."""
+
+    def __await__(self) -> Generator[Any, None, list[int]]:
+        """The same, for a task."""

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The producer's side of a lane: records go in, results come out. shared-memory design: "accepted means send returned"."""
 
+cimport cython
 from collections import deque
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
@@ -25,6 +26,11 @@ cdef extern from "layout.h" nogil:
     uint64_t OPEN_COUNT_MASK, OPEN_END_MASK
     uint64_t open_word(uint64_t start, uint64_t closed, uint64_t end, uint64_t count)
 
+cdef extern from "run.h" nogil:
+    int64_t run_timestamp(const record_run *run, int64_t k)
+    int64_t put_run(unsigned char *p, uint64_t room, record_run *run, uint32_t index, int64_t base_timestamp,
+                    int64_t max_timestamp)
+
 cdef extern from "encode.h" nogil:
     enum: BATCH_HEADER_BYTES
     uint64_t zigzag(int64_t v)
@@ -38,6 +44,7 @@ cdef extern from "encode.h" nogil:
 cdef uint64_t SEQUENCE_MASK = 0x7FFFFFFF
 
 
+@cython.final
 cdef class LaneWriter:
     """See lane.pyi."""
 
@@ -72,7 +79,7 @@ cdef class LaneWriter:
     cdef BatchResult append(self, record_source *record):
         """Accept one record; None: the lane is full. The caller has checked that handles and lane are usable."""
         cdef int64_t delta
-        cdef uint64_t body, need, word
+        cdef uint64_t body, need
         cdef unsigned char *frame
         cdef unsigned char *at
         cdef uint32_t end, count
@@ -98,16 +105,7 @@ cdef class LaneWriter:
                     self.max_timestamp = record.timestamp_ms
                 # Two cells in turn: a kill between this store and the swap leaves the cell that the old count selects.
                 shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * (count & 1), <uint64_t>self.max_timestamp)
-                word = open_word(self.start, 0, end + need, count + 1)
-                # SYNC POINT handoff-count: pairs with handoff-close, the owner's fetch_or. Release: the record's
-                # bytes are visible to whoever sees the new count.
-                if shm_cas_release(self.base + LANE_OPEN, self.word, word):
-                    self.word = word
-                    self.end = <uint32_t>(end + need)
-                    self.count = count + 1
-                    self.records += 1
-                    self.bytes += need
-                    self.current.count = count + 1
+                if self._count(<uint32_t>(end + need), count + 1):
                     return self.current
             self._close_frame()
         body = record_body_bytes(0, 0, record.key_length, record.value_length, record.header_count, record.header_bytes)
@@ -123,42 +121,88 @@ cdef class LaneWriter:
         if self.start + FRAME_BYTES + need + 8 - self.free > self.data_bytes:
             self.seal()
             return None
-        if FRAME_BYTES + need > OPEN_END_MASK:
-            return self._append_large(record, body)
         frame = self.base + LANE_DATA + self.start % self.data_bytes
         self._begin(frame, record.timestamp_ms)
         at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
                         record.header_count)
         if record.header_bytes:
             shm_copy_in(at, record.headers, record.header_bytes)
-        self.end = <uint32_t>(FRAME_BYTES + need)
-        self.count = 1
-        self.records += 1
-        self.bytes += need
-        self.current = self._new_result()
-        self.word = open_word(self.start, 0, self.end, 1)
+        return self._open(<uint32_t>(FRAME_BYTES + need), 1)
+
+    cdef int64_t append_run(self, record_run *run) except -1:
+        """Accept as many of a run's records as one change of the word can count, all of them in `current`; returns how
+        many. 0: the next one is for append(), which knows what is the matter. The caller has checked what append()'s has."""
+        cdef int64_t taken
+        cdef uint32_t count
+        cdef unsigned char *frame
+        if self.spare is None:
+            self.spare = BatchResult.__new__(BatchResult)  # for append()'s reason
+        if self.base == NULL:
+            return 0
+        count = self.count
+        if count:
+            frame = self.frame
+            taken = put_run(frame + self.end, self._room(self.end), run, count, self.base_timestamp, self.max_timestamp)
+            if taken:
+                self.max_timestamp = run.max_timestamp
+                shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * ((count + taken - 1) & 1), <uint64_t>self.max_timestamp)
+                if self._count(<uint32_t>(self.end + run.bytes), <uint32_t>(count + taken)):
+                    return taken
+            self._close_frame()
+        if self.unacknowledged:
+            self.reclaim()
+            if self.count or self.spare is None or self.base == NULL:
+                return self.append_run(run)  # reclaim() let another thread in
+        frame = self.base + LANE_DATA + self.start % self.data_bytes
+        taken = put_run(frame + FRAME_BYTES, self._room(FRAME_BYTES), run, 0, run_timestamp(run, run.next),
+                        run_timestamp(run, run.next))
+        if not taken:
+            return 0
+        self._begin(frame, run_timestamp(run, run.next))
+        self.max_timestamp = run.max_timestamp
+        shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * ((taken - 1) & 1), <uint64_t>self.max_timestamp)
+        self._open(<uint32_t>(FRAME_BYTES + run.bytes), <uint32_t>taken)
+        return taken
+
+    cdef uint64_t _room(self, uint32_t end) noexcept:
+        """Bytes that records behind `end` of the frame at `start` may take."""
+        cdef uint64_t used = self.start + end + 8 - self.free
+        if end >= self.frame_limit or used >= self.data_bytes:
+            return 0
+        return min(self.frame_limit - end, self.data_bytes - used)
+
+    cdef bint _count(self, uint32_t end, uint32_t count) noexcept:
+        """Accept the records that lie behind the open batch's, up to `end` and `count`. False: the owner was faster, and
+        they are in no batch."""
+        cdef uint64_t word = open_word(self.start, 0, end, count)
+        # SYNC POINT handoff-count: pairs with handoff-close, the owner's fetch_or. Release: the records' bytes are
+        # visible to whoever sees the new count.
+        if not shm_cas_release(self.base + LANE_OPEN, self.word, word):
+            return False
+        self.word = word
+        self.records += count - self.count
+        self.bytes += end - self.end
+        self.end = end
+        self.count = count
+        self.current.count = count
+        return True
+
+    cdef BatchResult _open(self, uint32_t end, uint32_t count):
+        """Accept the records of a new batch, which lie in its frame."""
+        cdef BatchResult result
+        self.end = end
+        self.count = count
+        self.records += count
+        self.bytes += end - FRAME_BYTES
+        result = self.current = self._new_result()
+        if end > OPEN_END_MASK:
+            self.seal()  # beyond the word's range: a complete frame first, then a word behind it that has nothing open
+            return result
+        self.word = open_word(self.start, 0, end, count)
         # SYNC POINT handoff-begin: pairs with handoff-take. The frame, and the length and count of the one
         # before, are visible to whoever sees the new start.
         shm_store_release(self.base + LANE_OPEN, self.word)
         self._announce()
-        return self.current
-
-    cdef BatchResult _append_large(self, record_source *record, uint64_t body):
-        """A record beyond the word's range: a complete frame first, then a word behind it that has nothing open."""
-        cdef unsigned char *frame = self.base + LANE_DATA + self.start % self.data_bytes
-        cdef unsigned char *at
-        cdef BatchResult result
-        self._begin(frame, record.timestamp_ms)
-        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key, record.key_length, record.value, record.value_length,
-                        record.header_count)
-        if record.header_bytes:
-            shm_copy_in(at, record.headers, record.header_bytes)
-        self.end = <uint32_t>(FRAME_BYTES + body + varint_bytes(zigzag(<int64_t>body)))
-        self.count = 1
-        self.records += 1
-        self.bytes += self.end - FRAME_BYTES
-        result = self.current = self._new_result()
-        self.seal()
         return result
 
     cdef void _begin(self, unsigned char *frame, int64_t timestamp_ms) noexcept:

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from shmlog.native.delivery cimport BatchResult
-from shmlog.native.lane cimport LaneWriter, record_source
+from shmlog.native.delivery cimport BatchResult, Deliveries
+from shmlog.native.lane cimport LaneWriter, record_run, record_source
 from shmlog.native.mapping cimport Mapping
 
 
@@ -30,3 +30,9 @@ cdef class SendPath:
     cdef int32_t choose(self, TopicLanes lanes, key, int64_t value_length) except? -1
     cdef BatchResult accept(self, TopicLanes lanes, value, key, headers, partition, timestamp_ms, on_delivery,
                             uint32_t *index, int64_t *timestamp)
+    cdef LaneWriter ready(self, TopicLanes lanes, int32_t number)
+    cdef int stick(self, TopicLanes lanes) noexcept
+    cdef int32_t only(self, TopicLanes lanes, partition) except? -1
+    cdef int64_t advance(self, TopicLanes lanes, int32_t number, record_run *run, Deliveries deliveries) except -1
+    cdef int one(self, TopicLanes lanes, int32_t number, record_run *run, Deliveries deliveries) except -1
+    cdef int64_t now(self, TopicLanes lanes) except -1

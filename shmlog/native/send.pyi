@@ -1,15 +1,14 @@
 """The way of a record from send() into a lane: what a producer does for every record."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from shmlog.native.delivery import BatchResult, Delivery
+from shmlog.native.column import Column
+from shmlog.native.delivery import BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 
 Headers = Iterable[tuple[str, bytes | None]]
-
-def encode_headers(headers: Headers) -> tuple[int, bytes]: ...
 
 class TopicLanes:
     """The lanes of one producer to one topic, by partition; None where none is open yet."""
@@ -22,18 +21,6 @@ class TopicLanes:
         """From `refresh_ms` on (wall time) the next send asks how many partitions there are."""
 
     def grow(self, partition_count: int, refresh_ms: int) -> None: ...
-
-@final
-class Deliveries(Sequence[Delivery]):
-    """What send_many() returns: as many deliveries as records, made when they are asked for."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, k: int) -> Delivery: ...  # type: ignore[override]  # no slices
-    def result(self, timeout: float | None = None) -> list[int]:
-        """Wait for all; returns their offsets in order (-1 with acks=0). Raises the first error."""
-
-    def __await__(self) -> Generator[Any, None, list[int]]:
-        """The same, for a task."""
 
 class SendPath:
     """The compiled half of the producer; client/producer.py derives from it and adds what happens rarely."""
@@ -98,3 +85,27 @@ class SendPath:
         timestamps_ms: Sequence[int] | None,
     ) -> None:
         """send_many() for what `deliveries` does not have yet; interrupted, it goes on with the same `deliveries`."""
+
+    def send_columns(
+        self,
+        topic: str,
+        values: Any,
+        keys: Any = None,
+        partition: int | None = None,
+        timestamps_ms: Any = None,
+    ) -> Deliveries:
+        """Send records whose values and keys are columns (see column.pyi), encoded without an object for any of them.
+
+        If it raises, a note of the error says which record it was: those before it were accepted.
+        """
+
+    def _send_columns_rest(
+        self,
+        deliveries: Deliveries,
+        topic: str,
+        values: Column,
+        keys: Column | None,
+        partition: int | None,
+        timestamps_ms: Any,
+    ) -> None:
+        """send_columns() for what `deliveries` does not have yet, as _send_rest()."""

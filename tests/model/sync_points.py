@@ -47,6 +47,8 @@ MODELS: dict[str, Build] = {
     "killed waker": doorbell.killed_waker,
     "rings for an event loop": doorbell.relayed,
     "hand-off, kills of both sides": partial(handoff.one_lane, kills=1),
+    "hand-off of runs": partial(handoff.one_lane, kills=1, runs=(1, 4), per_frame=4),
+    "hand-off of an even run": partial(handoff.one_lane, kills=1, runs=(1, 2), per_frame=3),
     "closing a lane": partial(closing.one_lane, records=2),
     "ring overrun": overrun.one_reader,
     "ring overrun, announced ahead": partial(overrun.one_reader, ahead=overrun.BATCH),
@@ -61,7 +63,7 @@ MODELS: dict[str, Build] = {
 """What holds as it is. Each stays small enough for every run of the tests."""
 
 LARGER: dict[str, Build] = {
-    "hand-off, four records": partial(handoff.one_lane, kills=1, records=4),
+    "hand-off, four records": partial(handoff.one_lane, kills=1, runs=(1, 1, 1, 1)),
     "hand-off, a third owner": partial(handoff.one_lane, kills=2),
     "closing a lane, four records": partial(closing.one_lane, records=4),
     "ring overrun, four groups": partial(overrun.one_reader, groups=4, reads=3),
@@ -108,6 +110,14 @@ TABLE = [
     litmus("handoff-begin", RELAXED, HAND, r"a batch of records \(None,\)"),
     litmus("handoff-count", RELAXED, HAND, r"a batch of records \(0, None\)"),
     litmus("handoff-count", "one timestamp cell", HAND, r"records \(0,\) says that 1 is the latest"),
+    litmus(
+        "handoff-count",
+        "an even number at once",
+        "hand-off of an even run",
+        r"records \(0,\) says that 2 is the latest",
+    ),
+    litmus("handoff-count", RELAXED, "hand-off of runs", r"a batch of records \(0, None, None, None\)"),
+    litmus("handoff-begin", RELAXED, "hand-off of an even run", r"a batch of records \(None,\)"),
     litmus("handoff-seal", RELAXED, HAND, "the closed frame . has no count"),
     litmus("handoff-take", RELAXED, HAND, "the closed frame 0 has no count"),
     litmus("handoff-close", RELAXED, HAND, r"a batch of records \(0, None\)"),

@@ -146,14 +146,21 @@ MUTATIONS = [
         "        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key,"
         " record.key_length, record.value, record.value_length,\n                        record.header_count)\n"
         "        if record.header_bytes:\n            shm_copy_in(at, record.headers, record.header_bytes)\n"
-        "        self.end = <uint32_t>(FRAME_BYTES + need)\n",
+        "        return self._open(<uint32_t>(FRAME_BYTES + need), 1)\n",
         "        self._begin(frame, record.timestamp_ms)\n"
         "        shm_store_release(self.base + LANE_OPEN, open_word(self.start, 0, FRAME_BYTES + need, 1))\n"
         "        at = put_record(frame + FRAME_BYTES, body, 0, 0, record.key,"
         " record.key_length, record.value, record.value_length,\n                        record.header_count)\n"
         "        if record.header_bytes:\n            shm_copy_in(at, record.headers, record.header_bytes)\n"
-        "        self.end = <uint32_t>(FRAME_BYTES + need)\n",
+        "        return self._open(<uint32_t>(FRAME_BYTES + need), 1)\n",
         "accept",
+    ),
+    Mutation(
+        "a run of an even number of records stores its largest timestamp where the old count looks",
+        "shmlog/native/run.h",
+        "    if (index && taken && !(taken & 1) && largest > max_timestamp) {\n",
+        "    if (0) {\n",
+        "accept: runs of records",
     ),
     Mutation(
         "a successor leaves the entries of a group that never was",

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shmlog.client.producer import NativeProducer
@@ -95,6 +96,26 @@ def test_asend_many_goes_on_with_the_first_record_that_had_no_room(
         deliveries = await sending
         assert len(deliveries) == 10
         assert await deliveries == list(range(10))
+        assert numbers(rig) == list(range(10))
+
+    asyncio.run(main())
+
+
+def test_asend_columns_goes_on_with_the_first_record_that_had_no_room(
+    rig: Rig, connection: RigConnection, producer: NativeProducer
+) -> None:
+    async def main() -> None:
+        values = np.array([b"%d" % number * RECORD_BYTES for number in range(10)])
+        sending = asyncio.create_task(producer.asend_columns(TOPIC_NAME, values, timestamps_ms=range(10)))
+        await asleep(connection)
+        assert not sending.done()
+        while not sending.done():
+            publish(rig, connection)
+            await asyncio.sleep(0)
+        rig.run()
+        deliveries = await sending
+        assert await deliveries == list(range(10))
+        assert [(await delivery).timestamp_ms for delivery in deliveries] == list(range(10))
         assert numbers(rig) == list(range(10))
 
     asyncio.run(main())

@@ -50,6 +50,7 @@ def check_log(world: World, rig: OwnerRole, *, lanes_survive: bool) -> None:
     check_records(world, rig, lanes_survive=lanes_survive)
     check_lanes(world, rig)
     check_files(world, rig)
+    check_largest_timestamps(world, rig)
     check_ring(rig)
     check_ring_equals_segments(rig)
     check_producer_state(rig)
@@ -159,6 +160,17 @@ def check_files(world: World, rig: OwnerRole) -> None:
         of_offset = [start.epoch for start in epochs if start.start_offset <= row.header.base_offset][-1:]
         assert [row.header.leader_epoch] == of_offset or row.header.leader_epoch < epochs[0].epoch, (
             f"offset {row.header.base_offset} was written under epoch {row.header.leader_epoch}, not as in {epochs}"
+        )
+
+
+def check_largest_timestamps(world: World, rig: OwnerRole) -> None:
+    """What a batch says is its largest timestamp: seeks by time and retention go by it."""
+    timestamps = {record.offset: record.timestamp_ms for record in rig.read_all(rig.opened.log.log_start_offset)}
+    for row in batches(str(world.directory)):
+        header = row.header
+        largest = max(timestamps[k] for k in range(header.base_offset, header.next_offset))
+        assert header.max_timestamp_ms == largest, (
+            f"the batch at {header.base_offset} says {header.max_timestamp_ms}, its records {largest}"
         )
 
 

@@ -26,6 +26,28 @@ def accept(world: World) -> None:
         world.order("detach", world.parties[0].lane_id)
 
 
+@scenario("accept: runs of records")
+def accept_runs(world: World) -> None:
+    """Counted together: in a new batch, behind others, an even and an odd number, over the end of a batch."""
+    world.start_owner()
+    producer = world.victim_producer()
+    try:
+        producer.arm()
+        producer.call("send_run", 3)
+        producer.call("send_run", 2)
+        producer.call("send", 1)
+        producer.call("send_run", 4)
+        world.order("run")
+        producer.call("send_run", 5, 400)
+        producer.call("send_run", 1)
+        world.order("run")
+        producer.call("reclaim")
+        producer.call("send_run", 3)
+    finally:
+        world.order("run")
+        world.order("detach", world.parties[0].lane_id)
+
+
 @scenario("accept: a record beyond the word's range")
 def accept_large(world: World) -> None:
     world.config["max.message.bytes"] = "1200000"
