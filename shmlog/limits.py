@@ -11,6 +11,7 @@ PARTITIONS_PER_TOPIC_MAX = 10_000
 
 # shared memory
 RING_BYTES_MIN = 512 * 1024
+RING_IDLE_S = 60.0  # a ring that grew goes back to its first size after so long without a batch
 RING_BATCHES_MIN = 4  # a ring holds at least this many of the largest batches
 LANE_BATCHES_MIN = 2  # a lane holds at least this many of the largest batches
 LANE_BYTES_MIN = 256 * 1024

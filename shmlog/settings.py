@@ -169,7 +169,7 @@ TOPIC: Final = _table(
         "int",
         0,
         f"Size of the shared-memory ring, at least {RING_BYTES_MIN} and {RING_BATCHES_MIN} x max.message.bytes;"
-        " 0: just that.",
+        f" 0: just that, beginning with {RING_BYTES_MIN} until a large batch or steady load needs it.",
         0,
         2**32,
     ),
@@ -340,6 +340,8 @@ class TopicConfig:
     file_delete_delay_ms: int
     ring_bytes: int
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
+    ring_bytes_at_first: int
+    """What a ring begins with, and goes back to when nobody writes."""
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> TopicConfig:
@@ -353,7 +355,7 @@ class TopicConfig:
                 f" not {ring_bytes}"
             )
         typed = {name.replace(".", "_"): value for name, value in values.items()}
-        return cls(ring_bytes=ring_bytes or smallest, **typed)
+        return cls(ring_bytes=ring_bytes or smallest, ring_bytes_at_first=ring_bytes or RING_BYTES_MIN, **typed)
 
 
 @dataclass(frozen=True, slots=True)

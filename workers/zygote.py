@@ -15,23 +15,37 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
+from shmlog.errors import ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
+from shmlog.native import inherited
 from shmlog.native.mapping import outlive_cut_regions
+from shmlog.supervisor.zygote_process import OWNER_MODULE
+
+from .rehearsal import rehearse
 
 EXIT_CRASHED = 70
+OWNERS_UNPREPARED = 8
+"""A small cluster starts at once, and its owners take twice the memory; from here on, preparing pays."""
+POOLED_STEP_BYTES = 16
+POOLED_BYTES_MAX = 512
+FILLING_BYTES = 64 * 1024
+FILLING: list[object] = []
 OwnerMain = Callable[[OwnerSpec, int], int]
+Rehearsal = Callable[[OwnerSpec], None]
 
 
 class Zygote:
     """Forks and reaps. Each child's pidfd is opened before it can be reaped, and a copy goes to the supervisor."""
 
-    def __init__(self, channel: Channel, owner_main: OwnerMain) -> None:
+    def __init__(self, channel: Channel, owner_main: OwnerMain, rehearse: Rehearsal | None = None) -> None:
         self._channel = channel
         self._owner_main = owner_main
+        self._rehearse: Rehearsal | None = rehearse
         self._children: dict[int, int] = {}  # pidfd -> pid
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
@@ -57,6 +71,11 @@ class Zygote:
         self._channel.flush(CONTROL_TIMEOUT_S)
 
     def _spawn(self, spec: OwnerSpec, channel_fd: int) -> None:
+        if self._rehearse is not None and len(self._children) >= OWNERS_UNPREPARED:
+            rehearse, self._rehearse = self._rehearse, None
+            _prepare(partial(rehearse, spec))
+        with contextlib.suppress(OSError):  # /proc is closed: it is only memory
+            inherited.give_back()  # what this process only looked at since, the owner would have copies of
         try:
             pid = os.fork()
         except OSError as error:
@@ -98,6 +117,32 @@ class Zygote:
         self._channel.send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
+def _prepare(rehearse: Callable[[], None]) -> None:
+    """Once: what is in memory now, owners that are forked from now on share. Without it they take more memory."""
+    try:
+        rehearse()
+        gc.collect()
+        FILLING.extend(_fill_holes())
+        gc.freeze()
+        inherited.keep()
+    except (OSError, ShmlogError) as error:
+        print(f"the zygote cannot prepare for many owners, each takes more memory: {error}", file=sys.stderr)
+
+
+def _fill_holes() -> Iterator[object]:
+    """Objects of every size that CPython keeps in pools of its own, until new ones have pools to themselves.
+
+    Else what comes and goes in the zygote and in owners lies between what stays, and all of that is copied.
+    """
+    for size_bytes in range(POOLED_STEP_BYTES, POOLED_BYTES_MAX + 1, POOLED_STEP_BYTES):
+        payload_bytes = size_bytes - sys.getsizeof(b"")
+        for _ in range(FILLING_BYTES // size_bytes):
+            if payload_bytes > 1:
+                yield bytes(payload_bytes)
+            else:
+                yield float(size_bytes) if size_bytes > POOLED_STEP_BYTES else object()
+
+
 def _start_time(pid: int) -> int:
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         return int(file.read().rpartition(")")[2].split()[19])
@@ -107,13 +152,15 @@ def main(arguments: list[str]) -> int:
     """Arguments: number of the inherited channel descriptor, name of the module with the owner's main()."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides when workers end
+    with contextlib.suppress(PermissionError):  # only a hint: woken owners let who runs go on, and find more to do
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     outlive_cut_regions()  # its children, the owners, inherit it
     channel = Channel(socket.socket(fileno=int(arguments[0])), passes_fds=True)
     os.set_inheritable(channel.fileno(), False)
     owner_main: OwnerMain = importlib.import_module(arguments[1]).main
     gc.collect()
     gc.freeze()
-    Zygote(channel, owner_main).run()
+    Zygote(channel, owner_main, rehearse if arguments[1] == OWNER_MODULE else None).run()
     return 0
 
 

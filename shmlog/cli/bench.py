@@ -14,6 +14,7 @@ KINDS = {
     "latency": "one-way latency of paced records, from when each should have been sent",
     "versus": "shmlog beside pipes, queues, ZeroMQ, iceoryx2, Redis Streams and NATS JetStream",
     "seek": "random seeks by offset and by time in one large partition",
+    "scale": "a thousand partitions idle and under load beside six, and many clients on one",
     "startup": "starts over many segments, and the owner of a large against a small partition",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }
@@ -34,6 +35,7 @@ Examples:
   shmlog bench failover --kills 50
   shmlog bench seek --records 10000000 --cold
   shmlog bench startup --segments 10000
+  shmlog bench scale --partitions 100 --clients 20
   shmlog bench versus --peers pipe,queue --picture versus.svg
   shmlog bench failover --help                  the options of one of them
 """,

@@ -187,6 +187,11 @@ class LogKeeper:
             return NEVER_NS
         return self._unsynced_since_ns + self._config.flush_ms * 1_000_000
 
+    @property
+    def follows_clock(self) -> bool:
+        """Whether somebody must look at each record when it comes, because a sync is due some time after it."""
+        return self._config.flush_ms < NEVER_NS // 1_000_000
+
     def next_deadline_ns(self, now_ns: int) -> int:
         """When the owner must look again for the log's sake."""
         removal_ns = NEVER_NS

@@ -238,7 +238,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
     generation = spec.leader_epoch + 1
     page = control.mapping
     base_pos, end_offset = log.active.size_bytes, log.log_end_offset
-    ring, index = make_ring(spec, config.ring_bytes, generation)
+    ring, index = make_ring(spec, config.ring_bytes_at_first, generation)
     for offset_cell, pos_cell in (
         (layout.CTL_TAIL_OFFSET, layout.CTL_TAIL_POS),
         (layout.CTL_WRITTEN_OFFSET, layout.CTL_WRITTEN_POS),
@@ -266,7 +266,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
 def _drop_rings(spec: OwnerSpec, *, keep: int | None) -> None:
     """Remove all ring generations but one: what a dead owner was going to use, or did not get to remove."""
     prefixes = tuple(name(spec.cid8, spec.partition_id, 0)[:-1] for name in (names.ring, names.index))
-    for name, _ in region.list_regions(spec.cid8):
+    for name in region.list_names():  # not sizes: every owner of many looks here when it starts
         if name.startswith(prefixes) and not name.endswith(f".{keep}"):
             region.unlink(name)
 

@@ -6,9 +6,7 @@ that come and go, and sleeping when there is nothing to do. One thread.
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable
+import contextlib
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Literal
@@ -42,23 +40,23 @@ from shmlog.errors import (
 )
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
 from shmlog.log.progress import Progress
-from shmlog.log.storage import DISK_FULL
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.lane import LaneTerms
 from shmlog.memory.layout import OwnerState
-from shmlog.native import publish
+from shmlog.native import inherited, publish
+from shmlog.native.duty_cycle import rest
+from shmlog.partition.full_disk import disk_refusal, errno_of_full_disk
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import OpenPartition, open_partition
-from shmlog.partition.regeneration import grow_ring
+from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
 REFUSED_SLEEP_S = 0.1  # until what found no room is tried again
 REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room
-RETRIABLE_DISK_ERRORS = DISK_FULL | {errno.EAGAIN}
 
 
 def run(spec: OwnerSpec, channel: Channel) -> int:
@@ -78,19 +76,9 @@ def run(spec: OwnerSpec, channel: Channel) -> int:
 
 
 def largest_batch(opened: OpenPartition) -> int:
-    """Batches up to what is configured now, or was when the ring was made, are legal."""
-    return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN)
-
-
-def _errno_of_full_disk(step: Callable[[], None]) -> int:
-    """Do `step`; the errno of a disk that has no room for it now, else 0."""
-    try:
-        step()
-    except OSError as error:
-        if error.errno not in RETRIABLE_DISK_ERRORS:
-            raise
-        return error.errno
-    return 0
+    """Batches up to what is configured now, or was when the ring was made or an attached lane granted, are legal."""
+    granted = [lane.terms.max_batch_bytes for lane in opened.control.lanes()]
+    return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN, *granted)
 
 
 def _report_failure(channel: Channel, error: Exception) -> None:
@@ -129,6 +117,8 @@ class OwnerAgent:
         self._next_housekeeping_ns = 0
         self._refused: Literal["", "ring", "disk"] = ""
         self._growth_refusal = ""
+        self._has_worked = True
+        self._fit = RingFit.begin(self._publisher.tail_pos, monotonic_ns())
         self._desk.recover(opened.end)
         self._keeper.settle()
         self._control.store_error_text("")
@@ -164,16 +154,25 @@ class OwnerAgent:
         disk_refusal = self._carry_out(outcome)
         self._note_refusals(disk_refusal)
         if disk_refusal:
-            _errno_of_full_disk(self._keeper.free_space)
+            errno_of_full_disk(self._keeper.free_space)
         done = self._handle_messages() if disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
         if self._desk.is_closing:
             done += self._let_lanes_go()
         if now_ns >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
-            _errno_of_full_disk(self._keeper.keep)  # else a second later
+            errno_of_full_disk(self._keeper.keep)  # else a second later
+            if not disk_refusal:
+                self._fit_ring(now_ns)
         self._keeper.sync_aside(now_ns)
         return done if disk_refusal or outcome == publish.IDLE else 1
+
+    def _fit_ring(self, now_ns: int) -> None:
+        publisher = self._publisher
+        wanted = self._fit.wanted_bytes(self._config, publisher.capacity, publisher.tail_pos, now_ns)
+        if wanted != publisher.capacity and publisher.written_pos == publisher.tail_pos:
+            with contextlib.suppress(ShmBudgetExceededError):  # this one does
+                grow_ring(self._spec, wanted, self._control, publisher)
 
     def _report_rewritten(self, sentence: str) -> None:
         if self._orphan_since_ns is None:
@@ -186,9 +185,9 @@ class OwnerAgent:
         """
         match outcome:
             case publish.FAILED:
-                return self._disk_refusal(self._publisher.last_errno)
+                return self._refusal(self._publisher.last_errno)
             case publish.ROLL:
-                return self._disk_refusal(_errno_of_full_disk(self._keeper.roll))
+                return self._refusal(errno_of_full_disk(self._keeper.roll))
             case publish.GROW:
                 try:
                     grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
@@ -199,9 +198,35 @@ class OwnerAgent:
                 self._keeper.sync()
         return ""
 
+    def _refusal(self, code: int) -> str:
+        return disk_refusal(code, self._spec.log_dir, self._publisher.tail_pos - self._publisher.written_pos)
+
     # --- sleeping -----------------------------------------------------------------------------------------------------
 
     def _sleep(self) -> None:
+        """Until something comes that needs this agent; records alone do not, unless a clock or somebody waits."""
+        is_needed = self._refused or self._desk.is_closing or self._close is not None or self._keeper.follows_clock
+        tail_pos = self._publisher.tail_pos
+        if is_needed or self._orphan_since_ns is not None:
+            only_time_passed = not self._sleep_once()
+        else:
+            now_ns = monotonic_ns()
+            only_time_passed = not rest(
+                self._publisher,
+                self._bell,
+                channel_fd=self._channel.fileno(),
+                until_ns=now_ns + int(self._sleep_s(now_ns) * 1e9),
+                turn_ns=self._next_housekeeping_ns,
+                budget_ns=RUN_BUDGET_NS,
+            )
+        if self._publisher.tail_pos != tail_pos or not only_time_passed:
+            self._has_worked = True
+        elif self._has_worked:
+            self._has_worked = False
+            self._give_memory_back()
+
+    def _sleep_once(self) -> bool:
+        """False: nobody rang."""
         ticket = self._bell.prepare()
         try:
             busy = (
@@ -212,9 +237,14 @@ class OwnerAgent:
             raise
         if busy:
             self._bell.cancel()
-            return
+            return True
         self._publisher.count_sleep()
-        self._bell.wait(ticket, self._sleep_s(monotonic_ns()))
+        return self._bell.wait(ticket, self._sleep_s(monotonic_ns()))
+
+    def _give_memory_back(self) -> None:
+        """When nobody waits: keep private only what is not as the zygote left it."""
+        with contextlib.suppress(OSError):  # a sync runs in its thread, or /proc is closed: it is only memory
+            inherited.give_back()
 
     def _sleep_s(self, now_ns: int) -> float:
         if self._refused == "disk":
@@ -258,7 +288,7 @@ class OwnerAgent:
             case DetachClient(client_id=client_id):
                 self._detach_client(client_id)
             case ApplyRetention(now_ms=now_ms):
-                _errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
+                errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case Close():
@@ -305,19 +335,6 @@ class OwnerAgent:
             if self._orphan_since_ns is None:
                 self._channel.send(LaneDetached(lane_id, reason, records))
         return len(drained)
-
-    def _disk_refusal(self, code: int) -> str:
-        if not code:
-            return ""
-        if code not in RETRIABLE_DISK_ERRORS:
-            raise StorageError(f"cannot write {self._spec.log_dir}: {os.strerror(code)}")
-        status = os.statvfs(self._spec.log_dir)
-        unwritten = self._publisher.tail_pos - self._publisher.written_pos
-        return (
-            f"the disk of {self._spec.log_dir} refuses to take {unwritten} bytes ({os.strerror(code)};"
-            f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
-            " there is room: lower retention.ms or retention.bytes, or free space"
-        )
 
     def _note_refusals(self, disk_refusal: str) -> None:
         """Say what has no room: a full disk holds all lanes up, a ring that cannot grow those that need a larger one.

@@ -14,6 +14,7 @@ from shmlog.testing.pacing import STAMP
 
 from . import (
     failover as failover_bench,
+    scale as scale_bench,
     seek as seek_bench,
     startup as startup_bench,
     throughput as throughput_bench,
@@ -181,6 +182,34 @@ def seek(records: int, seeks: int, cold: bool, seed: int, size: int, data_dir: s
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
         report = seek_bench.measure(seek_bench.SeekPlan(records, size, seeks, seed, cold), directory)
+    print_cases(output, figures, report.facts, report.rows)
+
+
+@bench.command()
+@click.option("--partitions", type=click.IntRange(min=1), default=1000, show_default=True, help="A process each.")
+@click.option(
+    "--records", type=click.IntRange(min=1), default=500_000, show_default=True, help="Per producer and round."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="The median is reported.")
+@click.option("--idle", type=click.FloatRange(min=0.1), default=20, show_default=True, help="Seconds of doing nothing.")
+@click.option(
+    "--clients", type=click.IntRange(min=0), default=200, show_default=True, help="Of each kind on one partition."
+)
+@size_option
+@data_dir_option
+@output_option
+def scale(
+    partitions: int, records: int, rounds: int, idle: float, clients: int, size: int, data_dir: str | None, output: str
+) -> None:
+    """Many partitions: created, idle, under load beside six, started again; and many clients on one partition.
+
+    Producers and consumers are processes, four of each over all partitions, and --clients of each on one.
+    """
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        plan = scale_bench.ScalePlan(partitions, records, size, rounds, idle, clients)
+        report = scale_bench.measure(plan, directory)
     print_cases(output, figures, report.facts, report.rows)
 
 
