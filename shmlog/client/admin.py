@@ -18,7 +18,9 @@ from shmlog.control.messages import (
     TopicCreated,
     TopicDescription,
     TopicsDescribed,
+    TraceTopics,
 )
+from shmlog.limits import TRACE_INTERVAL_US_MAX, TRACE_INTERVAL_US_MIN, TRACE_LEASE_MS_MAX
 
 
 class NativeAdmin:
@@ -77,6 +79,15 @@ class NativeAdmin:
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         count = arguments.integer(total, "total", -arguments.LONG_MAX)
         return self._altered(AlterTopic(0, arguments.text(name, "name"), set={}, unset=[], partitions=count))
+
+    def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
+        request = TraceTopics(
+            request_id=0,
+            topics=None if topics is None else arguments.texts(topics, "topics"),
+            interval_us=arguments.integer(interval_us, "interval_us", TRACE_INTERVAL_US_MIN, TRACE_INTERVAL_US_MAX),
+            lease_ms=arguments.integer(lease_ms, "lease_ms", 1, TRACE_LEASE_MS_MAX),
+        )
+        self._connection.request(request, Done)
 
     def describe_cluster(self) -> ClusterInfo:
         return ClusterInfo.of(self._connection.request(DescribeCluster(0), ClusterDescribed))

@@ -340,6 +340,15 @@ class Admin(Protocol):
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
 
+    def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
+        """For `lease_ms` from now on, note where the time of some records of these topics (None: of all) goes.
+
+        The owner of each partition follows about one record per `interval_us`, from being accepted to being visible,
+        and consumers note when they read it, all in shared memory: `shmlog profile record` collects that. Asking again
+        prolongs it, by ten seconds at the most; otherwise it ends by itself, whatever becomes of this process.
+        Raises UnknownTopicOrPartitionError.
+        """
+
     def describe_cluster(self) -> ClusterInfo:
         """The cluster as its supervisor sees it."""
 

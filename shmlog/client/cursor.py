@@ -74,8 +74,9 @@ class Cursor:
             if self._start != "none" and not self.reader.ready:
                 return []
             self.resolve()
+        first = self.reader.position
         try:
-            return self.reader.fetch(max_bytes, check_crcs=check_crcs)
+            records = self.reader.fetch(max_bytes, check_crcs=check_crcs)
         except OffsetOutOfRangeError as error:
             if self._reset == "none":
                 raise
@@ -84,6 +85,9 @@ class Cursor:
             self.resolve()
             _log.warning("%s; going on at %d (auto.offset.reset=%s)", error, self.reader.position, self._reset)
             return self.reader.fetch(max_bytes, check_crcs=check_crcs)
+        if self.reader.trace_stride and records and self.slot is not None:
+            self.slot.note_read(self.reader.trace_stride, first, self.reader.position)
+        return records
 
     def publish(self, position: int) -> None:
         """Let others see how far the application is."""

@@ -40,10 +40,11 @@ from shmlog.control.worker_messages import (
     Spawned as Spawned,
     SpawnFailed as SpawnFailed,
     SpawnOwner as SpawnOwner,
+    Trace as Trace,
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -203,6 +204,16 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceTopics:
+    """For `lease_ms` from now on, the owners of these topics (None: all) follow one record per `interval_us` each."""
+
+    request_id: int
+    topics: list[str] | None
+    interval_us: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DescribeCluster:
     request_id: int
 
@@ -309,6 +320,7 @@ Request = (
     | CloseLane
     | Subscribe
     | Unsubscribe
+    | TraceTopics
     | DescribeCluster
     | Shutdown
 )

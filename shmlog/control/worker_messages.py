@@ -75,6 +75,14 @@ class AlterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Follow about one record per `interval_ns` and leave its times in the ctl region, until `until_ns` (monotonic)."""
+
+    until_ns: int
+    interval_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Drain, close cleanly, answer Closed and exit 0. `delete`: the topic is gone, its data goes too."""
 
@@ -201,7 +209,7 @@ class Exited:
     status: int
 
 
-OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Close
+OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Trace | Close
 OwnerReport = (
     OwnerRecovering | OwnerReady | ClientAttached | LaneAttached | LaneDetached | LogRewritten | OwnerFailed | Closed
 )

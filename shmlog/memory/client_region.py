@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from time import monotonic_ns
 
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import layout, region
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
+from shmlog.native.trace import SampleWriter
 
 _SLOT = struct.Struct("<QQ")
 
@@ -23,15 +25,25 @@ def create_client_region(name: str, *, client_id: int, mode: int, group: int | N
 class Slot:
     """A consumer's cursor on one partition, for others to see how far it is. The consumer's process writes it."""
 
-    __slots__ = ("_at", "_mapping")
+    __slots__ = ("_at", "_mapping", "_partition_id", "_trace")
 
-    def __init__(self, mapping: Mapping, at: int) -> None:
+    def __init__(self, mapping: Mapping, at: int, partition_id: int, trace: SampleWriter) -> None:
         self._mapping = mapping
         self._at = at
+        self._partition_id = partition_id
+        self._trace = trace
 
     def store_position(self, offset: int) -> None:
         """Publish the next offset that the consumer will read."""
         self._mapping.store(self._at + 8, offset)
+
+    def note_read(self, stride: int, first: int, end: int) -> None:
+        """The consumer got the records from `first` up to, not including, `end`: note when, if a traced one is there.
+
+        A sample of a client is (partition id, first offset, end, nanoseconds of the monotonic clock).
+        """
+        if (end - 1) // stride * stride >= first:
+            self._trace.put(self._partition_id, first, end, monotonic_ns())
 
     def release(self) -> None:
         """Give the slot back."""
@@ -44,6 +56,7 @@ class ClientRegion:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.doorbell: Doorbell | None = Doorbell(mapping) if mapping.writable else None
+        self._trace: SampleWriter | None = None
 
     @classmethod
     def open(cls, name: str, *, writable: bool = True) -> ClientRegion:
@@ -58,7 +71,9 @@ class ClientRegion:
             if self.mapping.load(at) == 0:
                 self.mapping.store(at + 8, 0)
                 self.mapping.store(at, partition_id + 1)
-                return Slot(self.mapping, at)
+                if self._trace is None:
+                    self._trace = SampleWriter(self.mapping, layout.CLIENT_TRACE)
+                return Slot(self.mapping, at, partition_id, self._trace)
         raise ShmBudgetExceededError(
             f"this client already reads {layout.CLIENT_SLOT_COUNT} partitions; connect a second time for more"
         )

@@ -108,6 +108,11 @@ class ControlPage:
         return self.mapping.load(layout.CTL_LOG_START_OFFSET)
 
     @property
+    def trace_stride(self) -> int:
+        """Records with offsets that are multiples of it are traced; 0: none."""
+        return self.mapping.load(layout.CTL_TRACE_STRIDE)
+
+    @property
     def heartbeat_ns(self) -> int:
         """When the owner last looked around, on the monotonic clock."""
         return self.mapping.load(layout.CTL_HEARTBEAT_NS)

@@ -10,16 +10,17 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0280 tail (offset, pos)                          0x0280 free, linger      producer
     0x0300 written (offset, pos)                       0x1000 data, mapped twice back to back
     0x0380 synced (offset, pos)
-    0x0400 high watermark (offset, pos)                client (one per client process)
+    0x0400 high watermark (offset, pos), tracing       client (one per client process)
     0x0480 log start                                   0x0000 header
     0x0500 last stable (offset, pos)                   0x0100 doorbell, 0x0180 sleeping
     0x0580 segment: turn, 2 x (base offset, base pos), 0x1000 slots of 64 bytes
-           whether a sync failed, the one that runs
+           whether a sync failed, the one that runs    0x11000 samples of 64 bytes: when was read
     0x0600 reserved: lease, followers, share groups
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
     0x1000 lane table: 1024 x (lane id, its terms)     ring (one per partition): batches, mapped twice
     0x11000 two images of the producer state
+    0x53000 samples of 64 bytes: where time went
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 0
-LAYOUT_MINOR = 2
+LAYOUT_MINOR = 3
 
 CTL_RING_GENERATION = 0x100
 CTL_RING_CAPACITY = 0x108
@@ -57,6 +58,9 @@ CTL_SYNCED_OFFSET = 0x380
 CTL_SYNCED_POS = 0x388
 CTL_HW_OFFSET = 0x400
 CTL_HW_POS = 0x408
+CTL_TRACE_STRIDE = 0x410
+CTL_TRACE_UNTIL_NS = 0x418
+CTL_TRACE_INTERVAL_NS = 0x420
 CTL_LOG_START_OFFSET = 0x480
 CTL_LSO_OFFSET = 0x500
 CTL_LSO_POS = 0x508
@@ -76,7 +80,8 @@ CTL_LANE_SLOT_BYTES = 64
 CTL_IMAGES = 0x11000
 CTL_IMAGE_BYTES = 0x21000
 CTL_IMAGE_PRODUCERS = 1024
-CTL_SIZE = 0x53000
+CTL_TRACE = 0x53000
+CTL_SIZE = 0x55000
 
 COUNTERS = (
     "batches",
@@ -111,10 +116,16 @@ BELL_SIZE = 0x1000
 BELL_DOORBELL = 0x100
 BELL_SLEEPING = 0x180
 
+TRACE_ENTRIES = 128
+TRACE_ENTRY_BYTES = 64
+TRACE_SEQ = 0
+TRACE_WORDS = 8
+
 CLIENT_SLOTS = 0x1000
 CLIENT_SLOT_COUNT = 1024
 CLIENT_SLOT_BYTES = 64
-CLIENT_SIZE = 0x11000
+CLIENT_TRACE = 0x11000
+CLIENT_SIZE = 0x13000
 
 LANE_OPEN = 0x100
 LANE_HEAD = 0x180
@@ -136,6 +147,7 @@ FRAME_STATUS = 40
 FRAME_ERROR = 44
 FRAME_BASE_OFFSET = 48
 FRAME_APPEND_MS = 56
+FRAME_BEGUN_NS = 56
 FRAME_STATUS_PENDING = 0
 FRAME_STATUS_APPENDED = 1
 FRAME_STATUS_DUPLICATE = 2

@@ -20,7 +20,7 @@ cdef extern from "layout.h" nogil:
     enum: LANE_OPEN, LANE_HEAD, LANE_STATE, LANE_ERROR, LANE_FREE, LANE_DATA
     enum: LANE_STATE_OPEN, LANE_STATE_CLOSED, LANE_STATE_STOPPED, LANE_STATE_QUARANTINED
     enum: FRAME_BYTES, FRAME_LENGTH, FRAME_COUNT, FRAME_BASE_TIMESTAMP, FRAME_MAX_TIMESTAMP, FRAME_BASE_SEQUENCE
-    enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS
+    enum: FRAME_KIND, FRAME_STATUS, FRAME_ERROR, FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_BEGUN_NS
     enum: FRAME_STATUS_PENDING, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE, FRAME_STATUS_REJECTED
     enum: CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_HW_OFFSET, CTL_HW_POS
     uint64_t OPEN_COUNT_MASK, OPEN_END_MASK
@@ -222,6 +222,7 @@ cdef class LaneWriter:
         result.count = self.count
         result.pos = self.start
         result.opened_ns = monotonic_ns()
+        shm_store_relaxed(self.frame + FRAME_BEGUN_NS, <uint64_t>result.opened_ns)  # before the owner can take the batch
         result.waiter = self.waiter
         result.acks = self.acks
         self.unacknowledged.append(result)

@@ -30,6 +30,9 @@
 #define CTL_SYNCED_POS        0x388
 #define CTL_HW_OFFSET         0x400
 #define CTL_HW_POS            0x408
+#define CTL_TRACE_STRIDE      0x410   /* one record of so many is traced, a power of two; 0: none. Beside what readers read */
+#define CTL_TRACE_UNTIL_NS    0x418   /* monotonic */
+#define CTL_TRACE_INTERVAL_NS 0x420   /* the owner chooses strides so that samples are about so far apart */
 #define CTL_LOG_START_OFFSET  0x480
 #define CTL_LSO_OFFSET        0x500
 #define CTL_LSO_POS           0x508
@@ -48,7 +51,8 @@
 #define CTL_IMAGES            0x11000
 #define CTL_IMAGE_BYTES       0x21000
 #define CTL_IMAGE_PRODUCERS   1024    /* as many as lanes: whoever has one is remembered */
-#define CTL_SIZE              0x53000
+#define CTL_TRACE             0x53000 /* samples: native/trace.h */
+#define CTL_SIZE              0x55000
 
 /* counters, u64 each, from CTL_COUNTERS */
 #define COUNTER_BATCHES         0
@@ -84,11 +88,18 @@
 #define BELL_DOORBELL         0x100   /* u32 futex word, any waker increments it */
 #define BELL_SLEEPING         0x180   /* u32, only the sleeper writes it */
 
+/* samples of where the time of records goes, in ctl and client regions: a number, stored last, and seven words */
+#define TRACE_ENTRIES         128
+#define TRACE_ENTRY_BYTES     64
+#define TRACE_SEQ             0       /* 1 + number of the sample; 0: empty */
+#define TRACE_WORDS           8
+
 /* client region: one per client process */
 #define CLIENT_SLOTS          0x1000
 #define CLIENT_SLOT_COUNT     1024
 #define CLIENT_SLOT_BYTES     64      /* partition id + 1 (0: free), next offset, reserved for the commit cell */
-#define CLIENT_SIZE           0x11000
+#define CLIENT_TRACE          0x11000 /* when traced records were read: samples */
+#define CLIENT_SIZE           0x13000
 
 /* lane region: one per producer and partition */
 #define LANE_OPEN             0x100   /* the hand-off word */
@@ -118,6 +129,7 @@
 #define FRAME_ERROR          44
 #define FRAME_BASE_OFFSET    48       /* owner */
 #define FRAME_APPEND_MS      56       /* owner */
+#define FRAME_BEGUN_NS       56       /* producer, until the owner has taken the batch: when its first record came, monotonic */
 
 #define FRAME_KIND_RECORDS      0
 #define FRAME_KIND_COMPRESSED   1
@@ -152,9 +164,11 @@ static inline int64_t open_distance(uint64_t word, uint64_t cursor) {
 }
 
 _Static_assert(OPEN_COUNT_BITS + OPEN_END_BITS + OPEN_START_BITS + 1 == 64, "the hand-off word is 64 bits");
-_Static_assert(CTL_IMAGES + 2 * CTL_IMAGE_BYTES == CTL_SIZE, "two images end the ctl region");
+_Static_assert(CTL_IMAGES + 2 * CTL_IMAGE_BYTES == CTL_TRACE, "two images end where the samples begin");
+_Static_assert(CTL_TRACE + TRACE_ENTRIES * TRACE_ENTRY_BYTES == CTL_SIZE, "the samples end the ctl region");
 _Static_assert(CTL_IMAGE_PRODUCERS == CTL_LANE_SLOTS, "every lane may be another producer's");
 _Static_assert(CTL_LANES + CTL_LANE_SLOTS * CTL_LANE_SLOT_BYTES == CTL_IMAGES, "the lane table ends at the images");
-_Static_assert(CLIENT_SLOTS + CLIENT_SLOT_COUNT * CLIENT_SLOT_BYTES == CLIENT_SIZE, "the slots end the client region");
+_Static_assert(CLIENT_SLOTS + CLIENT_SLOT_COUNT * CLIENT_SLOT_BYTES == CLIENT_TRACE, "the slots end where the samples begin");
+_Static_assert(CLIENT_TRACE + TRACE_ENTRIES * TRACE_ENTRY_BYTES == CLIENT_SIZE, "the samples end the client region");
 
 #endif

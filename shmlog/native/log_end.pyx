@@ -10,6 +10,9 @@ from libc.stdint cimport int64_t, uint64_t
 from shmlog.native.mapping cimport Mapping, shm_load_acquire, shm_load_relaxed, shm_store_relaxed, shm_store_release
 from shmlog.native.segment cimport SegmentWriter
 
+cdef extern from "futex.h" nogil:
+    int64_t monotonic_ns()
+
 cdef extern from "layout.h" nogil:
     enum: CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET, CTL_SYNCED_POS, CTL_HW_OFFSET
     enum: CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, COUNTER_WRITES, COUNTER_SYNCS, COUNTER_ROLLS, COUNTER_WRITE_ERRORS
@@ -29,6 +32,7 @@ cdef class LogEnd(LaneTable):
         self.synced_offset = <int64_t>shm_load_acquire(self.ctl + CTL_SYNCED_OFFSET)
         self.hold_for_sync = False
         self.unsynced_records = self.written_offset - self.synced_offset
+        tracer_init(&self.tracer, self.ctl, next_offset)
 
     cdef int _use_ring(self, Mapping ring) except -1:
         ring.check()
@@ -52,16 +56,21 @@ cdef class LogEnd(LaneTable):
         shm_store_relaxed(self.ctl + CTL_WRITTEN_OFFSET, <uint64_t>self.written_offset)
         # SYNC POINT written: the bytes are in the file; recovery writes again from here.
         shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
+        if self.tracer.following:
+            self.tracer.written_ns = monotonic_ns()
         if not self.hold_for_sync:
             self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
         return 0
 
     cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil:
+        cdef int64_t visible_ns = monotonic_ns() if self.tracer.following else 0
         shm_store_relaxed(self.ctl + CTL_HW_OFFSET, <uint64_t>offset)
         shm_store_release(self.ctl + CTL_HW_POS, pos)  # SYNC POINT watermark: pairs with watermark-limit in RingReader.read
         shm_store_relaxed(self.ctl + CTL_LSO_OFFSET, <uint64_t>offset)
         shm_store_release(self.ctl + CTL_LSO_POS, pos)
+        if visible_ns:
+            tracer_visible(&self.tracer, offset, visible_ns)
 
     def mark_synced(self, int64_t offset, uint64_t pos):
         """The segments are on the disk up to here, which was `written` when the sync began: advance what waits for it."""
@@ -73,6 +82,15 @@ cdef class LogEnd(LaneTable):
         if self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
             self._advance_watermark(offset, pos)
         self._wake()
+
+    def trace(self, int64_t until_ns, int64_t interval_ns):
+        """Follow some records until then, about one per interval (both monotonic, in ns)."""
+        tracer_start(&self.tracer, until_ns, interval_ns, monotonic_ns(), self.tail_offset)
+
+    def stop_trace(self, int64_t now_ns):
+        """Stop following records if the time for that is over."""
+        if self.tracer.until_ns and now_ns >= self.tracer.until_ns:
+            tracer_stop(&self.tracer)
 
     def settle(self):
         """Ring everybody, and show what is written or, where that waits for a sync, what a dead owner had synced."""

@@ -35,7 +35,7 @@ cdef extern from "layout.h" nogil:
     enum: COUNTER_BYTES, COUNTER_GROUPS, COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, IDX_ENTRY_BYTES
     enum: IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
     enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_ERROR, LANE_STATE_STOPPED
-    enum: LANE_STATE_QUARANTINED, FRAME_BYTES, FRAME_BASE_SEQUENCE, FRAME_KIND, FRAME_STATUS, FRAME_ERROR
+    enum: LANE_STATE_QUARANTINED, FRAME_BEGUN_NS, FRAME_BYTES, FRAME_BASE_SEQUENCE, FRAME_KIND, FRAME_STATUS, FRAME_ERROR
     enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
     enum: FRAME_STATUS_REJECTED
 
@@ -239,6 +239,8 @@ cdef class Publisher(LogEnd):
             entry.base_offset = offset[0]
             if lane.producer_id >= 0:
                 self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], entry.max_timestamp)
+            if offset[0] + taken.count > self.tracer.next_offset:
+                tracer_taken(&self.tracer, offset[0], taken.count, length, <int64_t>shm_load_relaxed(taken.frame + FRAME_BEGUN_NS))
             pos[0] += length
             offset[0] += taken.count
             lane.records += taken.count
@@ -281,6 +283,8 @@ cdef class Publisher(LogEnd):
             shm_store_relaxed(self.ctl + CTL_TAIL_OFFSET, <uint64_t>new_offset)
             # SYNC POINT tail: the group exists from here on; recovery takes the offset from the index, never from the cell.
             shm_store_release(self.ctl + CTL_TAIL_POS, new_tail)
+            if self.tracer.following and self.tracer.published_ns == 0:
+                self.tracer.published_ns = monotonic_ns()
         for k in range(self.pending_count):
             entry = &self.pending[k]
             shm_store_relaxed(entry.frame + FRAME_BASE_OFFSET, <uint64_t>entry.base_offset)

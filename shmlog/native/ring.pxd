@@ -9,6 +9,7 @@ cdef class RingReader:
     cdef unsigned char *ring_base
     cdef unsigned char *idx
     cdef readonly uint64_t capacity, index_entries, pos, generation, max_batch_bytes
+    cdef readonly uint64_t trace_stride
     cdef readonly int64_t next_offset
 
     cdef bint _overrun(self, uint64_t pos) noexcept nogil

@@ -15,6 +15,8 @@ class RingReader:
     generation: int
     next_offset: int
     """The offset of the next batch that read() returns; -1 before the first seek()."""
+    trace_stride: int
+    """As of the last read(): records with offsets that are multiples of it are traced; 0: none."""
     pos: int
     capacity: int
     max_batch_bytes: int

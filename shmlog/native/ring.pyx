@@ -16,7 +16,7 @@ cdef extern from "batch.h" nogil:
 
 cdef extern from "layout.h" nogil:
     enum: CTL_RING_GENERATION, CTL_MAX_BATCH, CTL_BASE_OFFSET, CTL_BASE_POS, CTL_INTENT_POS, CTL_TAIL_POS
-    enum: CTL_HW_OFFSET, CTL_HW_POS, CTL_LOG_START_OFFSET, CTL_STATE
+    enum: CTL_HW_OFFSET, CTL_HW_POS, CTL_LOG_START_OFFSET, CTL_STATE, CTL_TRACE_STRIDE
     enum: IDX_ENTRY_BYTES, IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT
 
 LAGGED = -1
@@ -120,6 +120,7 @@ cdef class RingReader:
                 whole += length
             if whole:
                 self.pos += whole
+                self.trace_stride = shm_load_relaxed(self.ctl + CTL_TRACE_STRIDE)
                 return chunk if whole == wanted else chunk[:whole]
             # the first batch alone is larger than what was asked for
             max_bytes = length if wanted >= BATCH_HEADER_BYTES else BATCH_HEADER_BYTES

@@ -30,6 +30,7 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerRecovering,
     OwnerSpec,
+    Trace,
 )
 from shmlog.errors import (
     CorruptRecordError,
@@ -161,6 +162,7 @@ class OwnerAgent:
         if now_ns >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
+            self._publisher.stop_trace(now_ns)
             errno_of_full_disk(self._keeper.keep)  # else a second later
             if not disk_refusal:
                 self._fit_ring(now_ns)
@@ -291,6 +293,8 @@ class OwnerAgent:
                 errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
+            case Trace(until_ns=until_ns, interval_ns=interval_ns):
+                self._publisher.trace(until_ns, interval_ns)
             case Close():
                 self._close, self._close_since_ns = message, monotonic_ns()
                 self._page.store(layout.CTL_STATE, OwnerState.DELETED if message.delete else OwnerState.CLOSING)

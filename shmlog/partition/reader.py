@@ -49,10 +49,16 @@ class Page(Protocol):
     def log_end_offset(self) -> int: ...
     @property
     def log_start_offset(self) -> int: ...
+    @property
+    def trace_stride(self) -> int: ...
 
 
 class Ring(Protocol):
     """A cursor in one generation of a ring (native.ring.RingReader)."""
+
+    @property
+    def trace_stride(self) -> int:
+        """As of the last read()."""
 
     def seek(self, offset: int) -> bool:
         """Go to the batch that holds `offset`; False if the ring does not have it."""
@@ -115,6 +121,8 @@ class PartitionReader:
         self.segment_chunks = 0
         self.bytes_read = 0
         self.attachments = 0
+        self.trace_stride = 0
+        """As of the last fetch() that gave records: those with offsets that are multiples of it are traced; 0: none."""
         self._attach = attach
         self._open_segments = open_segments
         self._attachment: Attachment | None = None
@@ -197,6 +205,7 @@ class PartitionReader:
             return None
         if chunk:
             self.ring_chunks += 1
+            self.trace_stride = ring.trace_stride
         return chunk
 
     def _from_segments(self, attachment: Attachment, max_bytes: int, limit: int) -> bytes:
@@ -215,6 +224,7 @@ class PartitionReader:
             chunk = None
         if chunk:
             self.segment_chunks += 1
+            self.trace_stride = page.trace_stride
             self._odd_since = -1.0
             return chunk
         if page.log_start_offset > self.position:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from time import monotonic_ns
 
 from shmlog.control.messages import (
     AlterTopic,
@@ -21,10 +22,12 @@ from shmlog.control.messages import (
     Request,
     Shutdown,
     Subscribe,
+    Trace,
+    TraceTopics,
     Unsubscribe,
 )
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
-from shmlog.limits import PRODUCER_EPOCH_MAX
+from shmlog.limits import PRODUCER_EPOCH_MAX, TRACE_INTERVAL_US_MAX, TRACE_INTERVAL_US_MIN, TRACE_LEASE_MS_MAX
 from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
@@ -68,8 +71,7 @@ class Requests:
         self.is_closing = False
 
     def take(self, client: Client, request: Request, answer: Answer) -> None:
-        if self.is_closing and not isinstance(request, (DescribeCluster, DescribeTopics, CloseLane, Unsubscribe)):
-            raise BrokerNotAvailableError("the cluster is shutting down")
+        self._check_closing(request)
         match request:
             case DescribeTopics():
                 self._topics.describe(request, answer)
@@ -90,6 +92,9 @@ class Requests:
                 answer.done()
             case Unsubscribe():
                 self._introductions.unsubscribe(client, request.partition_ids)
+                answer.done()
+            case TraceTopics():
+                self._trace(request)
                 answer.done()
             case DescribeCluster():
                 answer.give(self._describe_cluster(answer.request_id))
@@ -112,6 +117,27 @@ class Requests:
                 f"producer id {request.producer_id} with epoch {request.epoch} was never granted by this cluster"
             )
         answer.give(ProducerIdGranted(answer.request_id, request.producer_id, request.epoch + 1))
+
+    def _check_closing(self, request: Request) -> None:
+        if self.is_closing and not isinstance(request, (DescribeCluster, DescribeTopics, CloseLane, Unsubscribe)):
+            raise BrokerNotAvailableError("the cluster is shutting down")
+
+    def _trace(self, request: TraceTopics) -> None:
+        if not 0 < request.lease_ms <= TRACE_LEASE_MS_MAX:
+            raise InvalidRequestError(
+                f"records are traced for up to {TRACE_LEASE_MS_MAX} ms at a time, not {request.lease_ms}: ask again"
+                " before the time is over"
+            )
+        if not TRACE_INTERVAL_US_MIN <= request.interval_us <= TRACE_INTERVAL_US_MAX:
+            raise InvalidRequestError(
+                f"samples of one partition are {TRACE_INTERVAL_US_MIN} to {TRACE_INTERVAL_US_MAX} us apart, not"
+                f" {request.interval_us}"
+            )
+        until_ns = monotonic_ns() + request.lease_ms * 1_000_000
+        for partition_id in self._topics.partition_ids(request.topics):
+            owner = self._owners.running(partition_id)
+            if owner is not None:  # a later one is told the next time
+                self._owners.send(owner, Trace(until_ns, request.interval_us * 1000))
 
     def _describe_cluster(self, request_id: int) -> ClusterDescribed:
         identity = self._identity

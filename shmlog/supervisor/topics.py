@@ -86,6 +86,12 @@ class Topics(OwnerWatcher):
         topics = machine.topics() if names is None else [machine.topic(name) for name in names]
         answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic) for topic in topics]))
 
+    def partition_ids(self, names: list[str] | None) -> list[int]:
+        """Of these topics, or of all. Raises UnknownTopicOrPartitionError."""
+        machine = self._catalog.machine
+        topics = machine.topics() if names is None else [machine.topic(name) for name in dict.fromkeys(names)]
+        return [partition_id for topic in topics for partition_id in topic.partition_ids]
+
     def create(self, wanted: CreateTopic, answer: Answer) -> None:
         """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
         topic_id = random_uuid()

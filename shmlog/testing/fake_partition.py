@@ -21,6 +21,7 @@ class FakePage:
     high_watermark: int = 0
     log_end_offset: int = 0
     log_start_offset: int = 0
+    trace_stride: int = 0
 
 
 @dataclass(slots=True)
@@ -93,6 +94,10 @@ class FakeRing:
         self._page = partition.page
         self._generation = partition.generation
         self._offset = -1
+
+    @property
+    def trace_stride(self) -> int:
+        return self._page.trace_stride
 
     def seek(self, offset: int) -> bool:
         if not self._partition.ring_from <= offset <= self._page.log_end_offset:

@@ -16,7 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a script, from anywhere
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.model import closing, doorbell, fault_orders, generation, handoff, overrun, seek, takeover
+from tests.model import closing, doorbell, fault_orders, generation, handoff, overrun, samples, seek, takeover
 from tests.model.explorer import Explorer
 from tests.model.operations import Mutation
 from tests.model.states import Model, Verdict
@@ -58,6 +58,7 @@ MODELS: dict[str, Build] = {
     "growing an empty ring": partial(generation.growing, old=0, offset=0),
     "takeover with a roll": partial(takeover.owners, kills=1, rolls=1),
     "takeover, two kills": partial(takeover.owners, kills=2, rolls=0),
+    "samples": samples.one_reader,
     "fault orders": fault_orders.arming,
 }
 """What holds as it is. Each stays small enough for every run of the tests."""
@@ -96,6 +97,7 @@ BEHIND, EMPTY, TAKEOVER, TWICE = (
     "takeover, two kills",
 )
 TORN = r"accepted cells \(.*\) as positions"
+TORN_SAMPLE = "sample . was taken as"
 
 TABLE = [
     litmus("bell-sleep", DROPPED, BELL, "sleeper sleeps for ever"),
@@ -166,6 +168,11 @@ TABLE = [
     litmus("generation-base-invalid", DROPPED, BEHIND, "offset 0 was read at position 11 of ring 1"),
     litmus("generation-base-offset", RELAXED, GROW, "offset 1 was read at position 10 of ring 1"),
     litmus("generation-base-again", DROPPED, BEHIND, "offset 0 was read at position 11 of ring 1"),
+    litmus("trace-empty", DROPPED, "samples", TORN_SAMPLE),
+    litmus("trace-empty-fence", DROPPED, "samples", TORN_SAMPLE),
+    litmus("trace-entry", RELAXED, "samples", TORN_SAMPLE),
+    litmus("trace-next", RELAXED, "samples", TORN_SAMPLE),
+    litmus("trace-again", DROPPED, "samples", TORN_SAMPLE),
     litmus("fault-arm", RELAXED, "fault orders", "fires with"),
     litmus("fault-read", RELAXED, "fault orders", "fires with"),
 ]

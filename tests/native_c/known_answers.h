@@ -101,7 +101,7 @@ static void producers_are_judged_by_kafkas_rules(void) {
 
 /* Sizes and places that other processes, and files, rely on. */
 _Static_assert(sizeof(producer_entry) == 128 && BATCH_HEADER_BYTES == 61 && IDX_ENTRY_BYTES == 64 && FRAME_BYTES == 64, "sizes");
-_Static_assert(CTL_SIZE == 0x25000 && LANE_DATA == 0x1000 && CTL_LANES == 0x1000 && CTL_IMAGES == 0x5000, "places");
+_Static_assert(CTL_SIZE == 0x55000 && LANE_DATA == 0x1000 && CTL_LANES == 0x1000 && CTL_IMAGES == 0x11000, "places");
 _Static_assert(CTL_INTENT_POS / SHM_LINE != CTL_TAIL_POS / SHM_LINE && LANE_OPEN / SHM_LINE != LANE_HEAD / SHM_LINE, "lines");
 _Static_assert(BELL_DOORBELL / SHM_LINE != BELL_SLEEPING / SHM_LINE && LANE_OPEN % 8 == 0 && CTL_HW_POS % 8 == 0, "alignment");
 

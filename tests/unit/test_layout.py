@@ -83,7 +83,7 @@ def cells_with_sizes(prefix: str, halves: str) -> list[tuple[int, int]]:
     """(offset, bytes) of the cells of one 64-byte record; `halves` names those that are smaller than 8 bytes."""
     sizes = {name: int(size) for name, size in (entry.split(":") for entry in halves.split())}
     names = [name for name in vars(layout) if name.startswith(prefix) and not NO_CELL.search(name)]
-    return sorted((getattr(layout, name), sizes.get(name.removeprefix(prefix), 8)) for name in names)
+    return sorted({(getattr(layout, name), sizes.get(name.removeprefix(prefix), 8)) for name in names})
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,11 @@ def test_the_parts_of_the_control_page_follow_each_other() -> None:
     assert len(layout.COUNTERS) <= layout.COUNTER_COUNT
     assert layout.CTL_ERROR_TEXT + layout.CTL_ERROR_TEXT_BYTES <= layout.CTL_LANES
     assert layout.CTL_LANES + layout.CTL_LANE_SLOTS * layout.CTL_LANE_SLOT_BYTES <= layout.CTL_IMAGES
-    assert layout.CTL_IMAGES + 2 * layout.CTL_IMAGE_BYTES == layout.CTL_SIZE
-    assert layout.CLIENT_SLOTS + layout.CLIENT_SLOT_COUNT * layout.CLIENT_SLOT_BYTES == layout.CLIENT_SIZE
+    samples_bytes = layout.TRACE_ENTRIES * layout.TRACE_ENTRY_BYTES
+    assert layout.CTL_IMAGES + 2 * layout.CTL_IMAGE_BYTES == layout.CTL_TRACE
+    assert layout.CTL_TRACE + samples_bytes == layout.CTL_SIZE
+    assert layout.CLIENT_SLOTS + layout.CLIENT_SLOT_COUNT * layout.CLIENT_SLOT_BYTES == layout.CLIENT_TRACE
+    assert layout.CLIENT_TRACE + samples_bytes == layout.CLIENT_SIZE
 
 
 def test_regions_are_whole_pages() -> None:

@@ -21,6 +21,7 @@ from shmlog.control.messages import (
     LaneDetached,
     LaneHeld,
     Message,
+    Trace,
 )
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import names, region
@@ -198,6 +199,16 @@ def test_a_lack_of_shared_memory_deletes_nothing_from_the_disk(
     assert rig.control.log_start_offset == 1, "a full disk lets retention.bytes=0 take what it may"
 
 
+def test_an_owner_follows_records_when_it_is_told_to_and_ends_it_when_the_time_is_over(rig: Rig, stage: Stage) -> None:
+    minute_ns = 60_000_000_000
+    stage.order(Trace(monotonic_ns() + minute_ns, 1000))
+    assert rig.control.trace_stride == 1
+    stage.owner.work(monotonic_ns() + minute_ns // 2)
+    assert rig.control.trace_stride == 1
+    stage.owner.work(monotonic_ns() + 2 * minute_ns)
+    assert rig.control.trace_stride == 0
+
+
 class RefusingPublisher:
     """The owner's publisher without room: on the disk, if the outcome is FAILED."""
 
@@ -217,6 +228,9 @@ class RefusingPublisher:
 
     def growth_is_awaited(self) -> bool:
         return self.outcome == GROW
+
+    def stop_trace(self, now_ns: int) -> None:
+        """Nobody traces."""
 
 
 def test_a_deleted_partition_does_not_wait_for_room_on_the_disk(
