@@ -60,6 +60,21 @@ def complete_topic(context: click.Context, parameter: click.Parameter, incomplet
         return []
 
 
+def complete_partition(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Partitions, as orders-0, that begin with what was typed; none if no cluster answers at once."""
+    from click.shell_completion import CompletionItem
+
+    import shmlog
+
+    try:
+        with shmlog.connect(context.params.get("name"), timeout=COMPLETION_TIMEOUT_S) as cluster:
+            topics = cluster.admin.describe_topics()
+    except (ShmlogError, OSError):
+        return []
+    names = [f"{topic.name}-{one.partition}" for topic in topics for one in topic.partitions]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 def parse_settings(pairs: tuple[str, ...], option: str) -> dict[str, str]:
     """`("retention.ms=1000",)` as a dictionary; usage error for what is not KEY=VALUE."""
     settings = {}

@@ -20,6 +20,7 @@ COMMANDS = {
     "segment": ("shmlog.cli.segment", "Look into segment files and verify them."),
     "memory": ("shmlog.cli.memory", "Look into the shared memory of clusters."),
     "doctor": ("shmlog.cli.doctor", "Check this host, and say what to do."),
+    "profile": ("shmlog.cli.profile.command", "See where the time of records goes; flame graphs of the owners."),
     "bench": ("shmlog.cli.bench", "Measure throughput, latency and failover."),
     "torture": ("shmlog.cli.torture.command", "Kill, stop and fail everything, and judge what was promised."),
     "completion": ("shmlog.cli.completion", "Print the completion script of a shell."),
