@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         TopicPartition as TopicPartition,
         Watermarks as Watermarks,
     )
+    from shmlog.native.columns import RecordColumns as RecordColumns
     from shmlog.native.records import Record as Record
 
 __version__ = version.VERSION
@@ -137,6 +138,7 @@ _HOME = {
     "TopicPartition": "shmlog.model",
     "Watermarks": "shmlog.model",
     "Record": "shmlog.native.records",
+    "RecordColumns": "shmlog.native.columns",
 }
 
 __all__ = [
@@ -175,6 +177,7 @@ __all__ = [
     "Producer",
     "ProducerFencedError",
     "Record",
+    "RecordColumns",
     "RecordMetadata",
     "RecordTooLargeError",
     "SerializationError",

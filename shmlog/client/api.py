@@ -19,10 +19,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Iter
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
+from shmlog.client.admin_api import Admin
 from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, TopicInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.errors import ShmlogError
 from shmlog.model import OffsetAndTimestamp, RecordMetadata, TopicPartition, Watermarks
+from shmlog.native.columns import RecordColumns
 from shmlog.native.records import Record
 
 __all__ = [
@@ -241,6 +243,25 @@ class Consumer(Protocol):
     ) -> list[Record]:
         """poll(), for a task. Cancelled, it has taken nothing: the next call gives the same records."""
 
+    def poll_columns(self, max_records: int | None = None, timeout: float | None = 0.0) -> RecordColumns:
+        """Records of one partition as arrays, without an object for any of them; waits up to `timeout` seconds.
+
+        At most `max_records`; without a limit one fetch, about `fetch_max_bytes`. False if there were none. Keys and
+        values are bytes: deserializers are not asked. Errors and positions as in poll(), with which it may alternate.
+        """
+
+    async def apoll_columns(
+        self,
+        max_records: int | None = None,
+        timeout: float | None = 0.0,  # noqa: ASYNC109  # as of apoll()
+    ) -> RecordColumns:
+        """poll_columns(), for a task."""
+
+    def batches(self, max_records: int | None = None, max_wait_ms: int = 100) -> Iterator[list[Record]]:
+        """Lists of up to `max_records` (default `max_poll_records`) records, which wait up to `max_wait_ms` after their
+        first record to become full. Ends when nothing has come for `consumer_timeout_ms`.
+        """
+
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Read exactly these partitions from now on, instead of topics with all their partitions."""
 
@@ -299,58 +320,6 @@ class Consumer(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class Admin(Protocol):
-    """Topics and what is known about them. May be used by several threads."""
-
-    def create_topic(
-        self,
-        name: str,
-        partitions: int | None = None,
-        replication_factor: int = 1,
-        config: Mapping[str, object] | None = None,
-    ) -> TopicInfo:
-        """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`.
-
-        Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
-        InvalidConfigError, ShmBudgetExceededError.
-        """
-
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic with its records. Who reads or sends it gets UnknownTopicOrPartitionError."""
-
-    def list_topics(self, *, internal: bool = False) -> list[str]:
-        """The names of all topics, sorted; with `internal`, those of the cluster itself too."""
-
-    def describe_topic(self, name: str) -> TopicInfo:
-        """One topic. Raises UnknownTopicOrPartitionError, with a suggestion where a name is close."""
-
-    def describe_topics(self, names: Iterable[str] | None = None) -> list[TopicInfo]:
-        """These topics, or all that are not internal."""
-
-    def alter_topic(
-        self,
-        name: str,
-        set: Mapping[str, object] | None = None,  # noqa: A002  # a name that users may rely on
-        unset: Iterable[str] = (),
-    ) -> TopicInfo:
-        """Change settings of a topic; those in `unset` go back to their defaults."""
-
-    def create_partitions(self, name: str, total: int) -> TopicInfo:
-        """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
-
-    def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
-        """For `lease_ms` from now on, note where the time of some records of these topics (None: of all) goes.
-
-        The owner of each partition follows about one record per `interval_us`, from being accepted to being visible,
-        and consumers note when they read it, all in shared memory: `shmlog profile record` collects that. Asking again
-        prolongs it, by ten seconds at the most; otherwise it ends by itself, whatever becomes of this process.
-        Raises UnknownTopicOrPartitionError.
-        """
-
-    def describe_cluster(self) -> ClusterInfo:
-        """The cluster as its supervisor sees it."""
 
 
 class Cluster(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 
 from shmlog import arguments, settings
 from shmlog.client.async_reading import AsyncReading
+from shmlog.client.column_reading import ColumnReading
 from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
@@ -36,7 +37,7 @@ SEVERAL = "several topics are several arguments, and of single partitions one ma
 OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
 
-class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading):
+class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading):
     """Implements api.Consumer over shared memory. `open_reader` maps a partition; made by NativeCluster.consumer()."""
 
     def __init__(

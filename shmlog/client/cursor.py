@@ -8,6 +8,7 @@ from typing import Literal
 from shmlog.errors import OffsetOutOfRangeError
 from shmlog.memory.client_region import Slot
 from shmlog.model import TopicPartition
+from shmlog.native.columns import RecordColumns
 from shmlog.native.records import Record
 from shmlog.partition.reader import PartitionReader
 
@@ -68,15 +69,16 @@ class Cursor:
             return False
         return self.reader.has_data() if self._start is None else self.reader.ready
 
-    def fetch(self, max_bytes: int, *, check_crcs: bool) -> list[Record]:
+    def fetch(self, max_bytes: int, *, check_crcs: bool, columns: bool = False) -> list[Record] | RecordColumns:
         """What the reader has next; a position that the log has lost is reset as `auto_offset_reset` says."""
+        read = self.reader.fetch_columns if columns else self.reader.fetch
         if self._start is not None:
             if self._start != "none" and not self.reader.ready:
                 return []
             self.resolve()
         first = self.reader.position
         try:
-            records = self.reader.fetch(max_bytes, check_crcs=check_crcs)
+            records = read(max_bytes, check_crcs=check_crcs)
         except OffsetOutOfRangeError as error:
             if self._reset == "none":
                 raise
@@ -84,7 +86,7 @@ class Cursor:
             self._start = self._reset
             self.resolve()
             _log.warning("%s; going on at %d (auto.offset.reset=%s)", error, self.reader.position, self._reset)
-            return self.reader.fetch(max_bytes, check_crcs=check_crcs)
+            return read(max_bytes, check_crcs=check_crcs)
         if self.reader.trace_stride and records and self.slot is not None:
             self.slot.note_read(self.reader.trace_stride, first, self.reader.position)
         return records

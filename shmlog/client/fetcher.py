@@ -57,8 +57,12 @@ class Fetcher:
             self.read_ahead.cursor = None
         return cursor
 
-    def fetch(self) -> bool:
-        """Fill the read-ahead, which must be empty, from the next partition that has something; False if none has."""
+    def fetch(self, *, columns: bool = False) -> bool:
+        """Fill the read-ahead with records or columns, from the next partition that has something; False if none has.
+
+        What the read-ahead still holds is of the other kind, and will be read again.
+        """
+        self.read_ahead.put_back()
         last = self.read_ahead.cursor
         if last is not None:
             last.publish(last.reader.position)
@@ -67,7 +71,7 @@ class Fetcher:
             self._turns.rotate(-1)
             if cursor.paused:
                 continue
-            records = cursor.fetch(self._max_bytes, check_crcs=self._check_crcs)
+            records = cursor.fetch(self._max_bytes, check_crcs=self._check_crcs, columns=columns)
             if records:
                 self.read_ahead.fill(cursor, records)
                 self.fetches += 1

@@ -57,6 +57,11 @@ static inline const unsigned char *get_varint(const unsigned char *p, const unsi
     uint64_t z = 0;
     int shift = 0;
     if (p < end && !(*p & 0x80)) { *value = (int64_t)(*p >> 1) ^ -(int64_t)(*p & 1); return p + 1; }
+    if (end - p >= 2 && !(p[1] & 0x80)) {
+        z = (uint64_t)(p[0] & 0x7f) | (uint64_t)p[1] << 7;
+        *value = (int64_t)(z >> 1) ^ -(int64_t)(z & 1);
+        return p + 2;
+    }
     while (p < end && shift < 64) {
         unsigned char byte = *p++;
         z |= (uint64_t)(byte & 0x7f) << shift;

@@ -13,25 +13,11 @@ import shmlog.arguments as arguments
 from shmlog.errors import CorruptRecordError
 
 cdef extern from "batch.h" nogil:
-    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_LENGTH_FROM, BATCH_MAGIC, BATCH_CRC, BATCH_CRC_FROM, BATCH_ATTRIBUTES
-    enum: BATCH_LAST_DELTA, BATCH_BASE_TIMESTAMP, BATCH_MAX_TIMESTAMP, BATCH_COUNT
-    enum: BATCH_CODEC_MASK, BATCH_LOG_APPEND_TIME, BATCH_CONTROL
-    ctypedef struct record_fields:
-        int64_t timestamp_delta, offset_delta
-        const unsigned char *key
-        const unsigned char *value
-        const unsigned char *headers
-        const unsigned char *end
-        int64_t key_length, value_length, header_count
+    enum: BATCH_HEADER_BYTES, BATCH_LENGTH, BATCH_MAGIC, BATCH_ATTRIBUTES, BATCH_CODEC_MASK
     uint16_t be16(const unsigned char *p)
     uint32_t be32(const unsigned char *p)
     uint64_t be64(const unsigned char *p)
     const unsigned char *get_varint(const unsigned char *p, const unsigned char *end, int64_t *value)
-    const unsigned char *get_record(const unsigned char *p, const unsigned char *end, record_fields *r)
-
-cdef extern from "crc32c.h" nogil:
-    uint32_t crc32c(uint32_t crc, const void *p, size_t n)
-
 
 cdef int64_t integer(value, name, int64_t minimum, int64_t maximum) except? -1:
     cdef int overflow = 0
@@ -136,89 +122,88 @@ cdef class Record:
                 f" timestamp_ms={self.timestamp_ms}, key={self.key!r}, value={self.value!r}, headers={self.headers!r})")
 
 
+cdef damaged(int problem, bytes chunk, const unsigned char *batch, str topic, int32_t partition, int64_t detail):
+    """The error for what is wrong with a batch of a chunk. `detail`: which record, or how many bytes."""
+    cdef int64_t base_offset = <int64_t>be64(batch)
+    where = f"{topic}-{partition}"
+    if problem == WALK_LENGTH:
+        left = <const unsigned char *>PyBytes_AS_STRING(chunk) + PyBytes_GET_SIZE(chunk) - batch
+        return CorruptRecordError(f"{where}: a batch at offset {base_offset} claims {be32(batch + BATCH_LENGTH)} bytes, {left} are there")
+    if problem == WALK_FORMAT:
+        return CorruptRecordError(f"{where}: the batch at offset {base_offset} has format {batch[BATCH_MAGIC]}, this shmlog reads format 2")
+    if problem == WALK_CHECKSUM:
+        return CorruptRecordError(f"{where}: the checksum of the batch at offset {base_offset} is wrong;"
+                                  " seek past it, or look at it with: shmlog segment verify FILE")
+    if problem == WALK_CODEC:
+        return CorruptRecordError(f"{where}: the batch at offset {base_offset} is compressed with codec"
+                                  f" {be16(batch + BATCH_ATTRIBUTES) & BATCH_CODEC_MASK}: record.expansion makes it plain first")
+    if problem == WALK_RECORD:
+        return CorruptRecordError(f"{where}: record {detail} of the batch at offset {base_offset} is"
+                                  " damaged although its checksum is right; seek past the batch")
+    return CorruptRecordError(f"{where}: {detail} bytes follow the last record of the batch at"
+                              f" offset {base_offset}; seek past the batch")
+
+
+cdef Record new_record(bytes chunk, str topic, int32_t partition, int64_t offset, int64_t timestamp_ms, const record_fields *fields):
+    cdef const unsigned char *start = <const unsigned char *>PyBytes_AS_STRING(chunk)
+    cdef Record record = Record.__new__(Record)
+    record.topic = topic
+    record.partition = partition
+    record.offset = offset
+    record.timestamp_ms = timestamp_ms
+    record.chunk = chunk
+    record.key_at = fields.key - start
+    record.key_length = <Py_ssize_t>fields.key_length
+    record.value_at = fields.value - start
+    record.value_length = <Py_ssize_t>fields.value_length
+    record.headers_at = fields.headers - start
+    record.headers_end = fields.end - start
+    record.header_count = <int>fields.header_count
+    return record
+
+
 def decode_batches(bytes chunk not None, str topic not None, int32_t partition, int64_t from_offset, int64_t limit_offset,
                    Py_ssize_t max_records, bint check_crcs=True):
     cdef const unsigned char *start = <const unsigned char *>PyBytes_AS_STRING(chunk)
     cdef const unsigned char *end = start + PyBytes_GET_SIZE(chunk)
     cdef const unsigned char *batch = start
-    cdef const unsigned char *batch_end
     cdef const unsigned char *p
-    cdef int64_t base_offset, base_timestamp, max_timestamp, next_offset = from_offset, last_offset, delta
-    cdef uint32_t length, count, k, attributes
+    cdef int64_t next_offset = from_offset, delta, offset
+    cdef int64_t detail = 0
+    cdef uint32_t k
+    cdef int found
+    cdef batch_view view
     cdef record_fields fields
-    cdef Record record
     cdef list records = []
     cdef Py_ssize_t room = max_records
     while end - batch >= BATCH_HEADER_BYTES and room > 0:
-        base_offset = <int64_t>be64(batch)
-        length = be32(batch + BATCH_LENGTH)
-        if length < BATCH_HEADER_BYTES - BATCH_LENGTH_FROM or length > <size_t>(end - batch) - BATCH_LENGTH_FROM:
-            if not records and (batch == start or length < BATCH_HEADER_BYTES - BATCH_LENGTH_FROM):
-                raise CorruptRecordError(f"{topic}-{partition}: a batch at offset {base_offset} claims {length} bytes,"
-                                         f" {end - batch} are there")
+        found = look_at_batch(batch, end, from_offset, limit_offset, check_crcs, batch == start, &view)
+        if found == WALK_END:
             break
-        if base_offset >= limit_offset:
-            break
-        batch_end = batch + BATCH_LENGTH_FROM + length
-        if batch[BATCH_MAGIC] != 2:
+        if found == WALK_BATCH:
+            p = view.records
+            delta = -1
+            for k in range(view.count):
+                p = get_record(p, view.end, &fields)
+                if p == NULL or fields.offset_delta <= delta or fields.offset_delta > view.last_offset - view.base_offset:
+                    found, detail = WALK_RECORD, k
+                    break
+                delta = fields.offset_delta
+                offset = view.base_offset + delta
+                if offset < from_offset:
+                    continue
+                if room == 0:
+                    return records, next_offset, batch - start
+                PyList_Append(records, new_record(chunk, topic, partition, offset, record_timestamp(&view, &fields), &fields))
+                room -= 1
+                next_offset = offset + 1
+            else:
+                if p != view.end:
+                    found, detail = WALK_TRAILING, view.end - p
+        if found > WALK_END:
             if records:
                 break  # whole records first; the next call begins here and reports the damage
-            raise CorruptRecordError(f"{topic}-{partition}: the batch at offset {base_offset} has format"
-                                     f" {batch[BATCH_MAGIC]}, this shmlog reads format 2")
-        if check_crcs and crc32c(0, batch + BATCH_CRC_FROM, <size_t>(batch_end - batch) - BATCH_CRC_FROM) != be32(batch + BATCH_CRC):
-            if records:
-                break
-            raise CorruptRecordError(f"{topic}-{partition}: the checksum of the batch at offset {base_offset} is wrong;"
-                                     " seek past it, or look at it with: shmlog segment verify FILE")
-        last_offset = base_offset + <int32_t>be32(batch + BATCH_LAST_DELTA)
-        attributes = be16(batch + BATCH_ATTRIBUTES)
-        if attributes & BATCH_CONTROL or last_offset < from_offset:
-            batch = batch_end
-            next_offset = max(next_offset, last_offset + 1)
-            continue
-        if attributes & BATCH_CODEC_MASK:
-            if records:
-                break
-            raise CorruptRecordError(f"{topic}-{partition}: the batch at offset {base_offset} is compressed with codec"
-                                     f" {attributes & BATCH_CODEC_MASK}: record.expansion makes it plain first")
-        count = be32(batch + BATCH_COUNT)
-        base_timestamp = <int64_t>be64(batch + BATCH_BASE_TIMESTAMP)
-        max_timestamp = <int64_t>be64(batch + BATCH_MAX_TIMESTAMP)
-        p = batch + BATCH_HEADER_BYTES
-        delta = -1
-        for k in range(count):
-            p = get_record(p, batch_end, &fields)
-            if p == NULL or fields.offset_delta <= delta or fields.offset_delta > last_offset - base_offset:
-                if records:
-                    return records, next_offset, batch - start
-                raise CorruptRecordError(f"{topic}-{partition}: record {k} of the batch at offset {base_offset} is"
-                                         " damaged although its checksum is right; seek past the batch")
-            delta = fields.offset_delta
-            if base_offset + delta < from_offset:
-                continue
-            if room == 0:
-                return records, next_offset, batch - start
-            record = Record.__new__(Record)
-            record.topic = topic
-            record.partition = partition
-            record.offset = base_offset + delta
-            record.timestamp_ms = max_timestamp if attributes & BATCH_LOG_APPEND_TIME else base_timestamp + fields.timestamp_delta
-            record.chunk = chunk
-            record.key_at = fields.key - start
-            record.key_length = <Py_ssize_t>fields.key_length
-            record.value_at = fields.value - start
-            record.value_length = <Py_ssize_t>fields.value_length
-            record.headers_at = fields.headers - start
-            record.headers_end = fields.end - start
-            record.header_count = <int>fields.header_count
-            PyList_Append(records, record)
-            room -= 1
-            next_offset = record.offset + 1
-        if p != batch_end:
-            if records:
-                return records, next_offset, batch - start
-            raise CorruptRecordError(f"{topic}-{partition}: {batch_end - p} bytes follow the last record of the batch at"
-                                     f" offset {base_offset}; seek past the batch")
-        batch = batch_end
-        next_offset = max(next_offset, last_offset + 1)
+            raise damaged(found, chunk, batch, topic, partition, detail)
+        batch = view.end
+        next_offset = max(next_offset, view.last_offset + 1)
     return records, next_offset, batch - start

@@ -12,8 +12,8 @@ and nothing else, so it survives ring generations, owners and whole clusters.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Sized
+from typing import Final, Protocol, TypeVar
 
 from shmlog.errors import (
     CorruptRecordError,
@@ -25,8 +25,14 @@ from shmlog.errors import (
 )
 from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.native.columns import RecordColumns, decode_columns
 from shmlog.native.records import Record, decode_batches
 from shmlog.record.expansion import expand
+
+T = TypeVar("T", bound=Sized)
+
+Decoder = Callable[[bytes, str, int, int, int, int, bool], tuple[T, int, int]]
+"""decode_batches, or something with its arguments."""
 
 LONG_MAX: Final = 2**63 - 1
 ATTEMPTS_PER_FETCH: Final = 8
@@ -152,18 +158,25 @@ class PartitionReader:
         OffsetOutOfRangeError, CorruptRecordError, UnsupportedCompressionTypeError, UnknownTopicOrPartitionError once
         the topic is deleted; the position then stays.
         """
+        return self._fetch(decode_batches, max_bytes, check_crcs) or []
+
+    def fetch_columns(self, max_bytes: int, *, check_crcs: bool = True) -> RecordColumns:
+        """As fetch(), without an object for any record."""
+        return self._fetch(decode_columns, max_bytes, check_crcs) or RecordColumns()
+
+    def _fetch(self, decode: Decoder[T], max_bytes: int, check_crcs: bool) -> T | None:
         for _ in range(ATTEMPTS_PER_FETCH):
             attachment = self._attached()
             if attachment is None:
-                return []
+                return None
             chunk, limit = self._next_chunk(attachment, max_bytes)
             if not chunk:
                 self._look_at_state(attachment)
-                return []
-            records = self._decode(chunk, limit, max_bytes, check_crcs)
+                return None
+            records = self._decode(decode, chunk, limit, max_bytes, check_crcs)
             if records:
                 return records
-        return []
+        return None
 
     def has_data(self) -> bool:
         """Whether fetch() would find something: the second look before a sleep."""
@@ -236,13 +249,11 @@ class PartitionReader:
             )
         return b""
 
-    def _decode(self, chunk: bytes, limit: int, max_bytes: int, check_crcs: bool) -> list[Record]:
+    def _decode(self, decode: Decoder[T], chunk: bytes, limit: int, max_bytes: int, check_crcs: bool) -> T:
         topic, number = self.partition
         try:
             plain, expanded = expand(chunk, str(self.partition), max_bytes, check_crcs=check_crcs)
-            records, position, consumed = decode_batches(
-                plain, topic, number, self.position, limit, LONG_MAX, check_crcs
-            )
+            records, position, consumed = decode(plain, topic, number, self.position, limit, LONG_MAX, check_crcs)
         except ShmlogError:
             self._in_ring = False  # the ring's cursor is past what we did not read
             raise

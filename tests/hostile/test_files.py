@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -24,7 +24,8 @@ from shmlog.log.cold import ColdReader
 from shmlog.log.snapshot import ProducerEntry, encode_snapshot
 from shmlog.log.storage import OsStorage
 from shmlog.native.checksum import crc32c
-from shmlog.native.records import decode_batches
+from shmlog.native.columns import decode_columns
+from shmlog.native.records import Record, decode_batches
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.record.header import BatchHeader
 from shmlog.supervisor.home import enter
@@ -146,13 +147,19 @@ def expect_it_names(error: ShmlogError, *names: str) -> None:
     assert any(name in str(error) for name in names), error
 
 
+def contents_of(records: Iterable[Record]) -> list[tuple[object, ...]]:
+    return [(record.offset, record.timestamp_ms, record.key, record.value) for record in records]
+
+
 def read_cold(directory: Path, start: int, *, signed_lies: bool) -> None:
     """Every record that comes is the one that stands at its offset, and none is left out silently."""
     reader = ColdReader(str(directory))
     position = start
     try:
         while position < END and (chunk := reader.read(position, 500, END)) is not None:
-            records, following, _ = decode_batches(chunk, "t", 0, position, END, 1000)
+            records, following, consumed = decode_batches(chunk, "t", 0, position, END, 1000)
+            columns = decode_columns(chunk, "t", 0, position, END, 1000)
+            assert (contents_of(columns[0]), *columns[1:]) == (contents_of(records), following, consumed)
             assert following > position, "a read that gets nowhere"
             if not signed_lies:
                 assert [record.offset for record in records] == list(range(position, following))

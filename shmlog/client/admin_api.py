@@ -1,0 +1,60 @@
+"""What a user's program talks to about topics; the rules of api.py apply, which has this, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from shmlog.client.results import ClusterInfo, TopicInfo
+
+
+class Admin(Protocol):
+    """Topics and what is known about them. May be used by several threads."""
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int | None = None,
+        replication_factor: int = 1,
+        config: Mapping[str, object] | None = None,
+    ) -> TopicInfo:
+        """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`.
+
+        Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
+        InvalidConfigError, ShmBudgetExceededError.
+        """
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records. Who reads or sends it gets UnknownTopicOrPartitionError."""
+
+    def list_topics(self, *, internal: bool = False) -> list[str]:
+        """The names of all topics, sorted; with `internal`, those of the cluster itself too."""
+
+    def describe_topic(self, name: str) -> TopicInfo:
+        """One topic. Raises UnknownTopicOrPartitionError, with a suggestion where a name is close."""
+
+    def describe_topics(self, names: Iterable[str] | None = None) -> list[TopicInfo]:
+        """These topics, or all that are not internal."""
+
+    def alter_topic(
+        self,
+        name: str,
+        set: Mapping[str, object] | None = None,  # noqa: A002  # a name that users may rely on
+        unset: Iterable[str] = (),
+    ) -> TopicInfo:
+        """Change settings of a topic; those in `unset` go back to their defaults."""
+
+    def create_partitions(self, name: str, total: int) -> TopicInfo:
+        """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
+
+    def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
+        """For `lease_ms` from now on, note where the time of some records of these topics (None: of all) goes.
+
+        The owner of each partition follows about one record per `interval_us`, from being accepted to being visible,
+        and consumers note when they read it, all in shared memory: `shmlog profile record` collects that. Asking again
+        prolongs it, by ten seconds at the most; otherwise it ends by itself, whatever becomes of this process.
+        Raises UnknownTopicOrPartitionError.
+        """
+
+    def describe_cluster(self) -> ClusterInfo:
+        """The cluster as its supervisor sees it."""
