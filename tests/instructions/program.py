@@ -39,7 +39,7 @@ def main(marks: ctypes.CDLL, directory: Path) -> dict[str, int]:
 
     values = [b"%08d" % number + b"." * 92 for number in range(RECORDS)]
     times = [TIMESTAMP_MS] * RECORDS
-    with open_rig(directory) as rig:
+    with open_rig(directory, {"shm.ring.bytes": str(8 << 20)}) as rig:  # nothing is overwritten before it is read
         lane = rig.lane()
 
         def send() -> int:
