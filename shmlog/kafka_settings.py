@@ -13,7 +13,6 @@ _LATER: Final = {
         "cleanup.policy", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms",
         "max.compaction.lag.ms", "log.cleanup.policy", "log.cleaner.",
     ),
-    "compression": ("compression.",),
     "replication": (
         "min.insync.replicas", "unclean.leader.election.enable", "default.replication.factor", "replica.",
         "leader.replication.throttled.replicas", "follower.replication.throttled.replicas",

@@ -6,7 +6,7 @@ Kafka's unless the sentence says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -22,124 +22,25 @@ from shmlog.limits import (
     RING_BATCHES_MIN,
     RING_BYTES_MIN,
 )
+from shmlog.setting import INT_MAX, LONG_MAX, Setting
 
-LONG_MAX: Final = 2**63 - 1
-INT_MAX: Final = 2**31 - 1
-
-Kind = Literal["int", "bool", "text", "choice", "mode", "acks", "serializer", "partitioner"]
 Scope = Literal["topic", "cluster", "producer", "consumer"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting. `minimum` and `maximum` (both allowed) are for kind "int"; `choices` for "choice"."""
-
-    name: str
-    kind: Kind
-    default: Any
-    doc: str
-    minimum: int = 0
-    maximum: int = LONG_MAX
-    choices: tuple[str, ...] = ()
-
-    @property
-    def attribute(self) -> str:
-        """The name as a keyword argument."""
-        return self.name.replace(".", "_")
-
-    @property
-    def allowed(self) -> str:
-        """What values there are, in words."""
-        words = {
-            "int": f"an integer from {self.minimum} to {self.maximum}",
-            "bool": "true or false",
-            "text": "text",
-            "choice": "one of " + ", ".join(self.choices),
-            "mode": 'file permissions in octal such as "600" or "660"',
-            "acks": "all, 0 or 1",
-            "serializer": '"str", "json" or a callable',
-            "partitioner": '"murmur2" or a callable (topic, key, partitions) -> partition',
-        }
-        return words[self.kind]
-
-    def parse(self, value: object) -> Any:
-        """`value` (text, or already of the right type) as this setting's type; InvalidConfigError names the range."""
-        try:
-            return _PARSERS[self.kind](self, value)
-        except (ValueError, TypeError):
-            raise InvalidConfigError(f"{self.name} must be {self.allowed}, not {value!r}") from None
-
-
-def _parse_int(setting: Setting, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise TypeError
-    number = int(value)
-    if not setting.minimum <= number <= setting.maximum:
-        raise ValueError
-    return number
-
-
-def _parse_bool(_: Setting, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower()
-    return word == "true" if word in ("true", "false") else _refuse()
-
-
-def _refuse() -> Any:
-    raise ValueError
-
-
-def _parse_text(_: Setting, value: object) -> str:
-    return value if isinstance(value, str) else _refuse()
-
-
-def _parse_choice(setting: Setting, value: object) -> str:
-    return str(value) if value in setting.choices else _refuse()
-
-
-def _parse_mode(_: Setting, value: object) -> int:
-    """Text is octal. A number is taken as it stands (0o660), else by its digits (660): no number is right both ways."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise TypeError
-    as_it_stands = int(value, 8) if isinstance(value, str) else value
-    return as_it_stands if _is_mode(as_it_stands) else _by_its_digits(value)
-
-
-def _by_its_digits(value: int | str) -> int:
-    mode = int(str(value), 8)
-    return mode if _is_mode(mode) else _refuse()
-
-
-def _is_mode(number: int) -> bool:
-    return number & ~0o666 == 0 and number & 0o600 == 0o600
-
-
-def _parse_acks(_: Setting, value: object) -> int:
-    numbers = {"all": -1, "-1": -1, "0": 0, "1": 1}
-    return _refuse() if isinstance(value, bool) or str(value) not in numbers else numbers[str(value)]
-
-
-def _parse_function(setting: Setting, value: object) -> Any:
-    names = ("str", "json") if setting.kind == "serializer" else ("murmur2",)
-    return value if value is None or callable(value) or value in names else _refuse()
-
-
-_PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
-    "int": _parse_int,
-    "bool": _parse_bool,
-    "text": _parse_text,
-    "choice": _parse_choice,
-    "mode": _parse_mode,
-    "acks": _parse_acks,
-    "serializer": _parse_function,
-    "partitioner": _parse_function,
-}
 
 
 def _table(*settings: Setting) -> dict[str, Setting]:
     return {setting.name: setting for setting in settings}
 
+
+_LEVELS: Final = (
+    Setting("compression.gzip.level", "int", -1, "Of gzip: 1, quick, to 9, small; -1: zlib's own choice, 6.", -1, 9),
+    Setting(
+        "compression.lz4.level", "int", 9, "Of LZ4: 9 is quick, any other number slow and small, most at 12.", 1, 17
+    ),
+    Setting(
+        "compression.zstd.level", "int", 3, "Of Zstandard: below 0 quicker still, to 22, slow and small.", -131_072, 22
+    ),
+)
+"""Of a topic, for what its compression.type says; of a producer, for its own."""
 
 TOPIC: Final = _table(
     Setting("retention.ms", "int", 604_800_000, "Delete segments whose newest record is older; -1: never by age.", -1),
@@ -154,7 +55,7 @@ TOPIC: Final = _table(
         "max.message.bytes",
         "int",
         MAX_MESSAGE_BYTES_DEFAULT,
-        "The largest batch of records, as it stands in the log. Rings and lanes grow with it.",
+        "The largest batch of records, before compression. Rings and lanes grow with it.",
         1024,
         MAX_MESSAGE_BYTES_MAX,
     ),
@@ -164,6 +65,14 @@ TOPIC: Final = _table(
     Setting("flush.ms", "int", LONG_MAX, "Call fdatasync when a written record has waited this long.", 0),
     Setting("index.interval.bytes", "int", 4096, "One index entry per this many bytes of log.", 0, INT_MAX),
     Setting("file.delete.delay.ms", "int", 60_000, "How long a deleted segment's file stays for readers that use it."),
+    Setting(
+        "compression.type",
+        "choice",
+        "producer",
+        "What the owner compresses batches with; producer: what each producer asks for.",
+        choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"),
+    ),
+    *_LEVELS,
     Setting(
         "shm.ring.bytes",
         "int",
@@ -214,6 +123,14 @@ PRODUCER: Final = _table(
     Setting("acks", "acks", -1, "all: written by every in-sync replica; 1: by the leader; 0: accepted in the lane."),
     Setting("linger.ms", "int", 0, "The owner may wait this long for more records before it takes a batch.", 0, 60_000),
     Setting("batch.size", "int", 16_384, "Batch size in bytes at which lingering ends.", 0, OPEN_BATCH_BYTES_MAX),
+    Setting(
+        "compression.type",
+        "choice",
+        "none",
+        "What the owner compresses this producer's batches with, unless their topic says.",
+        choices=("none", "gzip", "snappy", "lz4", "zstd"),
+    ),
+    *_LEVELS,
     Setting(
         "delivery.timeout.ms", "int", 120_000, "After this a send has failed, or its outcome is unknown.", 1, INT_MAX
     ),
@@ -338,6 +255,10 @@ class TopicConfig:
     flush_ms: int
     index_interval_bytes: int
     file_delete_delay_ms: int
+    compression_type: str
+    compression_gzip_level: int
+    compression_lz4_level: int
+    compression_zstd_level: int
     ring_bytes: int
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
     ring_bytes_at_first: int

@@ -16,6 +16,7 @@ from shmlog.cli.attach import cluster_option, connect, require_partition, topic_
 from shmlog.cli.escapes import unescape
 from shmlog.cli.output import count_of
 from shmlog.errors import ShmlogError
+from shmlog.settings import PRODUCER
 
 if TYPE_CHECKING:
     from shmlog import Delivery, Producer
@@ -39,6 +40,7 @@ Examples:
   seq 10 | shmlog produce numbers
   shmlog produce orders --file orders.tsv --key-separator '\\t'
   echo hello | shmlog produce greetings --header source=shell
+  shmlog produce logs --file app.log --compression zstd --linger-ms 20
 """
 )
 @topic_argument
@@ -48,6 +50,13 @@ Examples:
 @click.option("-p", "--partition", type=click.IntRange(min=0), help="Default: by key; without key, in turn.")
 @click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
 @click.option("--linger-ms", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--compression",
+    type=click.Choice(PRODUCER["compression.type"].choices),
+    default="none",
+    show_default=True,
+    help="What the partition's owner compresses batches with.",
+)
 @cluster_option
 def produce(
     topic: str,
@@ -57,6 +66,7 @@ def produce(
     partition: int | None,
     acks: str,
     linger_ms: int,
+    compression: str,
     name: str | None,
 ) -> None:
     """Send each line as a record to TOPIC, without its line end.
@@ -68,7 +78,7 @@ def produce(
     if separator == b"":
         raise click.UsageError("--key-separator must not be empty")
     pairs = [_header(text) for text in headers]
-    settings: Any = {"acks": acks, "linger_ms": linger_ms}
+    settings: Any = {"acks": acks, "linger_ms": linger_ms, "compression_type": compression}
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(connect(name))
         found = cluster.admin.describe_topic(topic)  # before a line is read: an empty input has the same errors

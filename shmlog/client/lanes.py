@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shmlog.client.connection import Connection
 from shmlog.control.messages import (
+    CheckCompression,
     CloseLane,
     DescribeTopics,
     Done,
@@ -53,12 +54,16 @@ class LaneOpener:
         self._linger_us: int = config["linger.ms"] * 1000
         self._lane_bytes: int | None = config["lane.bytes"] or None
         self._max_block_s: float = config["max.block.ms"] / 1000.0
+        self._compression_type: str = config["compression.type"]
+        self._compression_level: int = config.get(f"compression.{self._compression_type}.level", 0)
         self._idempotent: bool = config["enable.idempotence"]
         self._waiter = waiter
         self._completed = completed
         self._producer_id = -1
         self._epoch = -1
         self._lane_ids: dict[int, tuple[int, int]] = {}  # lane id -> producer id and epoch that it was opened with
+        if self._compression_type != "none":  # known now, and not when the first record is sent
+            connection.request(CheckCompression(0, self._compression_type), Done, self._max_block_s)
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
     def partition_count(self, topic: str) -> int:
@@ -101,7 +106,17 @@ class LaneOpener:
         missing: FileNotFoundError | InvalidProducerIdMappingError | None = None
         for _ in range(GRANTS_MAX):
             self._ensure_id()
-            request = OpenLane(0, topic, partition, self._producer_id, self._epoch, self._linger_us, self._lane_bytes)
+            request = OpenLane(
+                0,
+                topic,
+                partition,
+                self._producer_id,
+                self._epoch,
+                self._linger_us,
+                self._lane_bytes,
+                self._compression_type,
+                self._compression_level,
+            )
             try:
                 granted = self._connection.request(request, LaneGranted, self._max_block_s)
                 page, doorbell = self._attach(topic, partition, granted.partition.partition_id)

@@ -17,6 +17,10 @@ class ProducerSettings(TypedDict, total=False):
     acks: Literal["all", 0, 1, -1, "0", "1", "-1"]
     linger_ms: int
     batch_size: int
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"]
+    compression_gzip_level: int
+    compression_lz4_level: int
+    compression_zstd_level: int
     delivery_timeout_ms: int
     max_block_ms: int
     enable_idempotence: bool

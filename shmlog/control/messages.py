@@ -44,7 +44,7 @@ from shmlog.control.worker_messages import (
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -170,7 +170,10 @@ class InitProducerId:
 
 @dataclass(frozen=True, slots=True)
 class OpenLane:
-    """A lane to one partition. `lane_bytes` None: what the topic's max.message.bytes needs."""
+    """A lane to one partition. `lane_bytes` None: what the topic's max.message.bytes needs.
+
+    The owner compresses what comes through it as the last two say, unless the topic says otherwise.
+    """
 
     request_id: int
     topic: str
@@ -179,6 +182,16 @@ class OpenLane:
     producer_epoch: int
     linger_us: int
     lane_bytes: int | None
+    compression_type: str = "none"
+    compression_level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCompression:
+    """Answered with Done if owners can compress so, with what to install if they cannot."""
+
+    request_id: int
+    compression_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +330,7 @@ Request = (
     | AlterTopic
     | InitProducerId
     | OpenLane
+    | CheckCompression
     | CloseLane
     | Subscribe
     | Unsubscribe

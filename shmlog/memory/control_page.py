@@ -13,8 +13,8 @@ from shmlog.native.mapping import Mapping
 
 _TEXT_LENGTH = struct.Struct("<H")
 _LANE_ID = struct.Struct("<Q")
-_TERMS = struct.Struct("<QqqQQ")  # LaneTerms, in the order of its fields
-_SLOT = struct.Struct(f"<Q40s{layout.CTL_LANE_SLOT_BYTES - _LANE_ID.size - _TERMS.size}x")
+_TERMS = struct.Struct("<QqqQQii")  # LaneTerms, in the order of its fields
+_SLOT = struct.Struct(f"<Q48s{layout.CTL_LANE_SLOT_BYTES - _LANE_ID.size - _TERMS.size}x")
 assert _SLOT.size == layout.CTL_LANE_SLOT_BYTES
 
 

@@ -17,6 +17,8 @@ OPEN_CLOSED = 1 << 38
 class LaneTerms:
     """What a lane was granted for: the supervisor decides it, the owner keeps it in its lane table. Sizes in bytes.
 
+    `codec` and `level` are what the producer wants its batches compressed with (record.compression); the owner does it.
+
     None of it stands in the lane, which its producer can write: neither a running owner nor a successor may be told by
     a producer whose records these are.
     """
@@ -26,6 +28,8 @@ class LaneTerms:
     producer_epoch: int
     max_batch_bytes: int
     data_bytes: int
+    codec: int = 0
+    level: int = 0
 
 
 def lane_data_bytes(max_batch_bytes: int) -> int:

@@ -36,7 +36,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 0
-LAYOUT_MINOR = 3
+LAYOUT_MINOR = 4
 
 CTL_RING_GENERATION = 0x100
 CTL_RING_CAPACITY = 0x108
@@ -109,8 +109,8 @@ IDX_COUNT = 28
 IDX_LANE = 32
 IDX_LANE_GENERATION = 36
 IDX_LANE_POS_END = 40
-IDX_APPEND_NS = 48
-IDX_MAX_TIMESTAMP = 56
+IDX_LANE_POS = 48
+IDX_APPEND_NS = 56
 
 BELL_SIZE = 0x1000
 BELL_DOORBELL = 0x100

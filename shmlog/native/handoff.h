@@ -34,6 +34,8 @@ typedef struct {
     uint32_t max_frame, slot;
     int closing, lingering;  /* lingering: the open batch at the cursor has been seen, at seen_ns */
     int waits_for_ring;      /* the next batch was seen to be too large for the ring, which has not grown yet */
+    int codec, level;        /* what its batches are compressed with now; codec 0: not at all */
+    int own_codec, own_level; /* what its producer asked for */
     int stopped, announced;  /* stopped: the LANE_STATE_* why nothing is taken any more; announced: it stands in the lane */
 } lane_reader;
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from shmlog.native.mapping cimport Mapping
+from shmlog.native.packer cimport BatchPacker
 
 cdef extern from "handoff.h" nogil:
     enum: TAKE_NOTHING, TAKE_BATCH, TAKE_LATER, TAKE_GARBAGE, GATHER_NS
@@ -10,7 +11,7 @@ cdef extern from "handoff.h" nogil:
         int64_t producer_id, linger_ns, last_ns
         int16_t producer_epoch
         uint32_t max_frame, slot
-        int closing, stopped, announced, waits_for_ring
+        int closing, stopped, announced, waits_for_ring, codec, level, own_codec, own_level
     ctypedef struct taken_batch:
         unsigned char *frame
         uint32_t end, count
@@ -29,8 +30,11 @@ cdef class LaneTable:
     cdef unsigned char **bells
     cdef size_t bell_count, bell_capacity
     cdef dict lane_mappings, client_mappings
+    cdef BatchPacker packer
+    cdef int topic_codec, topic_level
 
     cdef lane_reader *_lane(self, uint64_t lane_id) except NULL
+    cdef void _choose_codec(self, lane_reader *lane) noexcept nogil
     cdef bint _lanes_have_work(self) noexcept nogil
     cdef void _announce_stops(self) noexcept nogil
     cdef void _wake(self) noexcept nogil

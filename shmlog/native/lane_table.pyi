@@ -1,11 +1,12 @@
 """The lanes that an owner takes from, and the doorbells that it rings."""
 
 from shmlog.native.mapping import Mapping
+from shmlog.native.packer import BatchPacker
 
 class LaneTable:
     """Base of Publisher. Mappings are kept until their lane or client is detached; the caller closes them then."""
 
-    def __init__(self, control: Mapping) -> None: ...
+    def __init__(self, control: Mapping, packer: BatchPacker) -> None: ...
     def attach_lane(
         self,
         mapping: Mapping,
@@ -15,7 +16,14 @@ class LaneTable:
         producer_id: int,
         producer_epoch: int,
         max_batch_bytes: int,
-    ) -> None: ...
+        codec: int = 0,
+        level: int = 0,
+    ) -> None:
+        """Take from a lane; `codec` and `level` are what its producer asked for. Raises what the packer does."""
+
+    def compress_all(self, codec: int, level: int) -> None:
+        """What the topic says about compression, from the next batch on; a `codec` of -1: as each producer asked."""
+
     def begin_close(self, lane_id: int) -> None:
         """Tell the producer that the lane closes; run() then takes the rest without lingering."""
 

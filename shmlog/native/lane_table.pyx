@@ -8,6 +8,8 @@ from shmlog.native.mapping cimport (
     Mapping, shm_fence_seq_cst, shm_load_acquire, shm_load_relaxed, shm_store_relaxed, shm_store_release,
 )
 
+from shmlog.native.packer cimport BatchPacker
+
 cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
     int bell_ring_if_sleeping(unsigned char *bell)
@@ -24,10 +26,12 @@ cdef extern from "layout.h" nogil:
 cdef class LaneTable:
     """Base of Publisher; see publish.pyi."""
 
-    def __init__(self, Mapping control not None):
+    def __init__(self, Mapping control not None, BatchPacker packer not None):
         control.check()
         self.control = control
         self.ctl = control.base
+        self.packer = packer
+        self.topic_codec = -1
         self.lane_mappings = {}
         self.client_mappings = {}
 
@@ -38,9 +42,10 @@ cdef class LaneTable:
         free(self.bells)
 
     def attach_lane(self, Mapping mapping not None, *, uint64_t lane_id, uint32_t slot, int64_t producer_id,
-                    int16_t producer_epoch, int64_t max_batch_bytes):
+                    int16_t producer_epoch, int64_t max_batch_bytes, int codec=0, int level=0):
         cdef lane_reader *lane
         mapping.check()
+        self.packer.prepare(codec, level)
         if self.lane_count == self.lane_capacity:
             self.lane_capacity = 2 * self.lane_capacity or 8
             self.lanes = <lane_reader **>realloc(self.lanes, self.lane_capacity * sizeof(lane_reader *))
@@ -65,6 +70,9 @@ cdef class LaneTable:
             lane.stopped = 0
         lane.announced = lane.stopped
         lane.last_ns = monotonic_ns()
+        lane.own_codec = codec
+        lane.own_level = level
+        self._choose_codec(lane)
         self.lanes[self.lane_count] = lane
         self.lane_count += 1
         self.lane_mappings[lane_id] = mapping
@@ -113,6 +121,20 @@ cdef class LaneTable:
         free(lane)
         self.lane_mappings.pop(lane_id)
         return records
+
+    def compress_all(self, int codec, int level):
+        """What the topic says about compression, from the next batch on; a `codec` of -1: as each producer asked."""
+        cdef size_t k
+        if codec >= 0:
+            self.packer.prepare(codec, level)
+        self.topic_codec = codec
+        self.topic_level = level
+        for k in range(self.lane_count):
+            self._choose_codec(self.lanes[k])
+
+    cdef void _choose_codec(self, lane_reader *lane) noexcept nogil:
+        lane.codec = self.topic_codec if self.topic_codec >= 0 else lane.own_codec
+        lane.level = self.topic_level if self.topic_codec >= 0 else lane.own_level
 
     def lane_ids(self):
         return list(self.lane_mappings)

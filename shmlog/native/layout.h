@@ -80,8 +80,8 @@
 #define IDX_LANE             32       /* u32, slot in the lane table */
 #define IDX_LANE_GENERATION  36       /* u32, low half of the lane id */
 #define IDX_LANE_POS_END     40
-#define IDX_APPEND_NS        48
-#define IDX_MAX_TIMESTAMP    56
+#define IDX_LANE_POS         48       /* where its frame begins in the lane: its length there is not that of the batch */
+#define IDX_APPEND_NS        56
 
 /* bell region and the bell of a client region */
 #define BELL_SIZE             0x1000
@@ -123,7 +123,7 @@
 #define FRAME_BASE_TIMESTAMP  8
 #define FRAME_MAX_TIMESTAMP  16       /* two cells; cell (count - 1) & 1 is valid */
 #define FRAME_BASE_SEQUENCE  32       /* i32 */
-#define FRAME_KIND           36       /* u16: FRAME_KIND_*; u16: attributes of a compressed batch */
+#define FRAME_KIND           36       /* u16: FRAME_KIND_*; u16: attributes of a foreign batch */
 #define FRAME_ATTRIBUTES     38
 #define FRAME_STATUS         40       /* u32, owner: FRAME_STATUS_* ; u32 error code */
 #define FRAME_ERROR          44
@@ -132,8 +132,7 @@
 #define FRAME_BEGUN_NS       56       /* producer, until the owner has taken the batch: when its first record came, monotonic */
 
 #define FRAME_KIND_RECORDS      0
-#define FRAME_KIND_COMPRESSED   1
-#define FRAME_KIND_FOREIGN      2
+#define FRAME_KIND_FOREIGN      1       /* reserved: a batch that a client of Kafka made */
 
 #define FRAME_STATUS_PENDING    0
 #define FRAME_STATUS_APPENDED   1

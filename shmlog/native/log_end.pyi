@@ -2,6 +2,7 @@
 
 from shmlog.native.lane_table import LaneTable
 from shmlog.native.mapping import Mapping
+from shmlog.native.packer import BatchPacker
 from shmlog.native.segment import SegmentWriter
 
 class LogEnd(LaneTable):
@@ -21,7 +22,9 @@ class LogEnd(LaneTable):
     hold_for_sync: bool
     """The high watermark waits for mark_synced() (flush.messages=1)."""
 
-    def __init__(self, control: Mapping, ring: Mapping, writer: SegmentWriter, *, next_offset: int) -> None: ...
+    def __init__(
+        self, control: Mapping, packer: BatchPacker, ring: Mapping, writer: SegmentWriter, *, next_offset: int
+    ) -> None: ...
     def mark_synced(self, offset: int, pos: int) -> None: ...
     def settle(self) -> None: ...
     def trace(self, until_ns: int, interval_ns: int) -> None: ...

@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 
 from shmlog.native.mapping cimport Mapping, shm_load_acquire, shm_load_relaxed, shm_store_relaxed, shm_store_release
+from shmlog.native.packer cimport BatchPacker
 from shmlog.native.segment cimport SegmentWriter
 
 cdef extern from "futex.h" nogil:
@@ -21,8 +22,9 @@ cdef extern from "layout.h" nogil:
 cdef class LogEnd(LaneTable):
     """Base of Publisher; see log_end.pyi."""
 
-    def __init__(self, Mapping control not None, Mapping ring not None, SegmentWriter writer not None, *, int64_t next_offset):
-        LaneTable.__init__(self, control)
+    def __init__(self, Mapping control not None, BatchPacker packer not None, Mapping ring not None, SegmentWriter writer not None,
+                 *, int64_t next_offset):
+        LaneTable.__init__(self, control, packer)
         self._use_ring(ring)
         self.writer = writer
         self.tail_offset = next_offset

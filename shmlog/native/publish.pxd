@@ -8,8 +8,8 @@ from shmlog.native.producer_table cimport ProducerTable
 cdef struct pending_batch:
     lane_reader *lane
     unsigned char *frame
-    uint64_t pos_end, lane_pos_end
-    int64_t base_offset, max_timestamp
+    uint64_t pos_end, lane_pos, lane_pos_end
+    int64_t base_offset
     uint32_t length, count, status, error
 
 

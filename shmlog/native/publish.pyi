@@ -2,6 +2,7 @@
 
 from shmlog.native.log_end import LogEnd
 from shmlog.native.mapping import Mapping
+from shmlog.native.packer import BatchPacker
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.segment import SegmentWriter
 
@@ -30,6 +31,8 @@ class Publisher(LogEnd):
 
     producers: ProducerTable
     index_entries: int
+    group_bytes: int
+    """About so much is taken from lanes, before any compression, until it is published."""
     next_deadline_ns: int
     segment_bytes: int
     """run() returns ROLL before a segment grows larger."""
@@ -43,6 +46,7 @@ class Publisher(LogEnd):
         index: Mapping,
         writer: SegmentWriter,
         producers: ProducerTable,
+        packer: BatchPacker,
         *,
         leader_epoch: int,
         next_offset: int,

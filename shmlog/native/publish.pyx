@@ -10,13 +10,14 @@ One group at a time, in this order (the crash proofs rest on it):
 Whatever prefix of these stores a killed owner leaves behind, partition/opening.py completes.
 """
 
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from shmlog.native.mapping cimport (
     Mapping, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_relaxed,
     shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
 )
+from shmlog.native.packer cimport PACK_FAILED, PACKED, BatchPacker
 from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
 from shmlog.native.segment cimport SegmentWriter
 
@@ -28,13 +29,15 @@ cdef extern from "futex.h" nogil:
 cdef extern from "assemble.h" nogil:
     enum: BATCH_HEADER_BYTES, BURST_RECORDS, BURST_NAP_NS, RING_BATCHES
     int assemble_batch(unsigned char *batch, const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
+    void assemble_packed(unsigned char *batch, const unsigned char *records, uint32_t size, uint16_t codec,
+                         const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
     int64_t batch_max_timestamp(const unsigned char *batch)
 
 cdef extern from "layout.h" nogil:
     enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_HEARTBEAT_NS, CTL_IMAGES, COUNTER_BATCHES, COUNTER_RECORDS
     enum: COUNTER_BYTES, COUNTER_GROUPS, COUNTER_SLEEPS, COUNTER_REJECTED, COUNTER_DUPLICATES, IDX_ENTRY_BYTES
     enum: IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, IDX_LANE, IDX_LANE_GENERATION
-    enum: IDX_LANE_POS_END, IDX_APPEND_NS, IDX_MAX_TIMESTAMP, LANE_HEAD, LANE_ERROR, LANE_STATE_STOPPED
+    enum: IDX_LANE_POS_END, IDX_LANE_POS, IDX_APPEND_NS, LANE_HEAD, LANE_ERROR, LANE_STATE_STOPPED
     enum: LANE_STATE_QUARANTINED, FRAME_BEGUN_NS, FRAME_BYTES, FRAME_BASE_SEQUENCE, FRAME_KIND, FRAME_STATUS, FRAME_ERROR
     enum: FRAME_BASE_OFFSET, FRAME_APPEND_MS, FRAME_KIND_RECORDS, FRAME_STATUS_APPENDED, FRAME_STATUS_DUPLICATE
     enum: FRAME_STATUS_REJECTED
@@ -49,6 +52,7 @@ cdef enum:
     _BUSY = 4
     _STOPPED = 5
     _GROW = 6
+    _RAISED = 7  # what a codec raised, which nothing but a broken library does
     GROUP_BATCHES = 512
     GROUP_BYTES = 262144
     LANE_QUANTUM = 65536
@@ -70,8 +74,8 @@ cdef class Publisher(LogEnd):
             raise MemoryError
 
     def __init__(self, Mapping control not None, Mapping ring not None, Mapping index not None, SegmentWriter writer not None,
-                 ProducerTable producers not None, *, int32_t leader_epoch, int64_t next_offset, uint64_t next_seq, int64_t segment_bytes):
-        LogEnd.__init__(self, control, ring, writer, next_offset=next_offset)
+                 ProducerTable producers not None, BatchPacker packer not None, *, int32_t leader_epoch, int64_t next_offset, uint64_t next_seq, int64_t segment_bytes):
+        LogEnd.__init__(self, control, packer, ring, writer, next_offset=next_offset)
         self._use_index(index)
         self.producers = producers
         self.leader_epoch = leader_epoch
@@ -102,6 +106,8 @@ cdef class Publisher(LogEnd):
         cdef int outcome
         with nogil:
             outcome = self._run(budget_ns)
+        if outcome == _RAISED:
+            raise self.packer.error
         return outcome
 
     cdef int _run(self, int64_t budget_ns) noexcept nogil:
@@ -118,7 +124,7 @@ cdef class Publisher(LogEnd):
             outcome = self._gather(now)
             if self.written_pos != self.tail_pos and self._write() != 0:
                 return _FAILED
-            if outcome == _ROLL or outcome == _STOPPED or outcome == _GROW:
+            if outcome == _ROLL or outcome == _STOPPED or outcome == _GROW or outcome == _RAISED:
                 return outcome
             if outcome == _IDLE:
                 if self.burst_records >= BURST_RECORDS:
@@ -143,7 +149,7 @@ cdef class Publisher(LogEnd):
 
     cdef int _gather(self, int64_t now) noexcept nogil:
         """Take one group from the lanes, round-robin with a quantum, and publish it."""
-        cdef uint64_t pos = self.tail_pos, quantum, floor = self.tail_pos
+        cdef uint64_t pos = self.tail_pos, quantum, taken_bytes = 0
         cdef int64_t offset = self.tail_offset
         cdef size_t k, n = self.lane_count
         cdef lane_reader *lane
@@ -160,7 +166,7 @@ cdef class Publisher(LogEnd):
                 lane.waits_for_ring = 0
                 quantum = 0
                 while not lane.stopped and quantum < LANE_QUANTUM:
-                    if self.pending_count == GROUP_BATCHES or pos - floor >= self.group_bytes or self.pending_count * 2 >= self.index_entries:
+                    if self.pending_count == GROUP_BATCHES or taken_bytes >= self.group_bytes or self.pending_count * 2 >= self.index_entries:
                         outcome = _BUSY
                         break
                     got = lane_take(lane, &taken, now, &self.next_deadline_ns)
@@ -172,7 +178,7 @@ cdef class Publisher(LogEnd):
                         if now < self.grow_after_ns:
                             self.next_deadline_ns = min(self.next_deadline_ns, self.grow_after_ns)
                             break
-                    if got == _ROLL or got == _GROW:
+                    if got == _ROLL or got == _GROW or got == _RAISED:
                         outcome = got
                         break
                     if got == _STOPPED:
@@ -180,6 +186,7 @@ cdef class Publisher(LogEnd):
                         outcome = _STOPPED
                         break
                     quantum += taken.end
+                    taken_bytes += taken.end
                     again = 1
                     lane.last_ns = now
                     if taken.from_word:
@@ -204,7 +211,8 @@ cdef class Publisher(LogEnd):
         cdef pending_batch *entry = &self.pending[self.pending_count]
         cdef int64_t file_bytes = self.writer.size_bytes + <int64_t>(pos[0] - self.written_pos)
         cdef int64_t first_offset = -1
-        cdef int verdict = PRODUCER_NEW
+        cdef unsigned char *batch
+        cdef int verdict = PRODUCER_NEW, packed
         taken.sequence = <int32_t>shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE)
         entry.lane = lane
         entry.frame = taken.frame
@@ -212,6 +220,7 @@ cdef class Publisher(LogEnd):
         entry.length = length
         entry.error = 0
         entry.status = FRAME_STATUS_APPENDED
+        entry.lane_pos = lane.cursor
         entry.lane_pos_end = lane.cursor + ((taken.end + 7) & ~<uint64_t>7)
         if shm_load32_relaxed(taken.frame + FRAME_KIND) != FRAME_KIND_RECORDS or (lane.producer_id >= 0 and taken.sequence < 0):
             entry.status, entry.error = FRAME_STATUS_REJECTED, ERROR_INVALID
@@ -227,18 +236,26 @@ cdef class Publisher(LogEnd):
             if file_bytes > 0 and (file_bytes + length > self.segment_bytes
                                    or offset[0] + taken.count - self.writer.base_offset > INT32_MAX):
                 return _ROLL
+            if lane.codec:
+                packed = self.packer.pack(taken.frame + FRAME_BYTES, taken.end - FRAME_BYTES, taken.count, lane.codec, lane.level)
+                if packed != PACKED:
+                    return _RAISED if packed == PACK_FAILED else _STOPPED
+                length = entry.length = self.packer.size + BATCH_HEADER_BYTES
             # SYNC POINT ring-intent: pairs with ring-copy in RingReader.read. What may be overwritten is announced before
             # the first byte of it changes; never lowered. Announced is a group's worth more, so that few batches do it,
             # and no more than that: readers go to the files for what lies a ring's size behind the intent.
             if shm_load_relaxed(self.ctl + CTL_INTENT_POS) < pos[0] + length:
                 shm_store_relaxed(self.ctl + CTL_INTENT_POS, pos[0] + length + self.group_bytes)
                 shm_fence_seq_cst()
-            if not assemble_batch(self.ring_base + pos[0] % self.capacity, taken, lane, offset[0], self.leader_epoch):
+            batch = self.ring_base + pos[0] % self.capacity
+            if lane.codec:
+                assemble_packed(batch, self.packer.records, self.packer.size, <uint16_t>self.packer.codec, taken, lane, offset[0],
+                                self.leader_epoch)
+            elif not assemble_batch(batch, taken, lane, offset[0], self.leader_epoch):
                 return _STOPPED
-            entry.max_timestamp = batch_max_timestamp(self.ring_base + pos[0] % self.capacity)
             entry.base_offset = offset[0]
             if lane.producer_id >= 0:
-                self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], entry.max_timestamp)
+                self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], batch_max_timestamp(batch))
             if offset[0] + taken.count > self.tracer.next_offset:
                 tracer_taken(&self.tracer, offset[0], taken.count, length, <int64_t>shm_load_relaxed(taken.frame + FRAME_BEGUN_NS))
             pos[0] += length
@@ -274,8 +291,8 @@ cdef class Publisher(LogEnd):
             shm_store32_relaxed(cell + IDX_LANE, entry.lane.slot)
             shm_store32_relaxed(cell + IDX_LANE_GENERATION, <uint32_t>entry.lane.lane_id)
             shm_store_relaxed(cell + IDX_LANE_POS_END, entry.lane_pos_end)
+            shm_store_relaxed(cell + IDX_LANE_POS, entry.lane_pos)
             shm_store_relaxed(cell + IDX_APPEND_NS, <uint64_t>now)
-            shm_store_relaxed(cell + IDX_MAX_TIMESTAMP, <uint64_t>entry.max_timestamp)
             shm_store_release(cell + IDX_SEQ, self.next_seq + 1)  # SYNC POINT index-entry: pairs with seek-entry
             self.next_seq += 1
             appended_batches += 1

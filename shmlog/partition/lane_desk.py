@@ -86,6 +86,8 @@ class LaneDesk:
             producer_id=lane.terms.producer_id,
             producer_epoch=lane.terms.producer_epoch,
             max_batch_bytes=min(lane.terms.max_batch_bytes, self.max_batch_bytes),
+            codec=lane.terms.codec,
+            level=lane.terms.level,
         )
         self._lanes[lane.lane_id] = _Attached(lane.terms, mapping)
 

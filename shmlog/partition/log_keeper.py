@@ -20,7 +20,9 @@ from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
 from shmlog.partition.ring_memory import RingMemory
-from shmlog.settings import LONG_MAX, TopicConfig
+from shmlog.record.compression import topic_compression
+from shmlog.setting import LONG_MAX
+from shmlog.settings import TopicConfig
 
 NEVER_NS = (1 << 63) - 1
 SYNC_AFTER_ROLL_NS = 1_000_000_000
@@ -78,6 +80,7 @@ class LogKeeper:
     def configure(self, config: TopicConfig) -> None:
         """Use these settings from now on."""
         self._config = self._log.config = config
+        self._publisher.compress_all(*topic_compression(config))
         self._publisher.segment_bytes = min(config.segment_bytes, _file_bytes_max())
         held, self._publisher.hold_for_sync = self._publisher.hold_for_sync, config.flush_messages == 1
         self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0

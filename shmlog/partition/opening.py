@@ -26,10 +26,12 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.layout import OwnerState, SyncFailed, SyncRunning
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
+from shmlog.native.packer import BatchPacker
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
+from shmlog.record.compression import compressor
 from shmlog.settings import TopicConfig
 
 
@@ -210,6 +212,7 @@ def _publisher(
         index,
         log.active,
         producers,
+        BatchPacker(compressor),
         leader_epoch=spec.leader_epoch,
         next_offset=end.next_offset,
         next_seq=end.next_seq,

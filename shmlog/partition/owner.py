@@ -38,6 +38,7 @@ from shmlog.errors import (
     ShmBudgetExceededError,
     ShmlogError,
     StorageError,
+    UnsupportedCompressionTypeError,
 )
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
 from shmlog.log.progress import Progress
@@ -306,7 +307,13 @@ class OwnerAgent:
         """A lane that cannot be attached is that producer's trouble, never the partition's."""
         try:
             self._desk.attach(lane_id, terms)
-        except (FileNotFoundError, CorruptRecordError, ForeignVersionError, ShmBudgetExceededError):
+        except (
+            FileNotFoundError,
+            CorruptRecordError,
+            ForeignVersionError,
+            ShmBudgetExceededError,
+            UnsupportedCompressionTypeError,
+        ):
             self._channel.send(LaneDetached(lane_id, "quarantined", 0))
         else:
             self._channel.send(LaneAttached(lane_id))

@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError
-from shmlog.limits import BATCH_HEADER_BYTES
 from shmlog.memory.layout import FRAME_BYTES, IDX_ENTRY_BYTES
 from shmlog.native.publish import GROUP_BATCHES_MAX
 
-_ENTRY = struct.Struct("<QQQIIIIQQq")
+_ENTRY = struct.Struct("<QQQIIIIQQQ")
 assert _ENTRY.size == IDX_ENTRY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One published batch. `seq` counts from 0; positions are bytes of this ring generation; `cell` is its place."""
+    """One published batch. `seq` counts from 0; positions are bytes of this ring generation; `cell` is its place.
+
+    Its frame is [lane_pos, lane_pos_end) of its lane. In the ring it may be shorter: compressed.
+    """
 
     cell: int
     seq: int
@@ -32,6 +34,7 @@ class IndexEntry:
     lane_slot: int
     lane_generation: int
     lane_pos_end: int
+    lane_pos: int
 
     @property
     def pos(self) -> int:
@@ -69,7 +72,7 @@ def read_entries(index: bytes) -> list[IndexEntry]:
     raw = [(fields[0], cell, fields) for cell, fields in enumerate(_ENTRY.iter_unpack(index)) if fields[0]]
     oldest = max(raw)[0] - RECENT_ENTRIES if raw else 0
     recent = sorted(entry for entry in raw if entry[0] > oldest)
-    return [IndexEntry(cell, seq - 1, *fields[1:8]) for seq, cell, fields in recent]
+    return [IndexEntry(cell, seq - 1, *fields[1:9]) for seq, cell, fields in recent]
 
 
 def find_end(entries: Sequence[IndexEntry], tail_pos: int, base_offset: int, base_pos: int) -> RingEnd:
@@ -113,7 +116,7 @@ def lane_results(
     results: list[FrameResult] = []
     pos = head
     for entry in mine:
-        start = entry.lane_pos_end - frame_span(entry.length)
+        start = entry.lane_pos
         while pos < start and len(results) < GROUP_BATCHES_MAX:  # frames of duplicates have no entry
             span = frame_bytes_at(pos) + 7 & ~7
             if not FRAME_BYTES < span <= start - pos:
@@ -123,8 +126,3 @@ def lane_results(
         results.append(FrameResult(start, entry.base_offset))
         pos = entry.lane_pos_end
     return pos, results
-
-
-def frame_span(batch_bytes: int) -> int:
-    """Bytes of lane that the frame of a batch of `batch_bytes` takes."""
-    return (batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES + 7) & ~7

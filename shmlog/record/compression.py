@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from shmlog.errors import CorruptRecordError, UnsupportedCompressionTypeError
+from shmlog.errors import CorruptRecordError, InvalidRequestError, UnsupportedCompressionTypeError
 from shmlog.record import layout
 
 if TYPE_CHECKING:
     import types
+
+    from shmlog.settings import TopicConfig
 
 Bytes = bytes | bytearray | memoryview
 
@@ -36,7 +38,11 @@ class Levels:
 LEVELS: Final = {GZIP: Levels(-1, 9, -1), LZ4: Levels(1, 17, 9), ZSTD: Levels(-131_072, 22, 3)}
 """By codec; snappy has none. gzip: -1 is zlib's own default. LZ4: 9 is its fast compressor, every other number its slow
 and strong one, which gets no stronger above 12."""
+LEVEL_MIN: Final = min(levels.lowest for levels in LEVELS.values())
+LEVEL_MAX: Final = max(levels.highest for levels in LEVELS.values())
+"""No codec takes others; who asks for one that its own codec does not have gets its nearest."""
 
+_NO_LEVELS: Final = Levels(0, 0, 0)
 _GZIP_CONTAINER: Final = 31  # zlib's largest window, and a gzip header and trailer around it
 _XERIAL_HEADER: Final = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)  # magic, version, oldest version that can read it
 _XERIAL_MAGIC_BYTES: Final = 8
@@ -46,6 +52,32 @@ _LZ4_FAST: Final = 0
 _LZ4_STRONG_MIN: Final = 3  # the library takes what is less for the fast compressor
 _GUESS_FACTOR: Final = 16  # how much larger than what they are compressed to records are expected to be
 _GUESS_BYTES_MIN: Final = 16 * 1024
+
+
+AS_PRODUCED: Final = -1
+"""In the place of a topic's codec: each batch as its producer wants it."""
+
+
+def topic_compression(config: TopicConfig) -> tuple[int, int]:
+    """The codec and level that a topic prescribes; AS_PRODUCED if it does not."""
+    name = config.compression_type
+    if name == "producer":
+        return AS_PRODUCED, 0
+    return codec_named("none" if name == "uncompressed" else name), int(getattr(config, f"compression_{name}_level", 0))
+
+
+def check_topic(config: TopicConfig) -> None:
+    """Raises UnsupportedCompressionTypeError when this process cannot do what a topic prescribes."""
+    codec, _ = topic_compression(config)
+    if codec != AS_PRODUCED:
+        check_available(codec)
+
+
+def codec_named(name: str) -> int:
+    """The codec by Kafka's name. Raises InvalidRequestError for any other."""
+    if name not in layout.CODEC_NAMES:
+        raise InvalidRequestError(f"compression.type must be one of {', '.join(layout.CODEC_NAMES)}, not {name[:40]!r}")
+    return layout.CODEC_NAMES.index(name)
 
 
 def name_of(codec: int) -> str:
@@ -69,8 +101,8 @@ def compressor(codec: int, level: int | None = None) -> Callable[[Bytes], bytes]
     Raises UnsupportedCompressionTypeError when the library is missing.
     """
     check_available(codec)
-    if level is None:
-        level = LEVELS[codec].default if codec in LEVELS else 0
+    levels = LEVELS.get(codec, _NO_LEVELS)
+    level = levels.default if level is None else min(max(level, levels.lowest), levels.highest)
     if codec == GZIP:
         return lambda data: zlib.compress(data, level, _GZIP_CONTAINER)
     if codec == SNAPPY:

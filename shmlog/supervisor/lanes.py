@@ -35,7 +35,9 @@ from shmlog.machines.supervision import OwnerPhase, Unanswered
 from shmlog.memory import names
 from shmlog.memory.lane import LaneTerms, lane_data_bytes
 from shmlog.memory.region import page_align
-from shmlog.settings import LONG_MAX, TopicConfig
+from shmlog.record.compression import LEVEL_MAX, LEVEL_MIN, check_available, codec_named
+from shmlog.setting import LONG_MAX
+from shmlog.settings import TopicConfig
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.describe import Descriptions
@@ -103,6 +105,8 @@ class Lanes(OwnerWatcher):
         """Make a lane; answered when its owner has attached it. Raises what is wrong with the request."""
         partition = self._catalog.machine.partition(wanted.topic, wanted.partition)
         _check_terms(wanted)
+        codec = codec_named(wanted.compression_type)
+        check_available(codec)  # here as there: owners are forked from the same interpreter
         check_producer_id(wanted.producer_id, client.client_id)
         if self._owners.machine.phase(partition.partition_id) is OwnerPhase.OFFLINE:
             reason = self._owners.machine.error(partition.partition_id)
@@ -122,6 +126,8 @@ class Lanes(OwnerWatcher):
             wanted.producer_epoch,
             config.max_message_bytes,
             data_bytes,
+            codec,
+            wanted.compression_level,
         )
         region = self._regions.make_lane(
             lane_id, terms, where=f"{wanted.topic}-{wanted.partition}", linger_us=wanted.linger_us, beside=client.lanes
@@ -291,6 +297,7 @@ def _check_terms(wanted: OpenLane) -> None:
         ("producer_epoch", wanted.producer_epoch, -1, PRODUCER_EPOCH_MAX),
         ("linger_us", wanted.linger_us, 0, LONG_MAX),
         ("lane_bytes", wanted.lane_bytes or 0, 0, LANE_BYTES_MAX),
+        ("compression_level", wanted.compression_level, LEVEL_MIN, LEVEL_MAX),
     )
     for name, number, low, high in limits:
         if not low <= number <= high:

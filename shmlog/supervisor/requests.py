@@ -8,6 +8,7 @@ from time import monotonic_ns
 
 from shmlog.control.messages import (
     AlterTopic,
+    CheckCompression,
     ClientDescription,
     CloseLane,
     ClusterDescribed,
@@ -29,6 +30,7 @@ from shmlog.control.messages import (
 from shmlog.errors import BrokerNotAvailableError, InvalidRequestError
 from shmlog.limits import PRODUCER_EPOCH_MAX, TRACE_INTERVAL_US_MAX, TRACE_INTERVAL_US_MIN, TRACE_LEASE_MS_MAX
 from shmlog.machines.producer_id import check_producer_id, producer_id_of
+from shmlog.record.compression import check_available, codec_named
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
@@ -73,18 +75,15 @@ class Requests:
     def take(self, client: Client, request: Request, answer: Answer) -> None:
         self._check_closing(request)
         match request:
-            case DescribeTopics():
-                self._topics.describe(request, answer)
-            case CreateTopic():
-                self._topics.create(request, answer)
-            case DeleteTopic():
-                self._topics.delete(request, answer)
-            case AlterTopic():
-                self._topics.alter(request, answer)
+            case DescribeTopics() | CreateTopic() | DeleteTopic() | AlterTopic():
+                self._take_topic(request, answer)
             case InitProducerId():
                 self._init_producer_id(client, request, answer)
             case OpenLane():
                 self._lanes.open(client, request, answer)
+            case CheckCompression(compression_type=name):
+                check_available(codec_named(name))
+                answer.done()
             case CloseLane():
                 self._lanes.close(client, request.lane_id, answer)
             case Subscribe():
@@ -103,6 +102,17 @@ class Requests:
                 self._shut_down()
             case Hello():
                 raise AssertionError("the session answers Hello")
+
+    def _take_topic(self, request: DescribeTopics | CreateTopic | DeleteTopic | AlterTopic, answer: Answer) -> None:
+        match request:
+            case DescribeTopics():
+                self._topics.describe(request, answer)
+            case CreateTopic():
+                self._topics.create(request, answer)
+            case DeleteTopic():
+                self._topics.delete(request, answer)
+            case AlterTopic():
+                self._topics.alter(request, answer)
 
     def _init_producer_id(self, client: Client, request: InitProducerId, answer: Answer) -> None:
         if request.producer_id is None or request.epoch is None or request.epoch >= PRODUCER_EPOCH_MAX:

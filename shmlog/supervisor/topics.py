@@ -22,6 +22,7 @@ from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
 from shmlog.machines.metadata_records import TopicConfigReplaced
 from shmlog.machines.supervision import OwnerPhase
+from shmlog.record.compression import check_topic
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.capacity import check_partitions
@@ -209,7 +210,10 @@ class Topics(OwnerWatcher):
                         self._owners.send(owner, AlterConfig(config))
 
     def _effective(self, config: dict[str, str]) -> TopicConfig:
-        return TopicConfig.from_mapping(effective(self._identity.config.topic_defaults, config))
+        """Typed. Raises UnsupportedCompressionTypeError when owners could not do what it says."""
+        typed = TopicConfig.from_mapping(effective(self._identity.config.topic_defaults, config))
+        check_topic(typed)
+        return typed
 
     def _when_there_is_room(self, step: Callable[[], None]) -> None:
         """Do a step that nobody waits for, and that may be repeated; on a full disk, later."""

@@ -103,12 +103,18 @@ class Rig:
                 continue
 
     def make_lane(
-        self, *, producer_id: int = 7, epoch: int = 0, linger_us: int = 0, lane_bytes: int | None = None
+        self,
+        *,
+        producer_id: int = 7,
+        epoch: int = 0,
+        linger_us: int = 0,
+        lane_bytes: int | None = None,
+        codec: int = 0,
     ) -> int:
         """Make a lane and attach it; its id."""
         self.lanes_made += 1
         max_batch = self.opened.config.max_message_bytes
-        terms = LaneTerms(1, producer_id, epoch, max_batch, lane_bytes or lane_data_bytes(max_batch))
+        terms = LaneTerms(1, producer_id, epoch, max_batch, lane_bytes or lane_data_bytes(max_batch), codec, -1)
         name = names.lane(self.tag, self.lanes_made)
         create_lane(name, lane_id=self.lanes_made, data_bytes=terms.data_bytes, linger_us=linger_us, mode=0o600)
         self.desk.attach(self.lanes_made, terms)
@@ -129,10 +135,17 @@ class Rig:
         return open_lane(names.lane(self.tag, lane_id), self.terms(lane_id).data_bytes)
 
     def lane(
-        self, *, acks: int = -1, linger_us: int = 0, producer_id: int = 7, epoch: int = 0, sequence: int = 0
+        self,
+        *,
+        acks: int = -1,
+        linger_us: int = 0,
+        producer_id: int = 7,
+        epoch: int = 0,
+        sequence: int = 0,
+        codec: int = 0,
     ) -> Lane:
         """A lane and a producer that has nothing else."""
-        lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us)
+        lane_id = self.make_lane(producer_id=producer_id, epoch=epoch, linger_us=linger_us, codec=codec)
         return Lane(self.tag, lane_id, self.terms(lane_id), acks, sequence)
 
     def attached(self, lane_id: int, *, acks: int = -1, sequence: int = 0) -> Lane:

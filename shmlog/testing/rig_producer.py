@@ -8,6 +8,7 @@ from typing import Any
 from shmlog.client.loop_bell import LoopBells
 from shmlog.client.producer import NativeProducer
 from shmlog.control.messages import (
+    CheckCompression,
     CloseLane,
     DescribeTopics,
     Done,
@@ -23,6 +24,7 @@ from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.memory import names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.native.doorbell import Doorbell
+from shmlog.record.compression import codec_named
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 from shmlog.testing.waiting import await_until
 
@@ -70,6 +72,8 @@ class RigConnection:
             case InitProducerId(producer_id=int(producer_id), epoch=epoch):
                 check_producer_id(producer_id, self.registered_as)
                 return ProducerIdGranted(0, producer_id, (epoch or 0) + 1)
+            case CheckCompression():
+                return Done(0)
             case OpenLane(producer_id=producer_id, producer_epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes):
                 check_producer_id(producer_id, self.registered_as)
                 if self.interrupt is not None:
@@ -77,7 +81,11 @@ class RigConnection:
                     raise interrupt
                 lane_bytes = self.lane_bytes or lane_bytes
                 lane_id = self.rig.make_lane(
-                    producer_id=producer_id, epoch=epoch, linger_us=linger_us, lane_bytes=lane_bytes
+                    producer_id=producer_id,
+                    epoch=epoch,
+                    linger_us=linger_us,
+                    lane_bytes=lane_bytes,
+                    codec=codec_named(message.compression_type),
                 )
                 self.lanes_opened += 1
                 if self.lanes_to_lose:

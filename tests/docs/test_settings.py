@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 from shmlog.control.config_file import load_config
-from shmlog.settings import SCOPES, Setting
+from shmlog.setting import Setting
+from shmlog.settings import SCOPES
 
 README = Path(__file__).parents[2] / "README.md"
 MARKED = re.compile(r"<!-- settings: .*? -->\n(.*?)<!-- end of settings -->", re.DOTALL)

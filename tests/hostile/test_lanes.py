@@ -20,6 +20,7 @@ from shmlog.native.mapping import Mapping
 from shmlog.native.records import decode_batches
 from shmlog.partition import lane_desk
 from shmlog.record.batch import NewRecord, decode_records, encode_batch
+from shmlog.record.compression import GZIP, NONE, ZSTD
 from shmlog.record.header import BatchHeader
 from shmlog.testing.hostile_lane import HostileLane
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig
@@ -34,8 +35,8 @@ FLICKERING_LANES = 60
 class Honest:
     """A producer that sends numbered records, and knows what must arrive."""
 
-    def __init__(self, rig: Rig, producer_id: int) -> None:
-        self.lane: Lane = rig.lane(producer_id=producer_id)
+    def __init__(self, rig: Rig, producer_id: int, codec: int = NONE) -> None:
+        self.lane: Lane = rig.lane(producer_id=producer_id, codec=codec)
         self.sent: list[bytes] = []
         self.prefix = b"honest %d " % producer_id
 
@@ -49,11 +50,13 @@ class Honest:
 
 def struggle(rig: Rig, random: Random) -> None:
     """Honest and hostile producers in turns, owners that come and go; then everything honest is there, once."""
-    honest = [Honest(rig, producer_id) for producer_id in (100, 101)]
+    honest = [Honest(rig, 100), Honest(rig, 101), Honest(rig, 102, ZSTD)]
     hostile: list[HostileLane] = []
     for _ in range(ROUNDS):
         if len(hostile) < 3 or random.random() < 0.2:
-            lane_id = rig.make_lane(producer_id=random.choice((-1, -1, 1)))
+            lane_id = rig.make_lane(
+                producer_id=random.choice((-1, -1, 1)), codec=random.choice((NONE, NONE, GZIP, ZSTD))
+            )
             hostile.append(HostileLane(rig.lane_mapping(lane_id), MAX_BATCH_BYTES, random))
         for lane in hostile[-6:]:
             lane.strike()
@@ -111,7 +114,7 @@ def test_a_lane_that_changes_while_the_owner_reads_it_hurts_nobody_else(tmp_path
         threads: list[threading.Thread] = []
         try:
             for seed in range(SCRIBBLED_LANES):
-                mapping = rig.lane_mapping(rig.make_lane(producer_id=-1))
+                mapping = rig.lane_mapping(rig.make_lane(producer_id=-1, codec=(NONE, ZSTD)[seed % 2]))
                 lane = HostileLane(mapping, MAX_BATCH_BYTES, Random(seed))
                 threads.append(threading.Thread(target=keep_striking, args=(lane,), daemon=True))
                 threads[-1].start()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shmlog.native.records import decode_batches
 from shmlog.partition.attachment import MappedPartition
-from shmlog.settings import LONG_MAX
+from shmlog.setting import LONG_MAX
 from shmlog.testing.partition_rig import TOPIC_NAME, open_rig
 
 RECORDS = 4000

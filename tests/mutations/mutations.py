@@ -389,4 +389,11 @@ MUTATIONS = [
         "            pass  # we hold the lock",
         "sessions: a client is let in",
     ),
+    Mutation(
+        "a compressed batch is taken for as long in its lane as in the ring",
+        "shmlog/partition/survey.py",
+        "        start = entry.lane_pos\n",
+        "        start = entry.lane_pos_end - (entry.length + 10 & ~7)\n",
+        "compress: several lanes",
+    ),
 ]

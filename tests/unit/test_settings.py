@@ -10,6 +10,7 @@ from shmlog import kafka_settings, settings
 from shmlog.control.config_file import load_config
 from shmlog.errors import InvalidConfigError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
+from shmlog.setting import LONG_MAX
 from shmlog.settings import ClusterConfig, TopicConfig, parse
 
 
@@ -44,7 +45,9 @@ def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
         ("cluster", "shm.mode", "777", "file permissions in octal"),
         ("producer", "key_serializer", "pickle", '"str", "json" or a callable'),
         ("topic", "cleanup.policy", "compact", "'cleanup.policy' is Kafka's, and shmlog does not have compaction yet"),
-        ("producer", "compression_type", "lz4", "is Kafka's, and shmlog does not have compression yet"),
+        ("producer", "compression_type", "lzo", "one of none, gzip, snappy, lz4, zstd"),
+        ("topic", "compression_type", "none", "one of producer, uncompressed, gzip, snappy, lz4, zstd"),
+        ("topic", "compression.zstd.level", 23, "an integer from -131072 to 22"),
         ("consumer", "group_id", "g", "is Kafka's, and shmlog does not have consumer groups yet"),
         ("producer", "bootstrap_servers", "h:1", "here it is the cluster's name: shmlog.connect(name)"),
         ("producer", "sasl_mechanism", "PLAIN", "not needed here: the permissions of files decide"),
@@ -130,7 +133,7 @@ def test_a_ring_holds_four_of_the_largest_batches_unless_told_more() -> None:
 
 def test_effective_settings_are_defaults_overlaid_by_each_layer() -> None:
     found = settings.effective({"retention.ms": "1", "segment.ms": "2"}, {"retention.ms": "3"})
-    assert (found["retention.ms"], found["segment.ms"], found["flush.ms"]) == ("3", "2", str(settings.LONG_MAX))
+    assert (found["retention.ms"], found["segment.ms"], found["flush.ms"]) == ("3", "2", str(LONG_MAX))
     assert TopicConfig.from_mapping(found) == TopicConfig.from_mapping({"retention.ms": 3, "segment.ms": 2})
 
 

@@ -18,13 +18,13 @@ def no_look(lane_pos: int) -> int:
     raise AssertionError(f"no frame at {lane_pos} is without an entry")
 
 
-def index_of(*entries: tuple[int, int, int], cells: int = 8) -> bytes:
+def index_of(*entries: tuple[int, int, int], cells: int = 8, span: int = SPAN) -> bytes:
     """An index region with batches (seq, lane id, lane_pos_end), which lie one after another from position 0."""
     raw = bytearray(cells * IDX_ENTRY_BYTES)
     for seq, lane_id, lane_pos_end in entries:
         struct.pack_into(
-            "<QQQIIIIQQq", raw, (seq % cells) * IDX_ENTRY_BYTES, seq + 1, (seq + 1) * BATCH, seq * 10, BATCH, 10, 5,
-            lane_id, lane_pos_end, 0, 0,
+            "<QQQIIIIQQQ", raw, (seq % cells) * IDX_ENTRY_BYTES, seq + 1, (seq + 1) * BATCH, seq * 10, BATCH, 10, 5,
+            lane_id, lane_pos_end, max(0, lane_pos_end - span), 0,
         )  # fmt: skip
     return bytes(raw)
 
@@ -64,6 +64,11 @@ def test_a_lane_learns_the_results_of_frames_between_its_head_and_the_log() -> N
     )
     assert lane_results(end, 5, 1, SPAN, no_look) == (3 * SPAN, [FrameResult(SPAN, 20), FrameResult(2 * SPAN, 30)])
     assert lane_results(end, 5, 1, 3 * SPAN, no_look) == (3 * SPAN, [])
+
+
+def test_a_frame_that_is_longer_than_its_compressed_batch_is_found_where_it_begins() -> None:
+    end = find_end(read_entries(index_of((0, 1, 5000), (1, 1, 10_000), span=5000)), 2 * BATCH, 0, 0)
+    assert lane_results(end, 5, 1, 0, no_look) == (10_000, [FrameResult(0, 0), FrameResult(5000, 10)])
 
 
 def test_a_duplicate_among_published_frames_has_no_entry_and_does_not_shift_the_others() -> None:

@@ -86,7 +86,7 @@ def test_index_entries_of_a_group_that_was_not_published_are_erased(rig: Rig) ->
     rig.run()
     index = region.open_region(names.index(rig.tag, 1, rig.control.generation), writable=True)
     tail = rig.publisher.tail_pos
-    index.write(layout.IDX_ENTRY_BYTES, struct.pack("<QQQIIIIQQq", 2, tail + 500, 1, 500, 40, 0, 1, 4096, 0, 0))
+    index.write(layout.IDX_ENTRY_BYTES, struct.pack("<QQQIIIIQQQ", 2, tail + 500, 1, 500, 40, 0, 1, 4096, 0, 0))
     rig.take_over(1)
     assert index.load(layout.IDX_ENTRY_BYTES) == 0
     lane.send_all(b"2")

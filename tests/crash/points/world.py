@@ -158,12 +158,14 @@ class World:
     # --- who survives -------------------------------------------------------------------------------------------------
 
     def lane_region(
-        self, *, producer_id: int, producer_epoch: int = 0, linger_us: int = 0, max_batch: int = 2048
+        self, *, producer_id: int, producer_epoch: int = 0, linger_us: int = 0, max_batch: int = 2048, codec: int = 0
     ) -> int:
         """What the supervisor does for a lane; its id."""
         self.lanes_made += 1
         data_bytes = max(8192, region.page_align(2 * (max_batch + 64)))
-        self.terms[self.lanes_made] = LaneTerms(CLIENT_ID, producer_id, producer_epoch, max_batch, data_bytes)
+        self.terms[self.lanes_made] = LaneTerms(
+            CLIENT_ID, producer_id, producer_epoch, max_batch, data_bytes, codec, level=-1
+        )
         name = names.lane(self.tag, self.lanes_made)
         create_lane(name, lane_id=self.lanes_made, data_bytes=data_bytes, linger_us=linger_us, mode=0o600)
         return self.lanes_made
