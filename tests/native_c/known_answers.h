@@ -86,7 +86,7 @@ static void the_hand_off_word_keeps_its_fields(void) {
 }
 
 static void producers_are_judged_by_kafkas_rules(void) {
-    producer_table table = {NULL, 0, 0};
+    producer_table table = {NULL, 0, 0, 0};
     int64_t first = -1;
     REQUIRE(producer_check(producer_find(&table, 9), 0, 0, 3, &first) == PRODUCER_NEW);
     producer_append(producer_entry_of(&table, 9), 0, 0, 3, 100, 0);
