@@ -12,7 +12,8 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,6 +25,8 @@ SHM = Path("/dev/shm")
 REGION_PREFIX = "shmlog."
 MARK = "SHMLOG_TEST"  # in the environment of every process that a test starts; its value is the test's own
 CLEANUP_DEADLINE_S = 15.0
+BOX_SECONDS = 60.0
+SEEDS_MIN = 20  # in a box, however slow the machine is
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 # No test asserts a maximum run time, and a failure prints what reproduces it.
@@ -39,6 +42,22 @@ def session_directory() -> Iterator[Path]:
     """A short path, because the path of a control socket has 108 bytes."""
     with tempfile.TemporaryDirectory(prefix="shmlog-tests-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def boxed_seeds(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[int]:
+    """Seeds for --box-seconds, from the one of the commit on. How many there were is in the report's properties."""
+
+    def seeds() -> Iterator[int]:
+        first = int(request.config.getoption("hypothesis_seed", None) or 0)
+        deadline = time.monotonic() + request.config.getoption("--box-seconds")
+        for number in itertools.count():
+            if number >= SEEDS_MIN and time.monotonic() >= deadline:
+                record_property("seeds", number)
+                return
+            yield first + number
+
+    return seeds()
 
 
 _numbers = itertools.count(1)
@@ -140,6 +159,9 @@ def clean_up(mark: str, processes_before: set[int], regions_before: set[str]) ->
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--box-seconds", type=float, default=BOX_SECONDS, help="how long a test of the long tier draws seeds"
+    )
     parser.addoption("--skips-fail", action="store_true", help=f"a skip fails unless {ALLOWED_SKIPS.name} names it")
 
 

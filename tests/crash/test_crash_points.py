@@ -23,7 +23,7 @@ SCENARIOS = sorted(
     if line.startswith(("@scenario(", "@cluster_scenario(", "@session_scenario("))
 )
 DOUBLES_SAMPLED = 40
-DOUBLES_LONG = 1000
+DOUBLES_LONG = 400
 
 Run = Callable[[str, int], dict[str, Any]]
 

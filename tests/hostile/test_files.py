@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -248,9 +248,8 @@ def test_damaged_files_are_read_rightly_or_refused(tmp_path: Path, seed: int) ->
 
 
 @pytest.mark.long
-def test_many_seeds_of_damaged_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    first = int(request.config.getoption("hypothesis_seed") or 0)
-    for seed in range(first, first + 5000):
+def test_many_seeds_of_damaged_files(tmp_path: Path, boxed_seeds: Iterator[int]) -> None:
+    for seed in boxed_seeds:
         where = tmp_path / str(seed)
         where.mkdir()
         try_seed(where, seed)

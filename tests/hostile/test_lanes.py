@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -87,9 +88,8 @@ def test_whatever_a_producer_writes_into_its_lane_everybody_elses_records_arrive
 
 
 @pytest.mark.long
-def test_many_seeds_of_hostile_lanes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    first = request.config.getoption("hypothesis_seed") or 0
-    for seed in range(int(first), int(first) + 3000):
+def test_many_seeds_of_hostile_lanes(tmp_path: Path, boxed_seeds: Iterator[int]) -> None:
+    for seed in boxed_seeds:
         with open_rig(tmp_path / f"flights-{seed}", CONFIG) as rig:
             try:
                 struggle(rig, Random(seed))

@@ -51,7 +51,8 @@ def test_hostile_bytes_make_the_core_do_nothing_that_c_forbids() -> None:
 def test_the_unit_tests_make_the_core_do_nothing_that_c_forbids(request: pytest.FixtureRequest) -> None:
     seed = request.config.getoption("hypothesis_seed") or "0"
     meant_to_crash = "tests/unit/test_mapping.py::test_the_kernel_refuses_what_goes_around_a_read_only_mapping"
-    expect_no_report(ALL_OF_THE_CORE, "-m", "", f"--hypothesis-seed={seed}", f"--deselect={meant_to_crash}")
+    drawn = [f"--hypothesis-seed={seed}", f"--box-seconds={request.config.getoption('--box-seconds')}"]
+    expect_no_report(ALL_OF_THE_CORE, "-m", "", *drawn, f"--deselect={meant_to_crash}")
 
 
 @pytest.mark.slow
