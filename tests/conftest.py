@@ -155,6 +155,14 @@ def clean_up(mark: str, processes_before: set[int], regions_before: set[str]) ->
     return "; ".join([*(f"process {pid} ({command.strip()})" for pid, command in left.items()), *sorted(names)])
 
 
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """A shell that starts this in the background has it ignore SIGINT, and whatever it starts: tests interrupt both."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # --- a skipped test is a failure --------------------------------------------------------------------------------------
 
 
