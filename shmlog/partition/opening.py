@@ -31,7 +31,7 @@ from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
-from shmlog.record.compression import compressor
+from shmlog.record.compression import compressor, topic_compression
 from shmlog.settings import TopicConfig
 
 
@@ -59,8 +59,12 @@ def open_partition(spec: OwnerSpec, progress: Progress | None = None) -> OpenPar
     storage.progress = progress
     control = _surviving_control_page(spec)
     if control is not None and _ring_survives(spec, control) and not _was_given_up(spec, control, storage):
-        return _open_warm(spec, config, control, storage)
-    return _open_cold(spec, config, control, storage)
+        opened = _open_warm(spec, config, control, storage)
+    else:
+        opened = _open_cold(spec, config, control, storage)
+    with _offline_if_it_fails(opened.control):
+        opened.publisher.compress_all(*topic_compression(config))
+    return opened
 
 
 def _surviving_control_page(spec: OwnerSpec) -> ControlPage | None:

@@ -69,8 +69,12 @@ def topic_compression(config: TopicConfig) -> tuple[int, int]:
 def check_topic(config: TopicConfig) -> None:
     """Raises UnsupportedCompressionTypeError when this process cannot do what a topic prescribes."""
     codec, _ = topic_compression(config)
-    if codec != AS_PRODUCED:
+    if codec == AS_PRODUCED:
+        return
+    try:
         check_available(codec)
+    except UnsupportedCompressionTypeError as error:
+        raise UnsupportedCompressionTypeError(f"compression.type={config.compression_type}: {error}") from error
 
 
 def codec_named(name: str) -> int:

@@ -17,7 +17,8 @@ from shmlog.control.paths import RuntimePaths
 from shmlog.errors import BrokerNotAvailableError, InvalidConfigError, StorageError
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
-from shmlog.settings import ClusterConfig
+from shmlog.record.compression import check_topic
+from shmlog.settings import ClusterConfig, TopicConfig
 from shmlog.supervisor import home
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
@@ -89,6 +90,7 @@ class Supervisor(OwnerWatcher):
 
     def _open(self, options: Options) -> None:
         config = options.config
+        check_topic(TopicConfig.from_mapping(config.topic_defaults))
         group = _gid(config.shm_group)
         self._home = home.enter(
             options.name,

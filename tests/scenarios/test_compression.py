@@ -135,13 +135,52 @@ def test_the_shell_produces_compressed(cluster: shmlog.Cluster, tmp_path: Path) 
 @pytest.fixture
 def poor_daemon(real_daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """A cluster whose Python has no cramjam; this process has."""
-    without = tmp_path / "without"
-    without.mkdir()
-    (without / "cramjam.py").write_text("raise ImportError('not installed')\n")
-    real_daemon.environment = {"PYTHONPATH": str(without)}
+    make_poor(real_daemon, tmp_path)
     monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
     real_daemon.start()
     return real_daemon
+
+
+def make_poor(daemon: Daemon, tmp_path: Path) -> Path:
+    """From its next start on, it has no cramjam, until the file that this returns is removed."""
+    instead = tmp_path / "without" / "cramjam.py"
+    instead.parent.mkdir()
+    instead.write_text("raise ImportError('not installed')\n")
+    daemon.environment = {"PYTHONPATH": str(instead.parent)}
+    return instead
+
+
+def test_a_partition_whose_codec_was_uninstalled_says_so_and_starts_once_it_is_there_again(
+    real_daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
+    real_daemon.start()
+    with shmlog.connect("t") as cluster:
+        cluster.admin.create_topic("flights", config={"compression.type": "zstd"})
+        with cluster.producer() as producer:
+            producer.send("flights", value_of(0)).result(10.0)
+    assert real_daemon.stop() == 0
+    instead = make_poor(real_daemon, tmp_path)
+    real_daemon.start()
+    with shmlog.connect("t") as cluster:
+
+        def it_says_so() -> bool:
+            cli.run(["status", "--name", "t"])
+            return "needs the package cramjam" in "".join(capfd.readouterr())
+
+        wait_until(it_says_so, timeout_s=LEFT_TO_READ_S)
+        instead.unlink()
+        with cluster.producer() as producer:
+            producer.send("flights", value_of(1)).result(LEFT_TO_READ_S)
+        assert values(cluster, "flights", 2) == [value_of(0), value_of(1)]
+        assert codecs_in_files(cluster, "flights") == ["zstd", "zstd"]
+
+
+def test_a_cluster_whose_topic_defaults_it_cannot_carry_out_does_not_start(real_daemon: Daemon, tmp_path: Path) -> None:
+    make_poor(real_daemon, tmp_path)
+    real_daemon.config = '[topic-defaults]\ncompression.type = "lz4"\n'
+    assert real_daemon.spawn().wait(LEFT_TO_READ_S) == 1
+    assert "error: compression.type=lz4: lz4 needs the package cramjam" in real_daemon.log_file.read_text()
 
 
 def test_a_cluster_that_cannot_compress_says_so_where_it_is_asked_to(poor_daemon: Daemon) -> None:

@@ -100,6 +100,15 @@ def test_records_before_a_damaged_batch_come_first_then_its_error_each_time_and_
     assert offsets(reader) == [[6, 7]]
 
 
+def test_columns_are_read_from_compressed_batches_too() -> None:
+    reader = reader_of(partition_of(*CODECS))
+    found: list[int] = []
+    while columns := reader.fetch_columns(300):
+        assert [int(value or b"") for value in columns.values()] == list(columns.offsets)
+        found += list(columns.offsets)
+    assert found == list(range(10))
+
+
 def test_without_the_library_a_reader_says_what_to_install_and_stays_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
