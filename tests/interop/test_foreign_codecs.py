@@ -19,6 +19,7 @@ from shmlog.log.cold import ColdReader
 from shmlog.log.dump import verify
 from shmlog.log.partition_log import PartitionLog
 from shmlog.model import OffsetAndTimestamp
+from shmlog.native.columns import decode_columns
 from shmlog.native.records import Record, decode_batches
 from shmlog.record.batch import NewRecord, StoredRecord, decode_records, encode_batch
 from shmlog.record.compression import GZIP, LZ4, NONE, SNAPPY, ZSTD, name_of
@@ -313,6 +314,9 @@ def decoded(records: list[NewRecord], base_offset: int) -> list[Record]:
 def test_the_native_decoder_decodes_what_they_encode(library: Library, records: list[NewRecord]) -> None:
     theirs = library.encode(records, -1, -1, -1)
     assert decode_batches(theirs, "t", 3, 0, NO_LIMIT, 1000) == (decoded(records, 0), len(records), len(theirs))
+    columns, *rest = decode_columns(theirs, "t", 3, 0, NO_LIMIT, 1000)
+    assert (list(columns), rest) == (decoded(records, 0), [len(records), len(theirs)])
+    assert (columns.values(), columns.keys()) == ([r.value for r in records], [r.key for r in records])
 
 
 @given(batches=st.lists(batches_of_records, min_size=1, max_size=5), from_offset=st.integers(0, 30))

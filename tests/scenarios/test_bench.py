@@ -86,6 +86,17 @@ def test_a_case_with_a_target_is_measured_where_it_was_told_to_run(
     assert [core for _, core in pinned] == [one_core.owner]
 
 
+def test_columns_are_a_case_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record is accounted for, or the row would be an InexactError."""
+    case = ("columns", "columns", 100)
+    monkeypatch.setattr(targets, "TARGETS", {case: targets.TARGETS[case]})
+    rows = list(targets.throughput_rows([FREE], 1, 0.01, tmp_path, CALIBRATED))
+    assert [(row["send"], row["figure"]) for row in rows] == [
+        ("columns", "producer ns/record"),
+        ("columns", "consumer ns/record"),
+    ]
+
+
 def test_latency_is_measured_idle_and_loaded_and_only_idle_has_a_target(tmp_path: Path) -> None:
     plan = LatencyPlan("latency", 1000.0, 0.2)
     rows = list(targets.latency_rows([FREE], 1, plan, tmp_path, CALIBRATED))

@@ -83,6 +83,10 @@ TARGETS: dict[tuple[str, str, int], tuple[Target, ...]] = {
         Target(CONSUMER_NS, 3, "loop_ns"),
         Target(MILLIONS, 14, at_least=True),
     ),
+    ("columns", "columns", SMALL): (
+        Target(PRODUCER_NS, 1.1, "loop_ns"),
+        Target(CONSUMER_NS, 1.9, "loop_ns"),
+    ),
     ("one", "values", 1024): COPYING,
     ("many", "values", 1024): COPYING,
     ("one", "values", 65_536): COPYING,

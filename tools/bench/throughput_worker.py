@@ -7,12 +7,13 @@ import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 
 import shmlog
-from shmlog import Record, TopicPartition
+from shmlog import TopicPartition
 from shmlog.testing.worker_process import Message, hear, say, serve
 
 from .history_files import write_pairs
@@ -42,24 +43,52 @@ def _send_many(producer: shmlog.Producer, topic: str, payloads: list[bytes]) -> 
         producer.send_many(topic, payloads[at : at + BULK_RECORDS])
 
 
-SENDING = {"one": _send_one, "many": _send_many}
+def _send_columns(producer: shmlog.Producer, topic: str, payloads: np.ndarray[Any, Any]) -> None:
+    for at in range(0, len(payloads), BULK_RECORDS):
+        producer.send_columns(topic, payloads[at : at + BULK_RECORDS])
+
+
+SENDING: dict[str, Callable[[shmlog.Producer, str, Any], None]] = {
+    "one": _send_one,
+    "many": _send_many,
+    "columns": _send_columns,
+}
 """How a round's payloads are handed over, by name; each kind of sending is one entry here."""
+ARRANGING: dict[str, Callable[[list[bytes]], Any]] = {"columns": np.array}
+"""What becomes of the payloads before the clock runs, where sending does not take a list."""
+
+Poll = tuple[int, int, Any]
+"""First and last offset of what one call gave, and its values, joined or in an array."""
 
 
-def _values_of(records: list[Record]) -> list[bytes]:
-    return [record.value for record in records]
+def _read_values(consumer: shmlog.Consumer, _: int) -> Poll | None:
+    records = consumer.poll(max_records=POLL_RECORDS_MAX, timeout=1.0)
+    if not records:
+        return None
+    return records[0].offset, records[-1].offset, b"".join([record.value for record in records])
 
 
-def _offsets_and_values_of(records: list[Record]) -> list[bytes]:
+def _read_records(consumer: shmlog.Consumer, _: int) -> Poll | None:
+    records = consumer.poll(max_records=POLL_RECORDS_MAX, timeout=1.0)
+    if not records:
+        return None
     offsets, values = [], []
     for record in records:
         offsets.append(record.offset)
         values.append(record.value)
-    return values
+    return offsets[0], offsets[-1], b"".join(values)
 
 
-READING = {"values": _values_of, "records": _offsets_and_values_of}
-"""What is asked of every record, by name: its value, or its offset and its value, one record after the other."""
+def _read_columns(consumer: shmlog.Consumer, size_bytes: int) -> Poll | None:
+    columns = consumer.poll_columns(timeout=1.0)
+    if not columns:
+        return None
+    offsets = columns.offsets
+    return int(offsets[0]), int(offsets[-1]), columns.values_as(f"V{size_bytes}")
+
+
+READING = {"values": _read_values, "records": _read_records, "columns": _read_columns}
+"""What is asked of every record, by name: its value, its offset and its value, or both of all of them in arrays."""
 
 
 def produce(order: Message) -> None:
@@ -69,6 +98,7 @@ def produce(order: Message) -> None:
         say(ready=True)
         while (start := hear()) is not None:
             payloads = make_payloads(start["round"] * count, count, order["size_bytes"])
+            payloads = ARRANGING.get(order["sending"], list)(payloads)
             began_ns, cpu_before_ns = time.monotonic_ns(), time.process_time_ns()
             send(producer, topic, payloads)
             cpu_ns = time.process_time_ns() - cpu_before_ns
@@ -88,32 +118,28 @@ def consume(order: Message) -> None:
         consumer.poll(timeout=0.0)
         say(ready=True)
         while (start := hear()) is not None:
-            polls, cpu_ns, ended_ns = _read_round(consumer, count, READING[order["reading"]])
+            polls, cpu_ns, ended_ns = _read_round(consumer, count, order["size_bytes"], READING[order["reading"]])
             offsets, sequences = _columns(polls, order["size_bytes"])
             file = Path(order["directory"]) / f"round-{start['round']}.reads"
             write_pairs(file, offsets, sequences)
             say(cpu_ns=cpu_ns, ended_ns=ended_ns, file=str(file))
 
 
-Poll = tuple[int, int, bytes]
-"""First and last offset of one poll's records, and their values joined."""
-
-
 def _read_round(
-    consumer: shmlog.Consumer, count: int, values_of: Callable[[list[Record]], list[bytes]]
+    consumer: shmlog.Consumer, count: int, size_bytes: int, read: Callable[[shmlog.Consumer, int], Poll | None]
 ) -> tuple[list[Poll], int, int]:
     polls: list[Poll] = []
     seen = 0
     cpu_before_ns = ended_ns = time.process_time_ns()
     quiet_since = time.monotonic()
     while seen < count:
-        records = consumer.poll(max_records=POLL_RECORDS_MAX, timeout=1.0)
-        if not records:
+        found = read(consumer, size_bytes)
+        if found is None:
             if time.monotonic() - quiet_since > SILENCE_S:
                 raise TimeoutError(f"{count - seen} of {count} records did not come")
             continue
-        polls.append((records[0].offset, records[-1].offset, b"".join(values_of(records))))
-        seen += len(records)
+        polls.append(found)
+        seen += found[1] - found[0] + 1
         ended_ns = time.monotonic_ns()
         quiet_since = time.monotonic()
     return polls, time.process_time_ns() - cpu_before_ns, ended_ns
@@ -123,7 +149,7 @@ def _columns(polls: list[Poll], size_bytes: int) -> tuple[array[int], array[int]
     """Offsets and sequence numbers of everything that was read. A poll's offsets are dense, or its columns differ."""
     offsets, sequences = array("q"), array("q")
     for first, last, joined in polls:
-        rows = np.frombuffer(joined, dtype=np.uint8).reshape(-1, size_bytes)
+        rows = np.frombuffer(bytes(joined), dtype=np.uint8).reshape(-1, size_bytes)
         if last - first + 1 != len(rows):
             raise ValueError(f"a poll of {len(rows)} records went from offset {first} to {last}")
         sequences.frombytes(np.ascontiguousarray(rows[:, :SEQUENCE_BYTES]).tobytes())
