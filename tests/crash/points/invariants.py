@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from itertools import pairwise, takewhile
 
 from shmlog.errors import CorruptRecordError
@@ -54,7 +55,20 @@ def check_log(world: World, rig: OwnerRole, *, lanes_survive: bool) -> None:
     check_ring(rig)
     check_ring_equals_segments(rig)
     check_producer_state(rig)
+    check_samples(rig)
     check_nothing_is_left_over(world, rig)
+
+
+def check_samples(rig: OwnerRole) -> None:
+    """Whatever is in the ring of samples is whole: its number is of its place, its times are in their order."""
+    words = struct.Struct(f"<{layout.TRACE_WORDS}Q")
+    ring = rig.control.mapping.read(layout.CTL_TRACE, layout.TRACE_ENTRIES * words.size)
+    for place, (seq, offset, *times, _) in enumerate(words.iter_unpack(ring)):
+        if seq:
+            assert (seq - 1) % layout.TRACE_ENTRIES == place, f"sample {seq - 1} is in place {place}"
+            assert times == sorted(times), f"sample {seq - 1} has times {times}"
+            assert times[0] > 0
+            assert offset < rig.control.high_watermark, f"sample {seq - 1} is of offset {offset}, which is not there"
 
 
 def check_records(world: World, rig: OwnerRole, *, lanes_survive: bool) -> None:

@@ -100,6 +100,21 @@ def publish(world: World) -> None:
     world.order("run")
 
 
+@scenario("publish: records are followed")
+def follow(world: World) -> None:
+    """What is sampled changes nothing, and a successor goes on with it."""
+    world.start_owner()
+    party = world.lane()
+    arm(world)
+    world.order("follow")
+    for count in (3, 1):
+        party.send(count)
+        world.order("run")
+    world.order("sync")
+    party.send(2)
+    world.order("run")
+
+
 @scenario("hand-off of the open batch")
 def hand_off(world: World) -> None:
     world.start_owner()

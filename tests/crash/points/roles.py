@@ -84,6 +84,10 @@ class OwnerRole(Rig):
         self.keeper.configure(altered)
         self.publisher.segment_bytes = self._segment_bytes
 
+    def follow(self) -> None:
+        """Follow every record from now on, as long as this takes."""
+        self.publisher.trace(1 << 62, 1)
+
     def retain(self) -> None:
         self.keeper.apply_retention(wall_ms())
 
