@@ -108,6 +108,7 @@ def _control_page(page: ControlPage) -> dict[str, Any]:
             "written_offset": page.written_offset,
             "synced_offset": page.synced_offset,
             "log_end_offset": page.log_end_offset,
+            "trace_stride": page.trace_stride,
             "ring_generation": page.generation,
             "ring_bytes": page.ring_bytes,
             "lanes": [lane.lane_id for lane in page.lanes()],

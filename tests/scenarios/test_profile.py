@@ -189,3 +189,35 @@ def test_a_topic_that_is_not_there_is_an_error(tmp_path: Path) -> None:
             cluster.admin.trace(["nowhere"])
         with pytest.raises(shmlog.InvalidArgumentError, match="lease_ms"):
             cluster.admin.trace(lease_ms=3_600_000)
+
+
+def test_the_shell_completes_partitions_of_the_running_cluster(tmp_path: Path) -> None:
+    with shmlog.start(tmp_path / "data") as cluster:
+        for topic in ("orders", "others"):
+            cluster.admin.create_topic(topic, partitions=2)
+        words = f"shmlog profile flame --name {cluster.name} --partition or"
+        asked = {"_SHMLOG_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "6"}
+        said = subprocess.run(PROGRAM[:-1], env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert said.stdout.split() == ["plain,orders-0", "plain,orders-1"], said.stderr
+
+
+def test_a_flame_graph_is_drawn_or_it_is_said_what_is_missing(tmp_path: Path) -> None:
+    picture = tmp_path / "flame.svg"
+    has_tool = Path(sys.executable).with_name("py-spy").exists()
+    with shmlog.start(tmp_path / "data") as cluster:
+        cluster.admin.create_topic("orders")
+        asked = subprocess.run(
+            [*PROGRAM, "flame", "--name", cluster.name, "--seconds", "1", "-o", str(picture)],
+            env={**os.environ, "PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if asked.returncode == 0:
+        assert has_tool
+        assert picture.read_text().startswith("<svg ")
+    else:
+        assert (
+            "may not look at the owner of orders-0" if has_tool else "pip install 'shmlog[profile]'"
+        ) in asked.stderr
+        assert not picture.exists()
