@@ -10,8 +10,9 @@ from itertools import pairwise
 
 STAGES = ("accepted", "taken", "published", "written", "visible", "read")
 """In the order in which they happen. accepted: send() began the batch with its first record; taken: the owner closed
-the batch; published: the batch has its offset and place; written: it is in the file; visible: consumers may have it
-(after the sync, where flush.messages asks for one); read: a consumer has it."""
+the batch, checked it and put it into the ring, compressed where that is its task; published: all batches of its group
+exist; written: it is in the file; visible: consumers may have it (after the sync, where flush.messages asks for one);
+read: a consumer has it."""
 
 HOPS = (*pairwise(STAGES), (STAGES[0], STAGES[-1]))
 """Each step, and the whole way."""
