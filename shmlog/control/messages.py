@@ -37,6 +37,7 @@ from shmlog.control.worker_messages import (
     OwnerSpec as OwnerSpec,
     Ping as Ping,
     Pong as Pong,
+    SegmentsLookedAt as SegmentsLookedAt,
     Spawned as Spawned,
     SpawnFailed as SpawnFailed,
     SpawnOwner as SpawnOwner,

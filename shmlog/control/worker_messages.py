@@ -150,6 +150,13 @@ class LogRewritten:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentsLookedAt:
+    """Looking at older segments found indexes that had to be made anew, or damage. `message` says what."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerFailed:
     """The owner cannot go on and exits. `error` is the name of a class of shmlog.errors."""
 
@@ -211,6 +218,14 @@ class Exited:
 
 OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Trace | Close
 OwnerReport = (
-    OwnerRecovering | OwnerReady | ClientAttached | LaneAttached | LaneDetached | LogRewritten | OwnerFailed | Closed
+    OwnerRecovering
+    | OwnerReady
+    | ClientAttached
+    | LaneAttached
+    | LaneDetached
+    | LogRewritten
+    | SegmentsLookedAt
+    | OwnerFailed
+    | Closed
 )
 ZygoteMessage = SpawnOwner | Ping | Pong | Spawned | SpawnFailed | Exited

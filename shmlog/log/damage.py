@@ -140,7 +140,7 @@ def _numbered(path: str, number: int) -> str:
 
 
 def _copy(storage: Storage, source: int, path: str) -> None:
-    """Under another name until it is whole; sweep_leftovers removes what a killed one leaves."""
+    """Under another name until it is whole; log/listing.sweep removes what a killed one leaves."""
     fd = storage.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         position = 0

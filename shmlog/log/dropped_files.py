@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 
+from shmlog.log.segment import DELETED_SUFFIX, SUFFIXES, for_each_file, segment_path
 from shmlog.log.storage import Storage
 
 
@@ -15,8 +16,10 @@ class DroppedFiles:
         self._storage = storage
         self._waiting: deque[tuple[int, list[str]]] = deque()
 
-    def add(self, paths: list[str], deadline_ms: int) -> None:
-        """Keep these files until `deadline_ms`."""
+    def drop(self, directory: str, base_offset: int, deadline_ms: int) -> None:
+        """Take a segment's files out of the log by their names, and keep them until `deadline_ms`. Raises OSError."""
+        for_each_file(directory, base_offset, lambda path: self._storage.rename(path, path + DELETED_SUFFIX))
+        paths = [segment_path(directory, base_offset, suffix + DELETED_SUFFIX) for suffix in SUFFIXES]
         self._waiting.append((deadline_ms, paths))
 
     def remove(self, now_ms: int) -> int | None:

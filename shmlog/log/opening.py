@@ -25,9 +25,10 @@ from shmlog.log.failed_sync import (
     remove_failed_sync,
 )
 from shmlog.log.index_repair import OpenSegment
-from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm, sweep_leftovers
+from shmlog.log.listing import Listing, look, sweep
+from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm
 from shmlog.log.rewrite import Rewrite, beyond
-from shmlog.log.segment import SegmentFiles, list_base_offsets, log_file_bytes
+from shmlog.log.segment import SegmentFiles, log_file_bytes
 from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
 
@@ -38,6 +39,8 @@ class Opened:
 
     active: OpenSegment
     base_offsets: list[int]
+    without_index: frozenset[int]
+    """Segments that lacked an index; those before the recovery point still do."""
     recovery_point: int
     leader_epochs: list[EpochStart]
     recovered: str
@@ -49,9 +52,9 @@ def open_directory(
     storage: Storage, directory: str, index_interval_bytes: int, topic_id: str, warm_from: WarmStart | None
 ) -> Opened:
     """See PartitionLog.open."""
-    _identify(storage, directory, topic_id)
-    sweep_leftovers(storage, directory)
-    base_offsets = list_base_offsets(storage, directory)
+    listing = _identify(storage, directory, topic_id)
+    sweep(storage, directory, listing)
+    base_offsets = listing.base_offsets
     recovery_point = read_recovery_point(storage, directory)
     failed, rewritten = read_failed_sync(storage, directory), ""
     if warm_from is not None:
@@ -72,7 +75,7 @@ def open_directory(
             found.notes.append(f"what was not known to be on the disk was written again, from offset {first} on")
         recovery_point = min(recovery_point, found.active.writer.next_offset)
     else:
-        found, recovery_point = _recover(storage, directory, base_offsets, recovery_point, index_interval_bytes, failed)
+        found, recovery_point = _recover(storage, directory, listing, recovery_point, index_interval_bytes, failed)
         if failed is not None:
             writer = found.active.writer
             found.active.files.close()
@@ -90,7 +93,15 @@ def open_directory(
         write_leader_epochs(storage, directory, kept)
     if warm_from is None:
         drop_snapshots_after(storage, directory, end_offset)
-    return Opened(found.active, found.base_offsets, recovery_point, kept, "; ".join(found.notes), rewritten)
+    return Opened(
+        found.active,
+        found.base_offsets,
+        listing.without_index,
+        recovery_point,
+        kept,
+        "; ".join(found.notes),
+        rewritten,
+    )
 
 
 def _write_again(rewrite: Rewrite, base_offsets: list[int], warm: WarmStart) -> FailedSync | None:
@@ -130,12 +141,13 @@ def rewrite_segments(rewrite: Rewrite, base_offsets: list[int], active_bytes: in
 def _recover(
     storage: Storage,
     directory: str,
-    base_offsets: list[int],
+    listing: Listing,
     recovery_point: int,
     index_interval_bytes: int,
     failed: FailedSync | None,
 ) -> tuple[Recovered, int]:
     """Open without a ring: by the marker if it fits, else by checking. Returns the recovery point that holds now."""
+    base_offsets = listing.base_offsets
     marker = read_clean_shutdown(storage, directory) if failed is None else None
     remove_clean_shutdown(storage, directory)
     if marker is not None and (marker.active_base_offset, marker.active_size_bytes) == (
@@ -150,7 +162,9 @@ def _recover(
             if found.active.writer.next_offset == marker.end_offset:
                 return found, marker.end_offset
             found.active.files.close()
-    found = recover_cold(storage, directory, base_offsets, recovery_point, index_interval_bytes, failed)
+    found = recover_cold(
+        storage, directory, base_offsets, recovery_point, index_interval_bytes, failed, listing.without_index
+    )
     end_offset = found.active.writer.next_offset
     if end_offset < recovery_point:
         found.notes.append(
@@ -164,7 +178,7 @@ def _recover(
     return found, held
 
 
-def _identify(storage: Storage, directory: str, topic_id: str) -> None:
+def _identify(storage: Storage, directory: str, topic_id: str) -> Listing:
     """Create the directory with a first segment and the topic's id in it, or make sure that it is this topic's."""
     storage.mkdir(directory)
     there = read_topic_id(storage, directory)
@@ -172,10 +186,13 @@ def _identify(storage: Storage, directory: str, topic_id: str) -> None:
         raise InvalidRequestError(f"{directory} belongs to the topic with id {there}, not to {topic_id}")
     if there is None:
         storage.fsync_dir(os.path.dirname(directory))  # a directory with an id in it is known to last
-    empty = not list_base_offsets(storage, directory)
-    if empty:
+    listing = look(storage, directory)
+    if there is not None and listing.base_offsets:
+        return listing
+    if not listing.base_offsets:
         SegmentFiles.open(storage, directory, 0, create=True).close()
     if there is None:
         write_topic_id(storage, directory, topic_id)  # makes the names of a new segment's files durable, too
-    elif empty:
+    else:
         storage.fsync_dir(directory)
+    return look(storage, directory)

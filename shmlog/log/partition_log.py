@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from shmlog.clock import wall_ms
 from shmlog.errors import InvalidRequestError, StorageError
@@ -21,17 +22,18 @@ from shmlog.log.failed_sync import FailedSync, note_failed_sync, remove_failed_s
 from shmlog.log.opening import Opened, open_directory, rewrite_segments
 from shmlog.log.recovery import WarmStart
 from shmlog.log.rewrite import Memory, Rewrite, beyond
+from shmlog.log.sealed import SealedSegments
+from shmlog.log.sealed_check import SealedCheck
 from shmlog.log.segment import (
-    DELETED_SUFFIX,
     INDEX_BYTES_MAX,
     LOG_SUFFIX,
     RELATIVE_MAX,
-    SUFFIXES,
     SegmentFiles,
     SegmentInfo,
+    for_each_file,
     segment_path,
 )
-from shmlog.log.segment_facts import first_timestamp_ms, sealed_info
+from shmlog.log.segment_facts import first_timestamp_ms
 from shmlog.log.snapshot import ProducerEntry, latest_snapshot, replay, write_snapshot
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.log.walk import batches_from
@@ -72,7 +74,13 @@ class PartitionLog:
         self.active = opened.active.writer
         self._storage = storage
         self._files = opened.active.files
-        self._sealed = opened.base_offsets[:-1]
+        self.sealed = SealedSegments(
+            SealedCheck(storage, directory, config.index_interval_bytes),
+            opened.base_offsets,
+            opened.recovery_point,
+            opened.without_index,
+        )
+        """The other segments."""
         self._unsynced = {  # a warm start finds those that the owner before had rolled
             base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
             for base_offset in beyond(opened.base_offsets, opened.recovery_point)
@@ -85,7 +93,6 @@ class PartitionLog:
         self._directory_dirty = True  # the owner before may have died between a roll and the next sync
         self._bytes_since_checkpoint = 0
         self._synced_position = 0
-        self._facts: dict[int, SegmentInfo] = {}
         self._created_ms = first_timestamp_ms(storage, self._files, self.active.size_bytes)
 
     @staticmethod
@@ -112,7 +119,7 @@ class PartitionLog:
 
     @property
     def log_start_offset(self) -> int:
-        return self._sealed[0] if self._sealed else self.active.base_offset
+        return self.sealed.log_start_offset
 
     @property
     def log_end_offset(self) -> int:
@@ -128,12 +135,14 @@ class PartitionLog:
         self._check_usable()
         self.active.append(batches)
 
-    def segments(self) -> list[SegmentInfo]:
-        """All segments, oldest first; the last one is active. Cheap: facts of closed segments are kept."""
-        for base_offset in self._sealed:
-            if base_offset not in self._facts:
-                self._facts[base_offset] = sealed_info(self._storage, self.directory, base_offset)
-        return [*(self._facts[base_offset] for base_offset in self._sealed), self._active_info()]
+    def segments(self) -> Iterator[SegmentInfo]:
+        """All segments, oldest first; the last one is active. Files are looked at one by one as this goes on."""
+        yield from self.sealed.infos()
+        yield self._active_info()
+
+    def size_bytes(self) -> int:
+        """Bytes of batches in all segments."""
+        return self.sealed.size_bytes() + self.active.size_bytes
 
     def should_roll(self, now_ms: int, incoming_bytes: int) -> bool:
         """Whether `incoming_bytes` more bytes of batches belong into a new segment: size, age, index full, offsets."""
@@ -170,12 +179,11 @@ class PartitionLog:
                 raise
         except OSError:
             # An empty newer file would hide what the old segment goes on to hold.
-            self._for_each_file(next_offset, self._storage.unlink)
+            for_each_file(self.directory, next_offset, self._storage.unlink)
             raise
-        self._facts[self.active.base_offset] = self._active_info()
         self._directory_dirty = True
         self._unsynced[self.active.base_offset] = self._files
-        self._sealed.append(self.active.base_offset)
+        self.sealed.add(self.active.size_bytes, next_offset)
         self._created_ms = wall_ms() if now_ms is None else now_ms
         self._synced_position = 0
         self._files = files
@@ -238,7 +246,7 @@ class PartitionLog:
         """
         self._check_open()
         failed = self._poison or FailedSync(self.recovery_point, self.recovery_point, "no sync failed here")
-        bases = [*self._sealed, self.active.base_offset]
+        bases = self.sealed.holding(self.recovery_point)
         rewrite = Rewrite(
             self._storage, self.directory, self.config.index_interval_bytes, self.recovery_point, memory, progress
         )
@@ -263,17 +271,15 @@ class PartitionLog:
         Each is durably gone before the next one goes, so that no crash leaves a hole. Raises OSError,
         InvalidRequestError unless they are the oldest ones and closed (roll first to drop the active one).
         """
-        if list(base_offsets) != self._sealed[: len(base_offsets)]:
+        oldest = list(islice(self.sealed, len(base_offsets)))
+        if list(base_offsets) != oldest:
             raise InvalidRequestError(
-                f"only the oldest closed segments can be dropped, in order: {self._sealed}, not {list(base_offsets)}"
+                f"only the oldest closed segments can be dropped, in order: {oldest}, not {list(base_offsets)}"
             )
         now_ms = wall_ms() if now_ms is None else now_ms
         for base_offset in base_offsets:
-            self._for_each_file(base_offset, lambda path: self._storage.rename(path, path + DELETED_SUFFIX))
-            paths = [segment_path(self.directory, base_offset, suffix + DELETED_SUFFIX) for suffix in SUFFIXES]
-            self._dropped.add(paths, now_ms + self.config.file_delete_delay_ms)
-            self._sealed.remove(base_offset)
-            self._facts.pop(base_offset, None)
+            self._dropped.drop(self.directory, base_offset, now_ms + self.config.file_delete_delay_ms)
+            self.sealed.remove_oldest()
             files = self._unsynced.pop(base_offset, None)
             if files is not None:
                 files.close()
@@ -288,7 +294,7 @@ class PartitionLog:
 
         Raises CorruptRecordError when a file does not hold what it should.
         """
-        bases = [*self._sealed, self.active.base_offset]
+        bases = self.sealed.holding(from_offset)
         return batches_from(self._storage, self.directory, bases, from_offset, self.active)
 
     def headers(self, from_offset: int = 0) -> Iterator[BatchHeader]:
@@ -367,12 +373,6 @@ class PartitionLog:
             files.sync()
         finally:
             files.close()
-
-    def _for_each_file(self, base_offset: int, act: Callable[[str], None]) -> None:
-        """The log first: without it nobody looks at the indexes. Files that are not there are passed over."""
-        for suffix in SUFFIXES:
-            with contextlib.suppress(FileNotFoundError):
-                act(segment_path(self.directory, base_offset, suffix))
 
     def _active_info(self) -> SegmentInfo:
         writer = self.active

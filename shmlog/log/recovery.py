@@ -2,8 +2,10 @@
 
     clean   the marker fits: everything is trusted, the writer is placed by the indexes
     warm    a successor over a surviving ring: `written` says where the writer goes on; nothing is scanned
-    cold    segments before the recovery point were synced and are trusted, up to their indexes; every byte after it
-            is checked, and the log ends at the first batch that is not sound
+    cold    segments before the recovery point were synced and are trusted; every byte after it is checked, and the log
+            ends at the first batch that is not sound
+
+Of trusted segments nothing but the names is looked at here, however many there are: see log/sealed.py.
 
 Offsets are dense, so a batch is sound only if its base offset follows the batch before: that also covers the twelve
 bytes at the front that are outside the checksum, except the leader epoch.
@@ -12,28 +14,26 @@ bytes at the front that are outside the checksum, except the leader epoch.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import pairwise
 
 from shmlog.clock import wall_ms
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
 from shmlog.log.damage import Damage, keep_aside, write_down
 from shmlog.log.failed_sync import FailedSync, InterruptedSync, marker_path, noting_failure
-from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume, resume_sealed
+from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume
 from shmlog.log.rewrite import Memory
+from shmlog.log.sealed_check import rebuilt_note
 from shmlog.log.segment import (
-    DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
-    REBUILD_SUFFIX,
-    REWRITE_SUFFIX,
     SUFFIXES,
     TIME_INDEX_SUFFIX,
     SegmentFiles,
-    base_offset_of,
     log_file_bytes,
     segment_path,
+    synced_count,
 )
 from shmlog.log.storage import Storage
 
@@ -64,18 +64,6 @@ class Recovered:
     notes: list[str]
 
 
-def sweep_leftovers(storage: Storage, directory: str) -> None:
-    """Remove what an interrupted deletion, rebuild, rewrite or checkpoint left behind, and indexes without a log."""
-    names = set(storage.listdir(directory))
-    for name in names:
-        orphan = any(
-            (base := base_offset_of(name, suffix)) is not None and f"{base:020d}{LOG_SUFFIX}" not in names
-            for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
-        )
-        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")):
-            storage.unlink(f"{directory}/{name}")
-
-
 def recover_warm(
     storage: Storage, directory: str, base_offsets: list[int], warm: WarmStart, index_interval_bytes: int
 ) -> Recovered:
@@ -99,11 +87,7 @@ def recover_warm(
 def recover_clean(
     storage: Storage, directory: str, base_offsets: list[int], marker: CleanShutdown, index_interval_bytes: int
 ) -> Recovered:
-    """Open a log that was closed properly: only missing or damaged indexes need work."""
-    notes: list[str] = []
-    names = frozenset(storage.listdir(directory))
-    for base_offset, following in pairwise(base_offsets):
-        notes += _repair_sealed(storage, directory, names, base_offset, following, index_interval_bytes)
+    """Open a log that was closed properly: only the active segment's indexes may need work now."""
     base_offset = base_offsets[-1]
     before = _index_sizes(storage, directory, base_offset)
     expected = (marker.index_bytes, marker.time_index_bytes)
@@ -114,8 +98,8 @@ def recover_clean(
     if not note and (writer.index_bytes, writer.time_index_bytes) != expected:
         active.files.close()
         active = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
-        note = _rebuilt_note(directory, base_offset)
-    return Recovered(active, base_offsets, [*notes, *([note] if note else [])])
+        note = rebuilt_note(directory, base_offset, were_there=True)
+    return Recovered(active, base_offsets, [note] if note else [])
 
 
 def recover_cold(
@@ -125,6 +109,7 @@ def recover_cold(
     recovery_point: int,
     index_interval_bytes: int,
     failed: FailedSync | None = None,
+    without_index: Collection[int] = (),
 ) -> Recovered:
     """Check everything from the recovery point on, and end the log at the first batch that is not sound.
 
@@ -132,13 +117,11 @@ def recover_cold(
     and cuts nothing, when a sync had `failed` and what was acknowledged then is not there any more.
     """
     notes: list[str] = []
-    names = frozenset(storage.listdir(directory))
-    for number, base_offset in enumerate(base_offsets):
+    for number in range(synced_count(base_offsets, recovery_point), len(base_offsets)):
+        base_offset = base_offsets[number]
         following = base_offsets[number + 1] if number + 1 < len(base_offsets) else None
-        if following is not None and following <= recovery_point:
-            notes += _repair_sealed(storage, directory, names, base_offset, following, index_interval_bytes)
-            continue
-        notes += _missing_indexes(names, directory, base_offset)
+        if base_offset in without_index:
+            notes.append(rebuilt_note(directory, base_offset, were_there=False))
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, recovery_point)
         walk = segment.walk
         if not walk.problem and following is not None and walk.next_offset != following:
@@ -217,55 +200,6 @@ def _cut(storage: Storage, directory: str, segment: OpenSegment, walk: Walk, lat
     return f"{sentence}; the log now ends at offset {walk.next_offset}"
 
 
-def _repair_sealed(
-    storage: Storage,
-    directory: str,
-    names: frozenset[str],
-    base_offset: int,
-    following: int,
-    index_interval_bytes: int,
-) -> list[str]:
-    """Make sure that a trusted segment has indexes that belong to it; its log is left alone whatever it holds.
-
-    Returns what was done, and what is wrong: damage, or a gap before the next file, which begins at `following`.
-    """
-    missing = _missing_indexes(names, directory, base_offset)
-    files = SegmentFiles.open(storage, directory, base_offset, create=False)
-    segment = resume_sealed(storage, files, index_interval_bytes) if not missing else None
-    files.close()
-    if segment is not None:
-        return _gap(storage, directory, segment, following)
-    rebuilt = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS)
-    rebuilt.writer.append_final_time_index()
-    rebuilt.files.sync()
-    rebuilt.files.close()
-    if rebuilt.walk.problem:
-        path, first_offset = segment_path(directory, base_offset, LOG_SUFFIX), rebuilt.walk.next_offset
-        reason = f"the batch at byte {rebuilt.walk.valid_bytes} is not sound: {rebuilt.walk.problem}"
-        _note_damage_in_place(storage, directory, base_offset, (first_offset, following), reason)
-        missing.append(f"{path}, from offset {first_offset} on: {reason}; left as it is, it was synced")
-        return missing
-    return [*(missing or [_rebuilt_note(directory, base_offset)]), *_gap(storage, directory, rebuilt, following)]
-
-
-def _gap(storage: Storage, directory: str, segment: OpenSegment, following: int) -> list[str]:
-    base_offset, end = segment.files.base_offset, segment.writer.next_offset
-    if end == following:
-        return []
-    reason = f"it ends at offset {end}, and the next file begins at {following}: a file is missing, or foreign"
-    _note_damage_in_place(storage, directory, base_offset, (min(end, following), max(end, following)), reason)
-    return [f"{segment_path(directory, base_offset, LOG_SUFFIX)}: {reason}"]
-
-
-def _note_damage_in_place(
-    storage: Storage, directory: str, base_offset: int, offsets: tuple[int, int], reason: str
-) -> None:
-    """Of a segment that is left as it is: what is sound in it and in later ones is still read."""
-    name = f"{base_offset:020d}{LOG_SUFFIX}"
-    first_offset, end_offset = offsets
-    write_down(storage, directory, Damage(first_offset, end_offset, 0, (name,), f"in {name}: {reason}", wall_ms()))
-
-
 def _resume_or_rebuild(
     storage: Storage, directory: str, base_offset: int, size_bytes: int, index_interval_bytes: int, *, trusted: bool
 ) -> tuple[OpenSegment, str]:
@@ -274,7 +208,8 @@ def _resume_or_rebuild(
     Indexes that are not `trusted` are made anew without a look at them.
     """
     path = segment_path(directory, base_offset, LOG_SUFFIX)
-    note = "; ".join(_missing_indexes(frozenset(storage.listdir(directory)), directory, base_offset))
+    is_missing = -1 in _index_sizes(storage, directory, base_offset)
+    note = rebuilt_note(directory, base_offset, were_there=False) if is_missing else ""
     files = SegmentFiles.open(storage, directory, base_offset, create=False)
     there = storage.size_bytes(files.log_fd)
     if there < size_bytes:
@@ -284,7 +219,7 @@ def _resume_or_rebuild(
     if segment is None:
         files.close()
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS, size_bytes)
-        note = note or _rebuilt_note(directory, base_offset)
+        note = note or rebuilt_note(directory, base_offset, were_there=True)
     if segment.walk.problem:
         segment.files.close()
         raise CorruptRecordError(
@@ -292,17 +227,6 @@ def _resume_or_rebuild(
             f"is not sound: {segment.walk.problem}"
         )
     return segment, note
-
-
-def _missing_indexes(names: frozenset[str], directory: str, base_offset: int) -> list[str]:
-    """What is to be made anew of a segment; `names` are the directory's, listed once for all segments."""
-    if all(f"{base_offset:020d}{suffix}" in names for suffix in SUFFIXES):
-        return []
-    return [f"rebuilt the missing indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}"]
-
-
-def _rebuilt_note(directory: str, base_offset: int) -> str:
-    return f"rebuilt the indexes of {segment_path(directory, base_offset, LOG_SUFFIX)}, which did not fit it"
 
 
 def _index_sizes(storage: Storage, directory: str, base_offset: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from shmlog.errors import CorruptRecordError
 from shmlog.log.index_repair import OpenSegment, Walk
-from shmlog.log.segment import LOG_SUFFIX, REWRITE_SUFFIX, SUFFIXES, SegmentFiles, segment_path
+from shmlog.log.segment import LOG_SUFFIX, REWRITE_SUFFIX, SUFFIXES, SegmentFiles, segment_path, synced_count
 from shmlog.log.storage import Storage
 from shmlog.native.scan import check_batches
 from shmlog.native.segment import SegmentWriter
@@ -170,5 +170,4 @@ class Rewrite:
 
 def beyond(base_offsets: Sequence[int], recovery_point: int) -> list[int]:
     """Of a log's segments, the sealed ones that hold something beyond the recovery point."""
-    following = base_offsets[1:]
-    return [base for base, end in zip(base_offsets[:-1], following, strict=True) if end > recovery_point]
+    return list(base_offsets[synced_count(base_offsets, recovery_point) : -1])

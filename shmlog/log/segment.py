@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shmlog.log.storage import Storage
@@ -26,8 +28,8 @@ INDEX_BYTES_MAX = 10 * 1024 * 1024
 RELATIVE_MAX = 2**31 - 1
 """Offsets and positions in indexes are 31 bits, counted from the segment's base."""
 OFFSET_MAX = 2**63 - 1
-
-_SEGMENT_NAME = re.compile(r"\d{20}")
+NAME_DIGITS = 20
+"""Of a base offset in a file name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,35 @@ def segment_path(directory: str, base_offset: int, suffix: str) -> str:
     return os.path.join(directory, f"{base_offset:020d}{suffix}")
 
 
+def for_each_file(directory: str, base_offset: int, act: Callable[[str], None]) -> None:
+    """The log first: without it nobody looks at the indexes. Files that are not there are passed over."""
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            act(segment_path(directory, base_offset, suffix))
+
+
 def base_offset_of(file_name: str, suffix: str) -> int | None:
     """The base offset in a file name with that suffix; None for any other file, and for a number that is no offset."""
-    stem = file_name.removesuffix(suffix)
-    if stem == file_name or not _SEGMENT_NAME.fullmatch(stem):
-        return None
-    return base_offset if (base_offset := int(stem)) <= OFFSET_MAX else None
+    found = base_offsets_in([file_name], suffix)
+    return found[0] if found else None
+
+
+def base_offsets_in(names: Iterable[str], suffix: str) -> list[int]:
+    """The base offsets in the file names with that suffix, ascending, without numbers that are no offsets."""
+    length = NAME_DIGITS + len(suffix)
+    stems = [name[:NAME_DIGITS] for name in names if len(name) == length and name.endswith(suffix)]
+    found = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+    return sorted(base_offset for base_offset in found if base_offset <= OFFSET_MAX)
 
 
 def list_base_offsets(storage: Storage, directory: str, suffix: str = LOG_SUFFIX) -> list[int]:
     """Base offsets of all segments of a partition directory, ascending."""
-    found = (base_offset_of(name, suffix) for name in storage.listdir(directory))
-    return sorted(base for base in found if base is not None)
+    return base_offsets_in(storage.listdir(directory), suffix)
+
+
+def synced_count(base_offsets: Sequence[int], recovery_point: int) -> int:
+    """How many of a log's segments, the active one not counted, hold nothing beyond the recovery point."""
+    return max(0, bisect_right(base_offsets, recovery_point) - 1)
 
 
 def log_file_bytes(storage: Storage, directory: str, base_offset: int) -> int:

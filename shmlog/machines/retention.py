@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Protocol
 
 from shmlog.settings import TopicConfig
@@ -31,21 +32,26 @@ class RetentionDecision:
 
 
 def decide_retention(
-    segments: Sequence[SegmentFacts],
+    segments: Iterable[SegmentFacts],
     config: TopicConfig,
     *,
+    size_bytes: int,
     now_ms: int,
     log_end_offset: int,
     high_watermark: int,
 ) -> RetentionDecision:
-    """What may be deleted of `segments` (oldest first, the active one last).
+    """What may be deleted of `segments` (oldest first, the active one last), which have `size_bytes` together.
 
-    Always a prefix, so that the log has no hole; nothing at or above the high watermark; an empty active segment stays.
+    Takes no more of them than it needs: facts of a segment cost a look at its files. The size does not matter without
+    a `retention.bytes`. Always a prefix, so that the log has no hole; nothing at or above the high watermark; an empty
+    active segment stays.
     """
-    ends = [segment.base_offset for segment in segments[1:]] + [log_end_offset]
-    excess_bytes = sum(segment.size_bytes for segment in segments) - config.retention_bytes
+    excess_bytes = size_bytes - config.retention_bytes
     delete: list[int] = []
-    for segment, end_offset in zip(segments, ends, strict=True):
+    following: SegmentFacts | None
+    for segment, following in pairwise(chain(segments, (None,))):
+        assert segment is not None
+        end_offset = following.base_offset if following is not None else log_end_offset
         if end_offset > high_watermark or end_offset == segment.base_offset:
             break
         too_old = 0 <= config.retention_ms < now_ms - _newest_ms(segment)
@@ -54,7 +60,9 @@ def decide_retention(
             break
         excess_bytes -= segment.size_bytes
         delete.append(segment.base_offset)
-    return RetentionDecision(tuple(delete), roll_first=0 < len(delete) == len(segments))
+        if following is None:
+            return RetentionDecision(tuple(delete), roll_first=True)
+    return RetentionDecision(tuple(delete), roll_first=False)
 
 
 def _newest_ms(segment: SegmentFacts) -> int:

@@ -162,7 +162,7 @@ class LogKeeper:
             page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOTED)
         offset, pos = publisher.written_offset, publisher.written_pos
         memory = RingMemory(page, publisher.capacity, publisher.ring_bytes_between)
-        publisher.use_segment(self._log.rewrite(memory, self._beat))
+        publisher.use_segment(self._log.rewrite(memory, self.beat))
         page.store(_REWRITES, page.load(_REWRITES) + 1)
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see opening._was_given_up
         self._log.forget_failed_sync()
@@ -174,7 +174,8 @@ class LogKeeper:
         self._page.store(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED)
         return self._page.load(layout.CTL_HW_OFFSET)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Show that the owner gets on with something that takes long."""
         self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())
 
     def _sync_is_due(self, now_ns: int) -> bool:
@@ -222,6 +223,7 @@ class LogKeeper:
         decision = decide_retention(
             self._log.segments(),
             self._config,
+            size_bytes=self._log.size_bytes() if self._config.retention_bytes >= 0 else 0,
             now_ms=now_ms,
             log_end_offset=self._log.log_end_offset,
             high_watermark=self._page.load(layout.CTL_HW_OFFSET),
@@ -240,8 +242,7 @@ class LogKeeper:
         if not bases:
             return
         # The start first: who reads an old position is told so, instead of finding a hole.
-        following = [info.base_offset for info in self._log.segments() if info.base_offset not in bases]
-        self._page.store(layout.CTL_LOG_START_OFFSET, following[0])
+        self._page.store(layout.CTL_LOG_START_OFFSET, self._log.sealed.following(bases[-1]))
         self._log.delete_segments(bases, now_ms)
         self._remove_at_ms = self._log.remove_deleted(now_ms)
 

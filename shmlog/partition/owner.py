@@ -53,6 +53,7 @@ from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import OpenPartition, open_partition
 from shmlog.partition.regeneration import RingFit, grow_ring
+from shmlog.partition.sealed_watch import SealedWatch
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
@@ -140,9 +141,10 @@ class OwnerAgent:
             )
         )
         opened.storage.progress = None  # its heart beats in the control page from now on
-        self._keeper.on_rewritten = self._report_rewritten
+        self._keeper.on_rewritten = lambda sentence: self._report(LogRewritten(sentence))
         if opened.log.rewritten:
-            self._report_rewritten(opened.log.rewritten)
+            self._report(LogRewritten(opened.log.rewritten))
+        self._sealed_watch = SealedWatch(opened.log.sealed, opened.storage, self._keeper.beat, self._report)
 
     def serve(self) -> None:
         while not self._finished():
@@ -168,6 +170,7 @@ class OwnerAgent:
             if not disk_refusal:
                 self._fit_ring(now_ns)
         self._keeper.sync_aside(now_ns)
+        self._sealed_watch.look(now_ns)
         return done if disk_refusal or outcome == publish.IDLE else 1
 
     def _fit_ring(self, now_ns: int) -> None:
@@ -177,9 +180,9 @@ class OwnerAgent:
             with contextlib.suppress(ShmBudgetExceededError):  # this one does
                 grow_ring(self._spec, wanted, self._control, publisher)
 
-    def _report_rewritten(self, sentence: str) -> None:
-        if self._orphan_since_ns is None:
-            self._channel.send(LogRewritten(sentence))
+    def _report(self, message: Message) -> None:
+        if self._orphan_since_ns is None:  # else there is no supervisor
+            self._channel.send(message)
 
     def _carry_out(self, outcome: int) -> str:
         """What the publisher cannot do itself. Returns what the disk has no room for now, in a sentence; else "".
@@ -256,6 +259,7 @@ class OwnerAgent:
             now_ns + int(IDLE_SLEEP_S * 1e9),
             self._publisher.next_deadline_ns,
             self._keeper.next_deadline_ns(now_ns),
+            self._sealed_watch.next_deadline_ns,
             (self._orphan_since_ns or now_ns) + int(ORPHAN_GRACE_S * 1e9),
         )
         return max(0, deadline_ns - now_ns) / 1e9
@@ -343,8 +347,7 @@ class OwnerAgent:
     def _let_lanes_go(self) -> int:
         drained = self._desk.drained()
         for lane_id, reason, records in drained:
-            if self._orphan_since_ns is None:
-                self._channel.send(LaneDetached(lane_id, reason, records))
+            self._report(LaneDetached(lane_id, reason, records))
         return len(drained)
 
     def _note_refusals(self, disk_refusal: str) -> None:

@@ -26,8 +26,12 @@ class DamageWatch(OwnerWatcher):
         owners.watchers.append(self)
 
     def owner_ready(self, ready: OwnerReady) -> None:
-        partition = self._catalog.machine.partition_by_id(ready.partition_id)
-        if ready.recovered and partition is not None:
+        if ready.recovered:
+            self.segments_looked_at(ready.partition_id)
+
+    def segments_looked_at(self, partition_id: int) -> None:
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        if partition is not None:
             name = os.path.basename(log_directory(self._identity, partition))
             self._directories[name] = (partition.topic.name, partition.partition)
             self.tell()

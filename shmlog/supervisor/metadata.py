@@ -44,7 +44,10 @@ class Catalog:
             self._log = PartitionLog.open(
                 directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID, storage=storage
             )
-            self.recovered = "; ".join(filter(None, (self._log.recovered, self._log.rewritten)))
+            while self._log.sealed.check_next():  # they are few, and the replay reads all of them
+                pass
+            found = self._log.sealed.take_findings()
+            self.recovered = "; ".join(filter(None, (self._log.recovered, found, self._log.rewritten)))
             try:
                 self._sync()  # what is acted upon must not be forgotten
                 self._replay()

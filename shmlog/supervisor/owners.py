@@ -23,6 +23,7 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerRecovering,
     OwnerSpec,
+    SegmentsLookedAt,
 )
 from shmlog.errors import DiskFullError, ShmlogError, StartError
 from shmlog.machines.metadata import Partition
@@ -70,6 +71,9 @@ class OwnerWatcher:
 
     def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
         """An owner answered an order."""
+
+    def segments_looked_at(self, partition_id: int) -> None:
+        """An owner found something in its older segments; if that is damage, there is a note of it in its directory."""
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         """A partition has no owner any more and wants none. `clean`: nothing of it is in shared memory only."""
@@ -309,6 +313,10 @@ class Owners:
                 log.warning(
                     "%s: %s; all of it was written to new files, look at the disk", self._title(partition_id), rewritten
                 )
+            case SegmentsLookedAt(message=found):
+                log.warning("%s: %s", self._title(partition_id), found)
+                for watcher in self.watchers:
+                    watcher.segments_looked_at(partition_id)
             case OwnerFailed():
                 owner.said_goodbye = True
                 self._failing(partition_id, message.error, message.message)

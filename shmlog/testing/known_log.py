@@ -24,6 +24,13 @@ def open_log(
     )
 
 
+def look_at_segments(log: PartitionLog) -> str:
+    """Look at all segments that opening believed by their names; returns what was found, with what opening did."""
+    while log.sealed.check_next():
+        pass
+    return "; ".join(filter(None, (log.recovered, log.sealed.take_findings())))
+
+
 def batch_at(offset: int) -> bytes:
     """The batch that always stands at an offset: two records, timestamps that go up and down."""
     records = [NewRecord(b"value %06d" % number, b"key", 1000 + number * 7 % 11) for number in (offset, offset + 1)]

@@ -29,7 +29,7 @@ from shmlog.native.records import Record, decode_batches
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.record.header import BatchHeader
 from shmlog.supervisor.home import enter
-from shmlog.testing.known_log import batch_at, log_file, open_log, write_log
+from shmlog.testing.known_log import batch_at, log_file, look_at_segments, open_log, write_log
 from shmlog.testing.partition_rig import TOPIC_NAME, open_rig
 
 SEGMENTS = [12, 12, 12]  # batches of two records
@@ -276,11 +276,11 @@ def test_a_segment_that_is_missing_is_an_error_for_a_cold_reader(directory: Path
     reader.close()
 
 
-def test_a_segment_that_is_missing_is_said_when_the_log_opens_and_stops_a_replay(directory: Path) -> None:
+def test_a_segment_that_is_missing_is_said_when_its_neighbour_is_looked_at_and_stops_a_replay(directory: Path) -> None:
     write_log(directory, SEGMENTS, clean=True)
     log_file(directory, 24).unlink()
     log = open_log(directory)
-    assert "ends at offset 24, and the next file begins at 48: a file is missing" in log.recovered
+    assert "ends at offset 24, and the next file begins at 48: a file is missing" in look_at_segments(log)
     with pytest.raises(CorruptRecordError, match="ends at offset 24, and the next file begins at 48"):
         list(log.batches())
     log.close(clean=True)

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 import shmlog
+from shmlog.testing import wait_until
 
 PROGRAM = [sys.executable, "-P", "-m", "shmlog.cli.main"]
 
@@ -107,7 +108,12 @@ def test_damage_in_an_older_segment_is_an_error_in_the_log_and_shown_by_status_a
     oldest.write_bytes(data)
     assert run("up", "--detach", "--data-dir", str(tmp_path)).returncode == 0
     expected = "flights-0: offsets 1 to 1 had reached the disk and are damaged"
-    lines = [line for line in (tmp_path / "supervisor.log").read_text().splitlines() if expected in line]
+
+    def said() -> list[str]:
+        return [line for line in (tmp_path / "supervisor.log").read_text().splitlines() if expected in line]
+
+    wait_until(said, timeout_s=20.0)  # the owner does, a while after its start
+    lines = said()
     assert len(lines) == 1
     assert " ERROR " in lines[0]
     assert oldest.name in lines[0]

@@ -13,6 +13,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.segment import segment_path
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.settings import TopicConfig
+from shmlog.testing.known_log import look_at_segments
 from shmlog.testing.storage import FaultyStorage, Killed
 
 CONFIG = TopicConfig.from_mapping({})
@@ -171,7 +172,9 @@ def test_damage_in_a_segment_that_is_not_the_last_is_left_in_place_and_told_for_
     spoil(directory, 5, batch=4)
     before = log_file(directory, 5).read_bytes()
     for _ in range(2):
-        open_log(directory).close(clean=True)
+        log = open_log(directory)
+        look_at_segments(log)
+        log.close(clean=True)
         (found,) = damage.read(str(directory))
         assert (found.first_offset, found.end_offset, found.dropped_bytes) == (9, 10, 0)
         assert log_file(directory, 5).read_bytes() == before
@@ -189,7 +192,9 @@ def test_damage_in_a_segment_that_is_not_the_last_is_left_in_place_and_told_for_
 def test_a_segment_that_is_missing_is_damage_too(directory: Path) -> None:
     write_rolled_log(directory)
     log_file(directory, 5).unlink()
-    open_log(directory).close(clean=True)
+    log = open_log(directory)
+    look_at_segments(log)
+    log.close(clean=True)
     (found,) = damage.read(str(directory))
     assert (found.first_offset, found.end_offset, found.kept) == (5, 10, ("00000000000000000000.log",))
     assert "a file is missing, or foreign" in found.reason

@@ -110,7 +110,7 @@ def test_a_directory_of_another_version_is_refused_naming_both(directory: Path, 
 
 def test_it_rolls_by_size_age_full_index_and_far_offsets(directory: Path, storage: FaultyStorage) -> None:
     log = open_log(directory, storage)
-    now_ms = log.segments()[0].created_ms
+    now_ms = next(log.segments()).created_ms
     assert not log.should_roll(now_ms + 10**9, 10**9)  # an empty segment has nothing to close
     append(log)
     size_bytes = log.active.size_bytes
@@ -161,7 +161,7 @@ def test_a_roll_that_cannot_create_its_files_leaves_the_old_segment_going(
     log.roll(2)
     append(log)
     assert [info.base_offset for info in log.segments()] == [0, 2]
-    assert verify(log.segments()[0].path).sound
+    assert verify(next(log.segments()).path).sound
 
 
 def test_a_sync_covers_closed_segments_with_their_indexes_and_the_directory(
@@ -292,7 +292,7 @@ def test_facts_of_closed_segments_are_the_same_after_opening_again(directory: Pa
     log = three_segments(directory, storage)
     before = [(info.base_offset, info.size_bytes, info.max_timestamp_ms, info.path) for info in log.segments()]
     log.close(clean=True)
-    again = open_log(directory, storage).segments()
+    again = list(open_log(directory, storage).segments())
     assert [(info.base_offset, info.size_bytes, info.max_timestamp_ms, info.path) for info in again] == before
     assert [info.created_ms for info in again] == [1000, 2000, 3000]
 
@@ -302,7 +302,7 @@ def test_replay_begins_with_the_batch_that_holds_the_offset(directory: Path, sto
     assert [header.base_offset for header in log.headers()] == list(range(9))
     assert [header.base_offset for header in log.headers(4)] == [4, 5, 6, 7, 8]
     assert list(log.headers(9)) == []
-    assert b"".join(log.batches(3)) == b"".join(Path(info.path).read_bytes() for info in log.segments()[1:])
+    assert b"".join(log.batches(3)) == b"".join(Path(info.path).read_bytes() for info in list(log.segments())[1:])
 
 
 def test_leader_epochs_only_rise_and_survive(directory: Path, storage: FaultyStorage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -41,7 +42,14 @@ LOG = [Segment(0, 100, 10), Segment(10, 100, 20), Segment(20, 100, 30)]  # ends 
 
 
 def deleted(segments: list[Segment], settings: TopicConfig, *, now: int = 0, hw: int = 30) -> tuple[int, ...]:
-    return decide_retention(segments, settings, now_ms=now, log_end_offset=30, high_watermark=hw).delete
+    return decide_retention(
+        segments,
+        settings,
+        size_bytes=sum(segment.size_bytes for segment in segments),
+        now_ms=now,
+        log_end_offset=30,
+        high_watermark=hw,
+    ).delete
 
 
 def test_segments_go_when_their_newest_record_is_too_old() -> None:
@@ -67,11 +75,25 @@ def test_nothing_goes_that_is_not_below_the_high_watermark() -> None:
 
 
 def test_an_old_active_segment_goes_after_a_new_one_was_begun_but_an_empty_one_stays() -> None:
-    decision = decide_retention(LOG, config(retention_ms=1), now_ms=10**6, log_end_offset=30, high_watermark=30)
-    assert (decision.delete, decision.roll_first) == ((0, 10, 20), True)
-    empty = [*LOG, Segment(30, 0, -1)]
-    decision = decide_retention(empty, config(retention_ms=1), now_ms=10**6, log_end_offset=30, high_watermark=30)
-    assert (decision.delete, decision.roll_first) == ((0, 10, 20), False)
+    for log, rolls in ((LOG, True), ([*LOG, Segment(30, 0, -1)], False)):
+        decision = decide_retention(
+            log, config(retention_ms=1), size_bytes=0, now_ms=10**6, log_end_offset=30, high_watermark=30
+        )
+        assert (decision.delete, decision.roll_first) == ((0, 10, 20), rolls)
+
+
+def test_no_more_segments_are_asked_than_the_decision_needs() -> None:
+    asked = []
+
+    def segments() -> Iterator[Segment]:
+        for segment in LOG:
+            asked.append(segment.base_offset)
+            yield segment
+
+    decide_retention(
+        segments(), config(retention_ms=100), size_bytes=0, now_ms=50, log_end_offset=30, high_watermark=30
+    )
+    assert asked == [0, 10]  # the second one says where the first one ends
 
 
 def test_a_segment_whose_records_have_no_time_counts_from_its_creation() -> None:
