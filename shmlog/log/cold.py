@@ -7,12 +7,16 @@ owner is in the middle of writing lies beyond it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_right
+from contextlib import suppress
+from itertools import chain
 
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
 from shmlog.log.cold_segment import ColdSegment
 from shmlog.log.segment import list_base_offsets
+from shmlog.log.segment_times import SegmentTimes
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.model import OffsetAndTimestamp
 from shmlog.native.scan import select_batches
@@ -21,22 +25,27 @@ from shmlog.record.layout import HEADER_BYTES
 
 BATCH_BYTES_MAX = MAX_MESSAGE_BYTES_MAX + HEADER_BYTES
 """A batch that claims more is damage, not a reason to reserve memory."""
+SEEK_BYTES = 32 * 1024
+"""Read first at a new place: who seeks may want one record, and who reads on loses nothing."""
 LISTINGS_MAX = 10
 """So often in a row retention may take away the segment that is about to be opened."""
 
 
 class ColdReader:
     """Reads one partition's segments from any process. Not thread-safe; keeps one segment open and
-    a buffer of the largest read until `close`.
+    a buffer of the largest read until `close`, and what it knows of the others beyond that.
 
     Reading on from where the last read ended costs a pread and a look at the name; anything else an index look-up more.
+    The directory is listed when a segment turns out to be gone, or to have an end. So a reader must not outlive a log
+    that was cut: begin a new one with every attachment.
     """
 
     def __init__(self, directory: str, storage: Storage | None = None) -> None:
         """Does not touch the directory yet."""
         self.directory = directory
         self._storage = storage if storage is not None else OsStorage()
-        self._base_offsets: list[int] = []
+        self._base_offsets = array("q")
+        self._times = SegmentTimes()
         self._segment: ColdSegment | None = None
         self._buffer = memoryview(bytearray())
         self._position = 0
@@ -55,10 +64,11 @@ class ColdReader:
         """
         if offset >= limit_offset:
             return None
+        size = max_bytes
         if self._segment is None or offset != self._next_offset:
             segment = self._segment_of(offset)
             self._position = segment.position_for(offset)
-        size = max_bytes
+            size = min(max_bytes, SEEK_BYTES)
         while self._segment is not None:
             buffer = self._room_for(size)
             data = buffer[: self._segment.pread_into(buffer, self._position)]
@@ -80,7 +90,7 @@ class ColdReader:
                 return None
             if end == 0 and len(data) < size and not self._advance(self._segment.base_offset):
                 return None
-            size = max(size, wanted)
+            size = wanted if end == 0 and wanted > size else max_bytes
         return None
 
     def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
@@ -88,19 +98,52 @@ class ColdReader:
 
         Raises as `read` does, and CorruptRecordError when the checksum of a batch it has to look into is wrong.
         """
-        for segment in self._each_segment():
-            if segment.base_offset >= limit_offset:
-                return None
-            found = segment.first_at_or_after(timestamp_ms, limit_offset)
+        if not self._base_offsets:
+            self._list()
+        after = -1
+        for _ in range(LISTINGS_MAX):
+            try:
+                found, after = self._search(timestamp_ms, limit_offset, after)
+            except FileNotFoundError:
+                self._list()
+                continue
             if found is not None:
                 return found if found.offset < limit_offset else None
-        return None
+            if after >= limit_offset or self._list()[-1] <= after:
+                return None
+        raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
 
-    def close(self) -> None:
+    def _search(self, timestamp_ms: int, limit_offset: int, after: int) -> tuple[OffsetAndTimestamp | None, int]:
+        """Search the segments that were listed and begin behind `after`; returns where the last of them begins, too."""
+        last = self._base_offsets[-1]
+        for base_offset in chain(
+            self._times.candidates(self._base_offsets[:-1], timestamp_ms, self._newest_ms), (last,)
+        ):
+            if base_offset >= limit_offset:
+                return None, base_offset
+            if base_offset > after:
+                found = self._opened(base_offset).first_at_or_after(timestamp_ms, limit_offset)
+                if found is not None:
+                    return found, base_offset
+        return None, last
+
+    def _newest_ms(self, base_offset: int) -> int:
+        return self._opened(base_offset).newest_ms()
+
+    def _opened(self, base_offset: int) -> ColdSegment:
+        """That segment, opened anew: its name may be another file's by now. Raises FileNotFoundError."""
+        self._close_segment()
+        self._segment = ColdSegment(self._storage, self.directory, base_offset)
+        return self._segment
+
+    def _close_segment(self) -> None:
         if self._segment is not None:
             self._segment.close()
-        self._segment = None
-        self._next_offset = -1
+        self._segment, self._next_offset = None, -1
+
+    def close(self) -> None:
+        """Let go of the file and the memory; the reader can be used again."""
+        self._close_segment()
         self._buffer = memoryview(bytearray())
 
     def _check_first(self, batch: memoryview, offset: int, start: int) -> None:
@@ -122,52 +165,44 @@ class ColdReader:
             self._buffer = memoryview(bytearray(size_bytes))
         return self._buffer[:size_bytes]
 
-    def _list(self) -> list[int]:
+    def _list(self) -> array[int]:
         try:
-            self._base_offsets = list_base_offsets(self._storage, self.directory)
+            self._base_offsets = array("q", list_base_offsets(self._storage, self.directory))
         except FileNotFoundError as error:
             raise StorageError(f"{self.directory} is gone: its topic was deleted") from error
         if not self._base_offsets:
             raise StorageError(f"{self.directory} holds no segments")
+        self._times.follow(self._base_offsets)
         return self._base_offsets
 
     def _segment_of(self, offset: int) -> ColdSegment:
-        """Open the last segment that begins at or before `offset`, unless it is open already."""
+        """Open the last segment that is known to begin at or before `offset`; what is in newer ones, `read` gets to."""
+        is_listed = False
         for _ in range(LISTINGS_MAX):
-            bases = self._list()
-            base_offset = max((base for base in bases if base <= offset), default=None)
-            if base_offset is None:
+            number = bisect_right(self._base_offsets, offset) - 1
+            if number >= 0:
+                with suppress(FileNotFoundError):
+                    return self._opened(self._base_offsets[number])
+            elif is_listed:
                 raise OffsetOutOfRangeError(
-                    f"offset {offset} is before the log's start, {bases[0]}, in {self.directory}"
+                    f"offset {offset} is before the log's start, {self._base_offsets[0]}, in {self.directory}"
                 )
-            if self._open(base_offset):
-                assert self._segment is not None
-                return self._segment
+            self._list()
+            is_listed = True
         raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
 
     def _advance(self, base_offset: int) -> bool:
         """Go on at the beginning of the segment after `base_offset`; False when there is none."""
         for _ in range(LISTINGS_MAX):
-            following = min((base for base in self._list() if base > base_offset), default=None)
-            if following is None:
+            bases = self._list()
+            number = bisect_right(bases, base_offset)
+            if number == len(bases):
                 return False
-            if self._open(following):
+            with suppress(FileNotFoundError):
+                self._opened(bases[number])
                 self._position = 0
                 return True
         raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
-
-    def _open(self, base_offset: int) -> bool:
-        """Make that segment the open one; False when it has vanished."""
-        if self._segment is not None and self._segment.base_offset == base_offset:
-            return True
-        try:
-            opened = ColdSegment(self._storage, self.directory, base_offset)
-        except FileNotFoundError:
-            return False
-        if self._segment is not None:
-            self._segment.close()
-        self._segment, self._next_offset = opened, -1
-        return True
 
     def _reopen(self) -> None:
         """The same segment in its present file, if there is one."""
@@ -178,20 +213,3 @@ class ColdReader:
             return
         self._segment.close()
         self._segment = opened
-
-    def _each_segment(self) -> Iterator[ColdSegment]:
-        """Every segment from the oldest on, open one after the other; those that vanish meanwhile are passed over."""
-        base_offset = -1
-        while True:
-            following = min((base for base in self._list() if base > base_offset), default=None)
-            if following is None:
-                return
-            base_offset = following
-            try:
-                segment = ColdSegment(self._storage, self.directory, base_offset)
-            except FileNotFoundError:
-                continue
-            try:
-                yield segment
-            finally:
-                segment.close()

@@ -10,13 +10,15 @@ from shmlog.errors import CorruptRecordError
 from shmlog.log.offset_index import OffsetIndex
 from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, segment_path
 from shmlog.log.storage import Storage
-from shmlog.log.time_index import TimeIndex
+from shmlog.log.time_index import TimeIndex, TimestampOffset
 from shmlog.model import OffsetAndTimestamp
-from shmlog.record.batch import decode_records
+from shmlog.native.records import Record, decode_batches
+from shmlog.record.expansion import expand
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
-HEADER_CHUNK_BYTES = 64 * 1024
+HEADERS_BYTES_FIRST, HEADERS_BYTES_MAX = 4 * 1024, 64 * 1024
+"""Headers are read in pieces that grow: whoever has an index entry wants the next few, who has none wants them all."""
 Index = TypeVar("Index", OffsetIndex, TimeIndex)
 
 
@@ -63,17 +65,33 @@ class ColdSegment:
             if header.base_offset >= limit_offset:
                 return None
             if header.max_timestamp_ms >= timestamp_ms:
-                for record in decode_records(self.pread(header.size_bytes, position)):
+                for record in self._records(header, position):
                     if record.timestamp_ms >= timestamp_ms:
                         return OffsetAndTimestamp(record.offset, record.timestamp_ms)
             if header.next_offset >= limit_offset:
                 return None  # what lies beyond may still be being written
         return None
 
+    def newest_ms(self) -> int:
+        """The largest timestamp of a segment that is not written to any more; -1 if no record has one."""
+        index = self._index(TIME_INDEX_SUFFIX, TimeIndex)
+        start = self._position_of(index.last() if index is not None else None)
+        return max((header.max_timestamp_ms for _, header in self._headers(start)), default=-1)
+
+    def _records(self, header: BatchHeader, position: int) -> list[Record]:
+        """The records of one batch, none of a control batch."""
+        plain, _ = expand(self.pread(header.size_bytes, position), self.path, header.size_bytes)
+        topic, _, partition = os.path.basename(self._directory).rpartition("-")
+        number = int(partition) if partition.isdigit() else 0
+        return decode_batches(plain, topic, number, header.base_offset, header.next_offset, header.record_count)[0]
+
     def _position_for_time(self, timestamp_ms: int) -> int:
         """A byte position where a batch begins, with only older records before it."""
         index = self._index(TIME_INDEX_SUFFIX, TimeIndex)
-        entry = index.last_before(timestamp_ms) if index is not None else None
+        return self._position_of(index.last_before(timestamp_ms) if index is not None else None)
+
+    def _position_of(self, entry: TimestampOffset | None) -> int:
+        """Where the batch begins that a time index entry is about; 0 without an entry, or if there is no such batch."""
         if entry is None:
             return 0
         start = self.position_for(entry.offset)
@@ -109,10 +127,11 @@ class ColdSegment:
         Raises CorruptRecordError, naming file and byte, for bytes that are no batch.
         """
         size_bytes = self._storage.size_bytes(self._log_fd)
-        chunk, chunk_at = b"", position
+        chunk, chunk_at, chunk_bytes = b"", position, HEADERS_BYTES_FIRST
         while position + HEADER_BYTES <= size_bytes:
             if position + HEADER_BYTES > chunk_at + len(chunk):
-                chunk, chunk_at = self.pread(HEADER_CHUNK_BYTES, position), position
+                chunk, chunk_at = self.pread(chunk_bytes, position), position
+                chunk_bytes = min(2 * chunk_bytes, HEADERS_BYTES_MAX)
                 if len(chunk) < HEADER_BYTES:
                     return
             try:

@@ -84,7 +84,8 @@ class Segments(Protocol):
 
     def read(self, offset: int, max_bytes: int, limit_offset: int) -> bytes | None: ...
     def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of files and memory; the next call opens what it needs."""
 
 
 class Attachment(Protocol):
@@ -210,7 +211,8 @@ class PartitionReader:
             self._overrun = not self._in_ring
             if not self._in_ring:
                 return None
-            self._close_segments()
+            if self._segments is not None:
+                self._segments.close()  # an open file keeps a deleted segment on the disk
         chunk = ring.read(max_bytes)
         if not isinstance(chunk, bytes):
             self._in_ring = False
@@ -316,7 +318,6 @@ class PartitionReader:
     def close(self) -> None:
         """Let go of the shared memory and the files."""
         self._detach()
-        self._close_segments()
 
     # --- shared memory ------------------------------------------------------------------------------------------------
 
@@ -338,6 +339,7 @@ class PartitionReader:
         if self._attachment is not None:
             self._attachment.close()
         self._attachment = None
+        self._close_segments()  # the next one may be of a log that was cut
         self._forget_place()
 
     def _look_at_state(self, attachment: Attachment) -> None:
@@ -349,7 +351,7 @@ class PartitionReader:
             self._detach()
 
     def _close_segments(self) -> None:
-        """An open file keeps a deleted segment on the disk."""
+        """And forget what was known of them."""
         if self._segments is not None:
             self._segments.close()
             self._segments = None

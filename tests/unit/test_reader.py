@@ -16,7 +16,7 @@ from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.partition import reader as reader_module
 from shmlog.partition.reader import PartitionReader
 from shmlog.record.control import Marker, MarkerType, encode_marker
-from shmlog.testing.fake_partition import FakePartition
+from shmlog.testing.fake_partition import FakePartition, FakeSegments
 
 CHUNK = 1 << 20
 
@@ -166,6 +166,29 @@ def test_a_cluster_that_was_killed_and_started_again_is_followed_once_somebody_l
     assert reader.fetch(CHUNK) == []
     reader.reattach_if_replaced()
     assert read_all(reader) == [20]
+
+
+def test_what_is_known_of_the_segments_is_kept_in_the_ring_and_forgotten_with_the_attachment() -> None:
+    """A log that was cut has other segments under the same names; but every cut comes with new regions."""
+    partition = filled()
+    opened: list[FakeSegments] = []
+
+    def open_segments() -> FakeSegments:
+        opened.append(partition.segments())
+        return opened[-1]
+
+    reader = PartitionReader(TopicPartition("flights", 3), partition.attach, open_segments)
+    for _ in range(2):
+        partition.overrun(10)
+        reader.seek(0)
+        assert read_all(reader) == list(range(20))
+    assert len(opened) == 1
+    partition.come_back_from_nothing()
+    reader.reattach_if_replaced()
+    reader.seek(0)
+    assert read_all(reader) == list(range(20))
+    assert len(opened) == 2
+    reader.close()
 
 
 def test_control_batches_are_stepped_over() -> None:
