@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -216,7 +217,7 @@ def test_a_consumer_without_the_library_is_told_at_the_first_batch_that_needs_it
         producer.send("flights", value_of(1)).result(10.0)
     (tmp_path / "cramjam.py").write_text("raise ImportError('not installed')\n")
     done = subprocess.run(
-        ["shmlog", "consume", "flights", "--name", cluster.name],
+        [sys.executable, "-P", "-m", "shmlog", "consume", "flights", "--name", cluster.name],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
