@@ -86,7 +86,8 @@ def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interva
     """A writer at byte `size_bytes` of a log whose bytes are sound; None when the indexes do not belong to this log.
 
     Reads the last index entries and the batches after them, nothing else. Entries for bytes beyond `size_bytes` are
-    ignored and will be overwritten; entries that are missing at the end are added.
+    ignored and will be overwritten; entries that are missing at the end are added. Of a segment that goes on, see
+    cut_time_index, too.
     """
     count = storage.size_bytes(files.index_fd) // _INDEX_ENTRY.size
     while count and _index_entry(storage, files, count - 1)[1] >= size_bytes:
@@ -128,6 +129,31 @@ def resume(storage: Storage, files: SegmentFiles, size_bytes: int, index_interva
     )
     walk = adopt_batches(storage, files, writer, size_bytes, NO_CHECKSUMS)
     return None if walk.problem else OpenSegment(files, writer, walk)
+
+
+def cut_time_index(
+    storage: Storage, directory: str, segment: OpenSegment, index_interval_bytes: int
+) -> OpenSegment | None:
+    """The resumed segment, with a time index that ends where its writer's does; None as resume.
+
+    Who was killed in a roll leaves the last entry of a segment that is not rolled now, or half of that entry, and
+    nothing may ever be written in its place. As in rebuild, the file is replaced and not shortened.
+    """
+    files, kept_bytes = segment.files, segment.writer.time_index_bytes
+    if storage.size_bytes(files.time_index_fd) <= kept_bytes:
+        return segment
+    path = segment_path(directory, files.base_offset, TIME_INDEX_SUFFIX)
+    try:
+        kept = storage.pread(files.time_index_fd, kept_bytes, 0)
+        fresh = storage.open(path + REBUILD_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        old, files.time_index_fd = files.time_index_fd, fresh
+        storage.close(old)
+        storage.pwrite(fresh, kept, 0)
+        storage.rename(path + REBUILD_SUFFIX, path)
+    except OSError:
+        files.close()
+        raise
+    return resume(storage, files, segment.writer.size_bytes, index_interval_bytes)
 
 
 def resume_sealed(storage: Storage, files: SegmentFiles, index_interval_bytes: int) -> OpenSegment | None:

@@ -22,7 +22,7 @@ from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
 from shmlog.log.damage import Damage, keep_aside, write_down
 from shmlog.log.failed_sync import FailedSync, InterruptedSync, marker_path, noting_failure
-from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, rebuild, resume
+from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, cut_time_index, rebuild, resume
 from shmlog.log.rewrite import Memory
 from shmlog.log.sealed_check import rebuilt_note
 from shmlog.log.segment import (
@@ -216,6 +216,8 @@ def _resume_or_rebuild(
         files.close()
         raise CorruptRecordError(f"{path} has {there} bytes, but {size_bytes} were written to it")
     segment = resume(storage, files, size_bytes, index_interval_bytes) if trusted and not note else None
+    if segment is not None:
+        segment = cut_time_index(storage, directory, segment, index_interval_bytes)
     if segment is None:
         files.close()
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, NO_CHECKSUMS, size_bytes)

@@ -308,6 +308,13 @@ MUTATIONS = [
         "first start",
     ),
     Mutation(
+        "a successor leaves what an unfinished roll wrote into the time index",
+        "shmlog/log/recovery.py",
+        "        segment = cut_time_index(storage, directory, segment, index_interval_bytes)\n",
+        "        pass\n",
+        "roll by age, in front of the first index entry",
+    ),
+    Mutation(
         "temporary files of a killed owner stay",
         "shmlog/log/recovery.py",
         '        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")):\n',

@@ -79,7 +79,6 @@ def topic_changes_its_mind(world: World) -> None:
 
 @scenario("compress: roll", FILES)
 def roll(world: World) -> None:
-    world.config["index.interval.bytes"] = "100"
     world.segment_bytes = 1900
     world.start_owner()
     lane = world.lane(codec=ZSTD)

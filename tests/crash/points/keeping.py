@@ -31,6 +31,19 @@ def roll(world: World) -> None:
     world.order("run")
 
 
+@scenario("roll by age, in front of the first index entry", FILES)
+def roll_by_age(world: World) -> None:
+    """The roll writes the segment's only time index entry, and nobody whom a kill leaves repeats the roll."""
+    world.start_owner()
+    lane = world.lane()
+    lane.send(1)
+    world.order("run")
+    lane.send(1)
+    arm(world)
+    world.order("roll")
+    world.order("run")
+
+
 @scenario("group commit of every record", FILES)
 def group_commit(world: World) -> None:
     world.config["flush.messages"] = "1"
