@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.mutations.mutations import Mutation
+    from tests.mutations.mutation import Mutation
 
 ROOT = Path(__file__).parents[2]
 COPY = ROOT / "build" / "mutations" / "checkout"
@@ -36,7 +36,11 @@ def main() -> int:
     )
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     options = parser.parse_args()
-    mutations: list[Mutation] = import_module("mutations").MUTATIONS  # beside this file
+    sys.path.insert(0, str(ROOT))
+    mutations: list[Mutation] = [
+        *import_module("tests.mutations.owner_mutations").OWNER_MUTATIONS,
+        *import_module("tests.mutations.supervisor_mutations").SUPERVISOR_MUTATIONS,
+    ]
     chosen = [mutation for mutation in mutations if not options.only or mutation.name in options.only]
     if options.list:
         for mutation in chosen:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations.owner_mutations import OWNER_MUTATIONS
+from tests.mutations.supervisor_mutations import SUPERVISOR_MUTATIONS
+
 RUN = Path(__file__).with_name("run.py")
-NAMES = [
-    line.split('"')[1]
-    for entry in RUN.with_name("mutations.py").read_text().split("    Mutation(\n")[1:]
-    for line in entry.splitlines()[:1]
-]
+NAMES = [mutation.name for mutation in (*OWNER_MUTATIONS, *SUPERVISOR_MUTATIONS)]
 
 
 @pytest.mark.long

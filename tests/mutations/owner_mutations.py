@@ -1,28 +1,14 @@
-"""Ways to break the code, each of which a crash point has to notice.
-
-A mutation replaces one piece of text, which occurs once, in one file; `scenario` is the one of tests/crash/points that
-must fail then.
-"""
+"""Ways to break owners, producers and what they share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutation:
-    name: str
-    path: str
-    old: str
-    new: str
-    scenario: str
-
+from tests.mutations.mutation import Mutation
 
 PUBLISH = "shmlog/native/publish.pyx"
 LOG_END = "shmlog/native/log_end.pyx"
 OPENING = "shmlog/partition/opening.py"
 
-MUTATIONS = [
+OWNER_MUTATIONS = [
     Mutation(
         "the tail is stored before the index entries",
         PUBLISH,
@@ -316,9 +302,9 @@ MUTATIONS = [
     ),
     Mutation(
         "temporary files of a killed owner stay",
-        "shmlog/log/recovery.py",
-        '        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")):\n',
-        "        if orphan or name.endswith((DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX)):\n",
+        "shmlog/log/listing.py",
+        '_LEFTOVERS = (DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")\n',
+        "_LEFTOVERS = (DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX)\n",
         "roll",
     ),
     Mutation(
@@ -329,72 +315,11 @@ MUTATIONS = [
         "first start",
     ),
     Mutation(
-        "a topic counts as deleted before its directories are gone",
-        "shmlog/supervisor/topics.py",
-        "        for partition_id in topic.partition_ids:\n"
-        "            partition = self._catalog.machine.partition_by_id(partition_id)\n"
-        "            assert partition is not None\n            self._regions.drop",
-        "        gone = [self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids]\n"
-        "        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id).records)\n"
-        "        for partition_id, partition in zip(topic.partition_ids, gone, strict=True):\n"
-        "            assert partition is not None\n            self._regions.drop",
-        "cluster: a topic is deleted and made again",
-    ),
-    Mutation(
-        "what lies in the trash after a crash stays",
-        "shmlog/supervisor/trash.py",
-        "        for entry in os.listdir(data_dir):\n",
-        "        for entry in list[str]():\n",
-        "cluster: a topic is deleted and made again",
-    ),
-    Mutation(
-        "ids are handed out before their block is in the log",
-        "shmlog/supervisor/metadata.py",
-        "            self.commit(step.records)\n            self._ids[kind] = block\n",
-        "            self._ids[kind] = block\n            assert step.records\n",
-        "cluster: restart",
-    ),
-    Mutation(
-        "the region of a client that is gone goes before its life file",
-        "shmlog/supervisor/clients.py",
-        "            with contextlib.suppress(OSError):  # first",
-        "            self._regions.unlink(client.region)\n            with contextlib.suppress(OSError):  # first",
-        "sessions: clients leave and die",
-    ),
-    Mutation(
-        "a client that is gone keeps its life file",
-        "shmlog/supervisor/clients.py",
-        "                os.unlink(self._identity.runtime.life(client.client_id))\n",
-        "                pass\n",
-        "sessions: clients leave and die",
-    ),
-    Mutation(
-        "the lanes of who is dead stay after a restart",
-        "shmlog/supervisor/lanes.py",
-        "        if client is None or client.gone:\n",
-        "        if client is not None and client.gone:\n",
-        "sessions: a supervisor finds clients",
-    ),
-    Mutation(
-        "a lane that its owner reports is not adopted",
-        "shmlog/supervisor/lanes.py",
-        "            if held.lane_id not in self._lanes:\n",
-        "            if held.lane_id in self._lanes:\n",
-        "sessions: a supervisor finds clients",
-    ),
-    Mutation(
         "a lane's slot does not say whose it is",
         "shmlog/memory/control_page.py",
         "_TERMS.pack(*astuple(terms))",
         "_TERMS.pack(0, *astuple(terms)[1:])",
         "sessions: a lane is made",
-    ),
-    Mutation(
-        "the socket of a killed supervisor stays",
-        "shmlog/supervisor/sessions.py",
-        "            os.unlink(path)  # we hold the lock",
-        "            pass  # we hold the lock",
-        "sessions: a client is let in",
     ),
     Mutation(
         "a compressed batch is taken for as long in its lane as in the ring",

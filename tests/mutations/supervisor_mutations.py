@@ -1,0 +1,69 @@
+"""Ways to break the supervisor."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+SUPERVISOR_MUTATIONS = [
+    Mutation(
+        "a topic counts as deleted before its directories are gone",
+        "shmlog/supervisor/topics.py",
+        "        for partition_id in topic.partition_ids:\n"
+        "            partition = self._catalog.machine.partition_by_id(partition_id)\n"
+        "            assert partition is not None\n            self._regions.drop",
+        "        gone = [self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids]\n"
+        "        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id).records)\n"
+        "        for partition_id, partition in zip(topic.partition_ids, gone, strict=True):\n"
+        "            assert partition is not None\n            self._regions.drop",
+        "cluster: a topic is deleted and made again",
+    ),
+    Mutation(
+        "what lies in the trash after a crash stays",
+        "shmlog/supervisor/trash.py",
+        "        for entry in os.listdir(data_dir):\n",
+        "        for entry in list[str]():\n",
+        "cluster: a topic is deleted and made again",
+    ),
+    Mutation(
+        "ids are handed out before their block is in the log",
+        "shmlog/supervisor/metadata.py",
+        "            self.commit(step.records)\n            self._ids[kind] = block\n",
+        "            self._ids[kind] = block\n            assert step.records\n",
+        "cluster: restart",
+    ),
+    Mutation(
+        "the region of a client that is gone goes before its life file",
+        "shmlog/supervisor/clients.py",
+        "            with contextlib.suppress(OSError):  # first",
+        "            self._regions.unlink(client.region)\n            with contextlib.suppress(OSError):  # first",
+        "sessions: clients leave and die",
+    ),
+    Mutation(
+        "a client that is gone keeps its life file",
+        "shmlog/supervisor/clients.py",
+        "                os.unlink(self._identity.runtime.life(client.client_id))\n",
+        "                pass\n",
+        "sessions: clients leave and die",
+    ),
+    Mutation(
+        "the lanes of who is dead stay after a restart",
+        "shmlog/supervisor/lanes.py",
+        "        if client is None or client.gone:\n",
+        "        if client is not None and client.gone:\n",
+        "sessions: a supervisor finds clients",
+    ),
+    Mutation(
+        "a lane that its owner reports is not adopted",
+        "shmlog/supervisor/lanes.py",
+        "            if held.lane_id not in self._lanes:\n",
+        "            if held.lane_id in self._lanes:\n",
+        "sessions: a supervisor finds clients",
+    ),
+    Mutation(
+        "the socket of a killed supervisor stays",
+        "shmlog/supervisor/sessions.py",
+        "            os.unlink(path)  # we hold the lock",
+        "            pass  # we hold the lock",
+        "sessions: a client is let in",
+    ),
+]
