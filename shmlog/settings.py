@@ -140,7 +140,7 @@ PRODUCER: Final = _table(
         "lane.bytes",
         "int",
         0,
-        "Size of each of this producer's lanes; 0: what max.message.bytes needs.",
+        "Size of a new lane of this producer; 0: 64 KiB. A full one grows to what max.message.bytes needs.",
         0,
         LANE_BYTES_MAX,
     ),

@@ -85,6 +85,8 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
     def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
         """Wait until the lane has room again; returns the deadline to pass in the next time."""
         deadline_ns = deadline_ns or time.monotonic_ns() + int(self._delivery_timeout_s * 1e9)
+        if self._succession.enlarge(lane):
+            return deadline_ns
 
         def has_changed() -> bool:
             lanes = self.topics.get(lane.topic)

@@ -84,6 +84,10 @@ class Question:
         ChannelClosedError if it went away."""
         return self.session.reply_if_there(self.request_id, expected)
 
+    def wait(self, expected: type[ReplyType], timeout_s: float) -> ReplyType:
+        """The same for whoever cannot go on without: PollTimeoutError if there is no answer in time."""
+        return self.session.reply(self.request_id, expected, time.monotonic() + timeout_s)
+
 
 class Connection(Handle):
     """Requests to the supervisor from any thread, and this process's client region.
@@ -214,6 +218,13 @@ class Connection(Handle):
             return Question(session, session.send(message, time.monotonic()))
         return None
 
+    def tell(self, message: Request) -> None:
+        """Send `message` if a supervisor is there to take it. Nobody hears what came of it."""
+        session = self._session
+        if session is not None and not self.closed:
+            with suppress(ChannelClosedError, PollTimeoutError):
+                session.send(message, time.monotonic(), reply_wanted=False)
+
     def subscribe(self, partition_ids: Iterable[int]) -> None:
         """From now on the owners of these partitions ring our doorbell. Each call wants its unsubscribe()."""
         with self._subscribing:
@@ -235,10 +246,8 @@ class Connection(Handle):
             gone = [partition_id for partition_id in given_up if self._subscriptions[partition_id] <= 0]
             for partition_id in gone:
                 del self._subscriptions[partition_id]
-            session = self._session
-            if gone and session is not None and not self.closed:
-                with suppress(ChannelClosedError, PollTimeoutError):  # a lost supervisor knows no subscriptions
-                    session.send(Unsubscribe(0, gone), time.monotonic(), reply_wanted=False)
+            if gone:
+                self.tell(Unsubscribe(0, gone))  # a lost supervisor knows no subscriptions
 
     def look(self) -> None:
         """For idle moments: notice a supervisor that went away, and connect to its successor if there is one.

@@ -1,7 +1,8 @@
 """The lanes of one producer over time: what a lane that ended did not publish goes into its successor, in order.
 
-A lane may be closed by its owner at any time (30 s of silence, a stop, a new ring), or stopped at a batch that was
-refused. All of this can be interrupted where it sleeps, and goes on with the next call. Used under `lock`.
+A lane may be closed by its owner at any time (30 s of silence, a stop), or stopped at a batch that was refused. One
+that is full ends by itself, and a larger one follows when everything in it is published. All of this can be interrupted
+where it sleeps, and goes on with the next call. Used under `lock`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from shmlog.errors import DeliveryTimeoutError, LaneQuarantinedError, ShmlogErro
 from shmlog.memory.layout import LaneState
 from shmlog.native.lane import LaneWriter
 from shmlog.native.send import TopicLanes
+from shmlog.native.succession import adopt, finish
 
 
 class LaneSuccession:
@@ -94,7 +96,7 @@ class LaneSuccession:
                 self._opener.raise_epoch()
             successor = self._successors[lane] = self._opener.open(lane.topic, lane.partition, after=lane)
         for batch in lane.unpublished():
-            while not successor.adopt(lane, batch):
+            while not adopt(successor, lane, batch):
                 if not self._sleeper.until(partial(self._has_moved, successor), deadline):
                     raise DeliveryTimeoutError(
                         f"no room in the new lane to {lane.topic}-{lane.partition} for what the one before it held, for"
@@ -127,6 +129,26 @@ class LaneSuccession:
         for name in self._sent:
             self._sent[name] += getattr(lane, name)
         lane.close()
+
+    def enlarge(self, lane: LaneWriter) -> bool:
+        """Put a larger lane in the place of one that is full. True: another lane than `lane` stands there now. False:
+        it is as large as they get, or the larger one is not granted yet, or `lane` holds what must be published first.
+
+        A lane that no record fits into is refused by raising. One that would only be faster is done without.
+        """
+        with self.lock:
+            lanes = self._topics.get(lane.topic)
+            if lanes is None or lanes.lanes[lane.partition] is not lane:
+                return True
+            if lane.attention or self._opener.is_deleted(lane) or not self._opener.larger(lane) or not finish(lane):
+                return False
+            lanes.lanes[lane.partition] = self._opener.open(lane.topic, lane.partition, after=lane)
+            self._opener.dismiss(lane)
+            if lane.pending:
+                self._retired.append(lane)
+            else:
+                self._retire(lane)
+            return True
 
     # --- all of them --------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,18 @@
-"""Opening and closing a producer's lanes: producer id, sequence numbers, grants."""
+"""Opening and closing a producer's lanes: producer id, sequence numbers, grants.
+
+A lane begins small, with room for a few usual batches. For one that is full a larger one is asked for, without waiting
+for the answer: meanwhile the small one goes on.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from shmlog.client.connection import Connection
+from shmlog.client.connection import Connection, Question
+from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
     CheckCompression,
     CloseLane,
@@ -19,9 +25,10 @@ from shmlog.control.messages import (
     TopicsDescribed,
 )
 from shmlog.errors import BrokerNotAvailableError, InvalidProducerIdMappingError, NoClusterError, ShmlogError
+from shmlog.limits import LANE_BYTES_FIRST, LANE_GROWTH_PAUSE_S
 from shmlog.memory import bell, names, region
 from shmlog.memory.control_page import ControlPage
-from shmlog.memory.lane import open_lane
+from shmlog.memory.lane import lane_data_bytes, open_lane
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import BatchResult
 from shmlog.native.doorbell import Doorbell
@@ -38,6 +45,18 @@ SEQUENCE_MASK = 0x7FFFFFFF
 """Sequence numbers go round at 2^31, as Kafka's do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lane that the supervisor granted to a producer id of some epoch, and what it takes to write to it."""
+
+    lane: LaneGranted
+    page: ControlPage
+    doorbell: Doorbell
+    mapping: Mapping
+    producer_id: int
+    epoch: int
+
+
 class LaneOpener:
     """One producer's side of the grants: its id, its epoch, its lanes' places in the sequence."""
 
@@ -52,7 +71,7 @@ class LaneOpener:
         self._acks: int = config["acks"]
         self._batch_size: int = config["batch.size"]
         self._linger_us: int = config["linger.ms"] * 1000
-        self._lane_bytes: int | None = config["lane.bytes"] or None
+        self._lane_bytes: int = config["lane.bytes"] or LANE_BYTES_FIRST
         self._max_block_s: float = config["max.block.ms"] / 1000.0
         self._compression_type: str = config["compression.type"]
         self._compression_level: int = config.get(f"compression.{self._compression_type}.level", 0)
@@ -64,6 +83,9 @@ class LaneOpener:
         self._lane_ids: dict[int, tuple[int, int]] = {}  # lane id -> producer id and epoch that it was opened with
         if self._compression_type != "none":  # known now, and not when the first record is sent
             connection.request(CheckCompression(0, self._compression_type), Done, self._max_block_s)
+        self._granted: dict[int, Grant] = {}  # by the lane that they shall follow
+        self._asked: dict[int, Question] = {}  # likewise
+        self._no_growth_before = 0.0
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
     def partition_count(self, topic: str) -> int:
@@ -73,25 +95,31 @@ class LaneOpener:
 
     def open(self, topic: str, partition: int, after: LaneWriter | None = None) -> LaneWriter:
         """A lane to a partition; it goes on where the published part of the lane `after` ends, if
-        of the same id and epoch.
+        of the same id and epoch. It is the one that larger() got for `after`, if there is one that can be that.
 
         A cluster that registered this process anew (it was restarted, say) grants another id then. That is safe: lanes
         have successors only when their owner has said what of them is published.
         """
-        granted, page, doorbell, mapping = self._grant(topic, partition)
+        unpublished = [] if after is None else after.unpublished()
+        grant = None if after is None else self._granted.pop(after.lane_id, None)
+        if grant is not None and (grant.producer_id, grant.epoch) != (self._producer_id, self._epoch):
+            self._drop(grant)
+            grant = None
+        if grant is None:
+            holds = after is not None and unpublished
+            grant = self._grant(topic, partition, max(self._lane_bytes, after.data_bytes if after and holds else 0))
         sequence = 0
         if after is not None and self._lane_ids.get(after.lane_id) == (self._producer_id, self._epoch):
-            unpublished = sum(batch.count for batch in after.unpublished())
-            sequence = (after.next_sequence - unpublished) & SEQUENCE_MASK
-        self._lane_ids[granted.lane_id] = (self._producer_id, self._epoch)
+            sequence = (after.next_sequence - sum(batch.count for batch in unpublished)) & SEQUENCE_MASK
+        self._lane_ids[grant.lane.lane_id] = (self._producer_id, self._epoch)
         return LaneWriter(
-            mapping,
-            page.mapping,
-            doorbell.mapping,
+            grant.mapping,
+            grant.page.mapping,
+            grant.doorbell.mapping,
             topic=topic,
             partition=partition,
-            lane_id=granted.lane_id,
-            max_batch_bytes=granted.max_batch_bytes,
+            lane_id=grant.lane.lane_id,
+            max_batch_bytes=grant.lane.max_batch_bytes,
             batch_size=self._batch_size,
             acks=self._acks,
             next_sequence=sequence if self._idempotent else -1,
@@ -99,28 +127,57 @@ class LaneOpener:
             completed=self._completed,
         )
 
-    def _grant(self, topic: str, partition: int) -> tuple[LaneGranted, ControlPage, Doorbell, Mapping]:
+    def larger(self, lane: LaneWriter) -> bool:
+        """Have a lane granted that can follow the full `lane` and is larger; True once it is there.
+
+        Waits for it only if a record does not fit into `lane` at all, and only then raises what it is refused with.
+        """
+        whole_bytes = lane_data_bytes(lane.max_batch_bytes)
+        if lane.lane_id in self._granted:
+            return True
+        if lane.data_bytes >= whole_bytes:
+            return False
+        must = lane.wanted_bytes > lane.data_bytes
+        has_id = self._producer_id >= 0 or not self._idempotent
+        if not must and (time.monotonic() < self._no_growth_before or not has_id):
+            return False
+        question = self._asked.pop(lane.lane_id, None)
+        try:
+            if must:
+                grant = self._grant(lane.topic, lane.partition, whole_bytes, question)
+            else:
+                question = question or self._connection.ask(self._request(lane.topic, lane.partition, whole_bytes))
+                granted = None if question is None else question.answer(LaneGranted)
+                if question is not None and granted is None:
+                    self._asked[lane.lane_id] = question
+                if granted is None:
+                    return False
+                grant = self._map(lane.topic, lane.partition, granted)
+        except (ShmlogError, FileNotFoundError):
+            if must:
+                raise
+            self._no_growth_before = time.monotonic() + LANE_GROWTH_PAUSE_S
+            return False
+        self._granted[lane.lane_id] = grant
+        return True
+
+    def _grant(self, topic: str, partition: int, lane_bytes: int, asked: Question | None = None) -> Grant:
         """A new lane and its partition's regions, mapped. A cluster that goes down right after it has granted a lane
-        takes the regions away; the next one grants another.
+        takes the regions away; the next one grants another. `asked`: it was asked for already.
         """
         missing: FileNotFoundError | InvalidProducerIdMappingError | None = None
         for _ in range(GRANTS_MAX):
             self._ensure_id()
-            request = OpenLane(
-                0,
-                topic,
-                partition,
-                self._producer_id,
-                self._epoch,
-                self._linger_us,
-                self._lane_bytes,
-                self._compression_type,
-                self._compression_level,
-            )
             try:
-                granted = self._connection.request(request, LaneGranted, self._max_block_s)
-                page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
-                return granted, page, doorbell, open_lane(granted.region, granted.data_bytes)
+                granted = None
+                if asked is not None:
+                    question, asked = asked, None
+                    with suppress(ChannelClosedError):
+                        granted = question.wait(LaneGranted, self._max_block_s)
+                if granted is None:
+                    request = self._request(topic, partition, lane_bytes)
+                    granted = self._connection.request(request, LaneGranted, self._max_block_s)
+                return self._map(topic, partition, granted)
             except FileNotFoundError as error:
                 missing = error
             except InvalidProducerIdMappingError as error:  # this process was registered anew
@@ -129,6 +186,28 @@ class LaneOpener:
             f"a lane to {topic}-{partition} was granted {GRANTS_MAX} times, and its shared memory is gone each time"
             f" ({missing}): the cluster is going down, or something removes its regions (see `shmlog doctor`)"
         ) from missing
+
+    def _request(self, topic: str, partition: int, lane_bytes: int) -> OpenLane:
+        return OpenLane(
+            0,
+            topic,
+            partition,
+            self._producer_id,
+            self._epoch,
+            self._linger_us,
+            lane_bytes,
+            self._compression_type,
+            self._compression_level,
+        )
+
+    def _map(self, topic: str, partition: int, granted: LaneGranted) -> Grant:
+        page, doorbell = self._attach(topic, partition, granted.partition.partition_id)
+        mapping = open_lane(granted.region, granted.data_bytes)
+        return Grant(granted, page, doorbell, mapping, self._producer_id, self._epoch)
+
+    def _drop(self, grant: Grant) -> None:
+        grant.mapping.close()
+        self._connection.tell(CloseLane(0, grant.lane.lane_id))
 
     def _ensure_id(self) -> None:
         if self._idempotent and self._producer_id < 0:
@@ -162,6 +241,14 @@ class LaneOpener:
     def forget(self, lane: LaneWriter) -> None:
         """The lane is gone; nothing comes after it."""
         self._lane_ids.pop(lane.lane_id, None)
+        self._asked.pop(lane.lane_id, None)
+        unused = self._granted.pop(lane.lane_id, None)
+        if unused is not None:
+            self._drop(unused)
+
+    def dismiss(self, lane: LaneWriter) -> None:
+        """As close(), for a lane that is empty: nobody needs to wait for it."""
+        self._connection.tell(CloseLane(0, lane.lane_id))
 
     def close(self, lane: LaneWriter) -> None:
         """Have the owner detach a lane and the supervisor remove it; waits."""
@@ -170,6 +257,7 @@ class LaneOpener:
 
     def release(self, lane: LaneWriter) -> None:
         """The same for a lane that is not needed any more, without making a fuss."""
+        self.forget(lane)
         with suppress(ShmlogError):
             self._connection.request(CloseLane(0, lane.lane_id), Done, self._max_block_s)
 

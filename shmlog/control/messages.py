@@ -171,7 +171,8 @@ class InitProducerId:
 
 @dataclass(frozen=True, slots=True)
 class OpenLane:
-    """A lane to one partition. `lane_bytes` None: what the topic's max.message.bytes needs.
+    """A lane to one partition. `lane_bytes`: how much room it has at least; None: what the topic's max.message.bytes
+    needs. A lane may have less, as long as no record comes that does not fit.
 
     The owner compresses what comes through it as the last two say, unless the topic says otherwise.
     """

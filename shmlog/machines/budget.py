@@ -9,13 +9,16 @@ from shmlog.errors import ShmBudgetExceededError
 
 class BudgetMachine:
     """Regions by name with their sizes in bytes. A grant beyond `limit_bytes` is refused before anything is made, and
-    one that gives a client more than `client_percent` of what partitions leave.
+    one that gives a client more than `client_percent` of what partitions leave. Holders of several regions have names,
+    and their totals are kept: a grant costs the same however much was granted before.
     """
 
     def __init__(self, limit_bytes: int, *, client_percent: int = 100) -> None:
         self.limit_bytes = limit_bytes
         self.client_percent = client_percent
         self._taken: dict[str, int] = {}
+        self._holders: dict[str, str] = {}  # of regions
+        self._held: dict[str, int] = {}  # by holders, in bytes
         self.used_bytes = 0
 
     def check(self, purpose: str, size_bytes: int) -> None:
@@ -41,10 +44,16 @@ class BudgetMachine:
                 " fewer partitions from one process, or raise shm.budget.bytes or shm.client.percent"
             )
 
-    def take(self, name: str, size_bytes: int) -> None:
-        """Region `name` exists with this size now; a second time replaces the first."""
-        self.used_bytes += size_bytes - self._taken.get(name, 0)
-        self._taken[name] = size_bytes
+    def take(self, name: str, size_bytes: int, holder: str = "") -> None:
+        """Region `name` exists with this size now, and is held by `holder`; a second time replaces the first."""
+        self.release(name)
+        self._taken[name], self._holders[name] = size_bytes, holder
+        self.used_bytes += size_bytes
+        self._held[holder] = self.held_bytes(holder) + size_bytes
+
+    def held_bytes(self, holder: str) -> int:
+        """What the regions of one holder take together."""
+        return self._held.get(holder, 0)
 
     def size_bytes(self, name: str) -> int:
         """The size that region `name` was taken with, 0 if it was not."""
@@ -52,7 +61,13 @@ class BudgetMachine:
 
     def release(self, name: str) -> None:
         """Region `name` is gone; releasing what was not taken is fine."""
-        self.used_bytes -= self._taken.pop(name, 0)
+        size_bytes = self._taken.pop(name, None)
+        if size_bytes is not None:
+            holder = self._holders.pop(name)
+            self.used_bytes -= size_bytes
+            self._held[holder] -= size_bytes
+            if not self._held[holder]:
+                del self._held[holder]
 
     def taken(self) -> Mapping[str, int]:
         """Regions and their sizes."""

@@ -42,9 +42,11 @@ cdef class LaneWriter:
     cdef readonly int64_t next_sequence
     cdef readonly uint64_t records, bytes, batches, failed_batches
     cdef object waiter, completed
+    cdef readonly uint64_t data_bytes, wanted_bytes
+    cdef bint ended
     cdef unsigned char *base
     cdef unsigned char *frame
-    cdef uint64_t data_bytes, free, start, word, frame_limit
+    cdef uint64_t free, start, word, frame_limit
     cdef uint32_t end, count
     cdef int64_t base_timestamp, max_timestamp
     cdef BatchResult current, spare

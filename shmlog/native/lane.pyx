@@ -89,6 +89,8 @@ cdef class LaneWriter:
             self.spare = BatchResult.__new__(BatchResult)
         if self.base == NULL:
             raise HandleClosedError("this producer was closed by another thread; the record was not sent")
+        if self.ended:
+            return None
         count = self.count
         if count:
             delta = record.timestamp_ms - self.base_timestamp
@@ -119,6 +121,7 @@ cdef class LaneWriter:
             if self.count or self.spare is None or self.base == NULL:
                 return self.append(record)  # reclaim() let another thread in
         if self.start + FRAME_BYTES + need + 8 - self.free > self.data_bytes:
+            self.wanted_bytes = FRAME_BYTES + need + 8
             self.seal()
             return None
         frame = self.base + LANE_DATA + self.start % self.data_bytes
@@ -137,7 +140,7 @@ cdef class LaneWriter:
         cdef unsigned char *frame
         if self.spare is None:
             self.spare = BatchResult.__new__(BatchResult)  # for append()'s reason
-        if self.base == NULL:
+        if self.base == NULL or self.ended:
             return 0
         count = self.count
         if count:
@@ -332,44 +335,6 @@ cdef class LaneWriter:
         cdef uint64_t head = shm_load_acquire(self.base + LANE_HEAD)  # after lane-state, so this is the last head
         self._close_frame()
         return [batch for batch in self.unacknowledged if <int64_t>(head - (<BatchResult>batch).pos) <= 0]
-
-    def adopt(self, LaneWriter old not None, BatchResult batch not None):
-        """Take over a batch that a closed lane did not publish, under this lane's sequence; False: no room now."""
-        cdef const unsigned char *source = old.base + LANE_DATA + batch.pos % old.data_bytes
-        cdef unsigned char *frame
-        self.mapping.check()
-        old.mapping.check()
-        if batch.length > <uint64_t>self.max_batch_bytes - BATCH_HEADER_BYTES + FRAME_BYTES:
-            old.unacknowledged.remove(batch)
-            self._fail(batch, RecordTooLargeError(
-                f"{batch.count} records to {self.topic}-{self.partition} were accepted when max.message.bytes was larger"
-                f" than the {self.max_batch_bytes} of now, and were not published before: send them again, in less"))
-            if batch.callbacks is not None:
-                self.completed.append(batch)
-            return True
-        if self.count:
-            self._close_frame()
-        self.reclaim()
-        if self.start + batch.length + 8 - self.free > self.data_bytes:
-            self.seal()
-            return False
-        frame = self.base + LANE_DATA + self.start % self.data_bytes
-        shm_copy_in(frame, source, batch.length)
-        self.frame = frame
-        shm_store32_relaxed(frame + FRAME_STATUS, FRAME_STATUS_PENDING)
-        shm_store32_relaxed(frame + FRAME_BASE_SEQUENCE, <uint32_t>self.next_sequence if self.next_sequence >= 0 else 0xFFFFFFFF)
-        # max_timestamp: both cells, so that either parity selects the batch's own
-        shm_store_relaxed(frame + FRAME_MAX_TIMESTAMP + 8 * (batch.count & 1),
-                          shm_load_relaxed(source + FRAME_MAX_TIMESTAMP + 8 * ((batch.count - 1) & 1)))
-        old.unacknowledged.remove(batch)
-        batch.pos = self.start
-        self.end = batch.length
-        self.count = batch.count
-        self.current = batch
-        self.unacknowledged.append(batch)
-        self.batches += 1
-        self.seal()
-        return True
 
     def abandon(self, error):
         """Give up what has no acknowledgement: it fails with `error`."""

@@ -89,7 +89,7 @@ class Clients:
         pid = life.holder(path)
         client = Client(client_id, pid or 0, region, attached=False)
         self._clients[client_id] = client
-        self._regions.adopt(region)
+        self._regions.adopt_client(region)
         if pid is None:
             self.gone(client)
             return None

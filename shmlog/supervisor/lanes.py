@@ -7,6 +7,7 @@ together, so that neither a dead owner nor a restarted supervisor loses a lane o
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,7 +30,13 @@ from shmlog.errors import (
     ShmBudgetExceededError,
     ShmlogError,
 )
-from shmlog.limits import CONTROL_TIMEOUT_S, LANE_BYTES_MAX, LANES_PER_PARTITION_MAX, PRODUCER_EPOCH_MAX
+from shmlog.limits import (
+    CONTROL_TIMEOUT_S,
+    LANE_BYTES_FIRST,
+    LANE_BYTES_MAX,
+    LANES_PER_PARTITION_MAX,
+    PRODUCER_EPOCH_MAX,
+)
 from shmlog.machines.producer_id import check_producer_id
 from shmlog.machines.supervision import OwnerPhase, Unanswered
 from shmlog.memory import names
@@ -96,6 +103,7 @@ class Lanes(OwnerWatcher):
         self._introductions = introductions
         self._describe = describe
         self._lanes: dict[int, Lane] = {}
+        self._to: defaultdict[int, dict[int, Lane]] = defaultdict(dict)  # the same, by partition id
         clients.on_gone = self.client_gone
         owners.watchers.append(self)
 
@@ -111,14 +119,16 @@ class Lanes(OwnerWatcher):
         if self._owners.machine.phase(partition.partition_id) is OwnerPhase.OFFLINE:
             reason = self._owners.machine.error(partition.partition_id)
             raise LeaderNotAvailableError(f"partition {wanted.topic}-{wanted.partition} is offline: {reason}")
-        if self._count(partition.partition_id) >= LANES_PER_PARTITION_MAX:
+        if len(self._to[partition.partition_id]) >= LANES_PER_PARTITION_MAX:
             raise ShmBudgetExceededError(
                 f"partition {wanted.topic}-{wanted.partition} has {LANES_PER_PARTITION_MAX} lanes, the most it can"
                 " have: close producers that are not used, or add partitions"
             )
         config = TopicConfig.from_mapping(self._catalog.machine.effective_config(partition.topic))
-        smallest = lane_data_bytes(config.max_message_bytes)
-        data_bytes = max(smallest, page_align(wanted.lane_bytes or 0))
+        if wanted.lane_bytes is None:
+            data_bytes = lane_data_bytes(config.max_message_bytes)
+        else:
+            data_bytes = page_align(max(LANE_BYTES_FIRST, wanted.lane_bytes))
         lane_id = self._catalog.next_id("lane")
         terms = LaneTerms(
             client.client_id,
@@ -130,7 +140,7 @@ class Lanes(OwnerWatcher):
             wanted.compression_level,
         )
         region = self._regions.make_lane(
-            lane_id, terms, where=f"{wanted.topic}-{wanted.partition}", linger_us=wanted.linger_us, beside=client.lanes
+            lane_id, terms, where=f"{wanted.topic}-{wanted.partition}", linger_us=wanted.linger_us
         )
         lane = Lane(lane_id, partition.partition_id, region, terms, LanePhase.ATTACHING)
         lane.refuse = answer.fail
@@ -144,7 +154,7 @@ class Lanes(OwnerWatcher):
                 partition=self._describe.partition(partition),
             )
         )
-        self._lanes[lane_id] = lane
+        self._add(lane)
         client.lanes[lane_id] = partition.partition_id
         self._loop.call_in(CONTROL_TIMEOUT_S, lambda: self._give_up(lane, answer))
         owner = self._owners.running(partition.partition_id)
@@ -185,7 +195,7 @@ class Lanes(OwnerWatcher):
         for held in ready.lanes:
             if held.lane_id not in self._lanes:
                 self._adopt(held, ready.partition_id)
-        for lane in [lane for lane in self._lanes.values() if lane.partition_id == ready.partition_id]:
+        for lane in list(self._to[ready.partition_id].values()):
             lane.ordered_ns = None
             if lane.phase is LanePhase.DETACHING:
                 self._order_detach(owner, lane)
@@ -208,7 +218,7 @@ class Lanes(OwnerWatcher):
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         """Closed for good: what was in its lanes is written, or deleted with the topic."""
-        for lane in [lane for lane in self._lanes.values() if lane.partition_id == partition_id]:
+        for lane in list(self._to[partition_id].values()):
             if lane.refuse is not None:
                 lane.refuse(LeaderNotAvailableError("the partition was closed"))
             if clean or delete:
@@ -230,8 +240,9 @@ class Lanes(OwnerWatcher):
     def _adopt(self, held: LaneHeld, partition_id: int) -> None:
         """A lane of an earlier supervisor's time, as its owner reports it."""
         region = names.lane(self._identity.cid8, held.lane_id)
-        self._regions.adopt(region)
-        lane = self._lanes[held.lane_id] = Lane(held.lane_id, partition_id, region, held.terms, LanePhase.ATTACHED)
+        self._regions.adopt_lane(region, held.terms)
+        lane = Lane(held.lane_id, partition_id, region, held.terms, LanePhase.ATTACHED)
+        self._add(lane)
         client = self._clients.get(held.terms.client_id)
         if client is not None:
             client.lanes[held.lane_id] = partition_id
@@ -263,6 +274,7 @@ class Lanes(OwnerWatcher):
 
     def _detached(self, lane: Lane, reason: str) -> None:
         del self._lanes[lane.lane_id]
+        del self._to[lane.partition_id][lane.lane_id]
         self._regions.unlink(lane.region)
         if lane.refuse is not None:
             lane.refuse(LaneQuarantinedError(f"the owner did not take lane {lane.lane_id} ({reason})"))
@@ -286,8 +298,8 @@ class Lanes(OwnerWatcher):
             )
             self._detach(lane, "closed")
 
-    def _count(self, partition_id: int) -> int:
-        return sum(lane.partition_id == partition_id for lane in self._lanes.values())
+    def _add(self, lane: Lane) -> None:
+        self._lanes[lane.lane_id] = self._to[lane.partition_id][lane.lane_id] = lane
 
 
 def _check_terms(wanted: OpenLane) -> None:

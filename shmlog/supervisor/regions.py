@@ -38,6 +38,7 @@ class Regions:
             identity.config.shm_budget_bytes or int((free + before) * SHM_BUDGET_SHARE),
             client_percent=identity.config.shm_client_percent,
         )
+        self._touched = self.leftover_partitions()  # partitions that something is in shared memory of, or was
 
     def used_bytes(self) -> int:
         """What the cluster's regions take right now, as the file system says."""
@@ -84,7 +85,14 @@ class Regions:
 
     def _take_at_least(self, partition_id: int, size_bytes: int) -> None:
         name = f"p{partition_id}"
-        self.budget.take(name, max(size_bytes, self.budget.size_bytes(name)))
+        self.budget.take(name, max(size_bytes, self.budget.size_bytes(name)), _PARTITIONS)
+
+    def may_have_leftovers(self, partition_id: int) -> bool:
+        """Whether the owner that starts next may find rings of an earlier one; False once at most, for the first one of
+        a partition of which nothing was there when this supervisor began."""
+        known = partition_id in self._touched
+        self._touched.add(partition_id)
+        return known
 
     def bell(self, partition_id: int) -> Doorbell:
         """The bell of a partition, made if it is not there."""
@@ -107,19 +115,18 @@ class Regions:
         self.budget.take(name, layout.CLIENT_SIZE)
         return name
 
-    def make_lane(self, lane_id: int, terms: LaneTerms, *, where: str, linger_us: int, beside: Iterable[int]) -> str:
-        """A lane to the partition `where`, for a client that holds the lanes `beside`."""
+    def make_lane(self, lane_id: int, terms: LaneTerms, *, where: str, linger_us: int) -> str:
+        """A lane to the partition `where`."""
         name = names.lane(self._tag, lane_id)
         size_bytes = layout.LANE_DATA + terms.data_bytes
         self._check(f"a lane to {where}", size_bytes)
-        held_bytes = sum(self.budget.size_bytes(names.lane(self._tag, other)) for other in beside)
-        partitions_bytes = sum(size for taken, size in self.budget.taken().items() if taken.startswith("p"))
+        holder = _client(terms.client_id)
         self.budget.check_share(
             f"a lane to {where}",
             size_bytes,
-            holder=f"client {terms.client_id}",
-            held_bytes=held_bytes,
-            for_clients=self.budget.limit_bytes - partitions_bytes,
+            holder=holder,
+            held_bytes=self.budget.held_bytes(holder),
+            for_clients=self.budget.limit_bytes - self.budget.held_bytes(_PARTITIONS),
         )
         create_lane(
             name,
@@ -129,15 +136,16 @@ class Regions:
             mode=self._mode,
             group=self._group,
         )
-        self.budget.take(name, size_bytes)
+        self.budget.take(name, size_bytes, holder)
         return name
 
-    def adopt(self, name: str) -> bool:
-        """Count a client region or lane that an earlier supervisor made; False if it is not there."""
-        found = dict(region.list_regions(self._tag)).get(name)
-        if found is not None:
-            self.budget.take(name, found)
-        return found is not None
+    def adopt_client(self, name: str) -> None:
+        """Count a client region that an earlier supervisor made."""
+        self.budget.take(name, layout.CLIENT_SIZE)
+
+    def adopt_lane(self, name: str, terms: LaneTerms) -> None:
+        """Count a lane that an earlier supervisor made."""
+        self.budget.take(name, layout.LANE_DATA + terms.data_bytes, _client(terms.client_id))
 
     def unlink(self, name: str) -> None:
         """Remove a client region or lane; who has it mapped keeps it."""
@@ -167,6 +175,7 @@ class Regions:
             region.unlink(names.client(self._tag, client_id))
 
 
+_PARTITIONS = "partitions"
 _FIXED_BYTES = layout.CTL_SIZE + layout.BELL_SIZE
 
 
@@ -174,3 +183,8 @@ def _at_first(config: TopicConfig) -> int:
     """Ring, index, control page and bell of a partition."""
     ring_bytes = region.page_align(config.ring_bytes)
     return ring_bytes + region.index_entries(ring_bytes) * layout.IDX_ENTRY_BYTES + _FIXED_BYTES
+
+
+def _client(client_id: int) -> str:
+    """Who holds its lanes, as the budget and its errors call it."""
+    return f"client {client_id}"

@@ -31,6 +31,19 @@ from shmlog.testing.waiting import await_until
 PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
 
 
+class Answered:
+    """A question to the rig, which answered at once."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+
+    def answer(self, expected: Any) -> Any:
+        return self._answer()
+
+    def wait(self, expected: Any, timeout_s: float) -> Any:
+        return self._answer()
+
+
 class RigConnection:
     """A connection whose supervisor is the rig. `interrupt`: the next OpenLane is answered by this exception."""
 
@@ -47,6 +60,8 @@ class RigConnection:
         self.lanes_to_lose = 0  # so many grants are of lanes whose memory is gone at once
         self.partitions = 1  # of the topic; all of them are the rig's
         self.lane_bytes: int | None = None  # of the next lanes, whatever the producer asks for
+        self.refuses_growth: Exception | None = None  # what a lane that is asked for without waiting is refused with
+        self.growth_refused = 0
         self.loop_bells = LoopBells(self)  # type: ignore[arg-type]  # the doorbell is there
         self.while_asleep: Callable[[], object] = lambda: None  # what others do whenever the producer is about to sleep
 
@@ -60,6 +75,21 @@ class RigConnection:
 
     def nudge(self) -> None:
         pass
+
+    def ask(self, message: Any) -> Answered | None:
+        if self.refuses_growth is not None:
+            refusal = self.refuses_growth
+
+            def refuse() -> None:
+                self.growth_refused += 1
+                raise refusal
+
+            return Answered(refuse)
+        answer = self.request(message, None)
+        return Answered(lambda: answer)
+
+    def tell(self, message: Any) -> None:
+        self.request(message, None)
 
     def request(self, message: Any, expected: Any, timeout_s: float = 0.0) -> Any:
         match message:

@@ -13,6 +13,7 @@ from shmlog.log.cold import ColdReader
 from shmlog.memory import layout
 from shmlog.memory.layout import LaneState
 from shmlog.native.publish import Publisher
+from shmlog.native.succession import adopt
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneFullError, LaneNeedsAttentionError, Rig, open_rig
 
 
@@ -168,7 +169,7 @@ def test_a_record_that_comes_after_the_lane_closed_is_handed_to_another_lane(rig
     lane.writer.reclaim()
     [batch] = lane.writer.unpublished()
     successor = rig.lane(sequence=lane.writer.next_sequence - 1)
-    assert successor.writer.adopt(lane.writer, batch)
+    assert adopt(successor.writer, lane.writer, batch)
     rig.run()
     assert rig.values() == [b"1", b"2"]
 

@@ -238,15 +238,17 @@ def test_a_producer_id_is_its_clients_and_nobody_elses() -> None:
     assert producer_id_of((1 << 31) - 1, (1 << 32) - 1) == (1 << 63) - 1, "Kafka's ids have 63 bits"
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans())))
-def test_the_ledger_is_the_sum_of_what_is_there(script: list[tuple[str, int, bool]]) -> None:
-    ledger, model = BudgetMachine(10**6), dict[str, int]()
-    for name, size, take in script:
-        if take:
-            ledger.take(name, size)
-            model[name] = size
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.sampled_from(["", "p", "q", None]))))
+def test_the_ledgers_totals_are_the_sums_of_what_is_there(script: list[tuple[str, int, str | None]]) -> None:
+    ledger, model = BudgetMachine(10**6), dict[str, tuple[int, str]]()
+    for name, size, holder in script:
+        if holder is not None:
+            ledger.take(name, size, holder)
+            model[name] = size, holder
         else:
             ledger.release(name)
             model.pop(name, None)
-    assert ledger.used_bytes == sum(model.values())
-    assert ledger.taken() == model
+    assert ledger.used_bytes == sum(size for size, _ in model.values())
+    assert ledger.taken() == {name: size for name, (size, _) in model.items()}
+    for holder in ("", "p", "q"):
+        assert ledger.held_bytes(holder) == sum(size for size, held_by in model.values() if held_by == holder)

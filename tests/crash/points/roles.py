@@ -16,6 +16,7 @@ from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.lane import LaneTerms
 from shmlog.native.delivery import Delivery
+from shmlog.native.succession import adopt
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, LaneNeedsAttentionError, Rig
@@ -196,7 +197,7 @@ class ProducerRole:
         sequence = old.writer.next_sequence - sum(batch.count for batch in unpublished)
         self.lane = Lane(self._tag, lane_id, terms, self._acks, sequence)
         for batch in unpublished:
-            assert self.lane.writer.adopt(old.writer, batch)
+            assert adopt(self.lane.writer, old.writer, batch)
         self._journal.note(intended=self._next, accepted=self._next)
 
     def seal(self) -> None:
