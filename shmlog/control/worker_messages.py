@@ -27,6 +27,8 @@ class OwnerSpec:
     config: dict[str, str]
     shm_mode: int
     shm_group: int | None
+    leftovers: bool
+    """Whether rings of earlier owners may be in shared memory: looking for them costs as much as there are regions."""
 
 
 # --- supervisor -> owner ----------------------------------------------------------------------------------------------

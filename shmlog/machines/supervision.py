@@ -17,6 +17,7 @@ a caller does actions only when the records are durable, no owner ever starts un
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -160,6 +161,15 @@ SupervisionAction = StartOwner | CloseOwner | KillOwner | Gone
 SupervisionStep = Step[LeaderEpochRaised, None, SupervisionAction]
 
 
+def together(steps: Iterable[SupervisionStep]) -> SupervisionStep:
+    """Several steps as one: all records, then all actions."""
+    taken = list(steps)
+    return Step(
+        records=tuple(record for step in taken for record in step.records),
+        actions=tuple(action for step in taken for action in step.actions),
+    )
+
+
 @dataclass(slots=True)
 class Supervised:
     """One partition. `error` is what its last owner said when it failed; `restarts` counts successors."""
@@ -184,6 +194,7 @@ class SupervisionMachine:
         self._backoff_max_ms = backoff_max_ms
         self._unresponsive_ns = unresponsive_ms * _MS
         self._partitions: dict[int, Supervised] = {}
+        self._waiting: set[int] = set()  # those in OwnerPhase.WAITING: few of many
 
     def phase(self, partition_id: int) -> OwnerPhase:
         found = self._partitions.get(partition_id)
@@ -205,8 +216,7 @@ class SupervisionMachine:
 
     def next_deadline_ns(self) -> int | None:
         """When Tick must be observed next at the latest; None: nothing is due."""
-        due = [one.restart_ns for one in self._partitions.values() if one.phase is OwnerPhase.WAITING]
-        return min(due, default=None)
+        return min((self._partitions[partition_id].restart_ns for partition_id in self._waiting), default=None)
 
     def all_gone(self) -> bool:
         """No partition has an owner."""
@@ -253,6 +263,7 @@ class SupervisionMachine:
         return self._start(seen.partition_id, one)
 
     def _start(self, partition_id: int, one: Supervised, phase: OwnerPhase = OwnerPhase.STARTING) -> SupervisionStep:
+        self._waiting.discard(partition_id)
         one.phase, one.ready_ns, one.killed, one.hopeless = phase, None, False, False
         one.leader_epoch += 1
         return Step(
@@ -261,15 +272,8 @@ class SupervisionMachine:
         )
 
     def _tick(self, now_ns: int) -> SupervisionStep:
-        steps = [
-            self._restart(partition_id, one)
-            for partition_id, one in self._partitions.items()
-            if one.phase is OwnerPhase.WAITING and one.restart_ns <= now_ns
-        ]
-        return Step(
-            records=tuple(record for step in steps for record in step.records),
-            actions=tuple(action for step in steps for action in step.actions),
-        )
+        waiting = [(partition_id, self._partitions[partition_id]) for partition_id in sorted(self._waiting)]
+        return together(self._restart(partition_id, one) for partition_id, one in waiting if one.restart_ns <= now_ns)
 
     def _restart(self, partition_id: int, one: Supervised) -> SupervisionStep:
         one.restarts += 1
@@ -292,6 +296,7 @@ class SupervisionMachine:
         if pause_ms == 0:
             return self._restart(partition_id, one)
         one.phase, one.restart_ns = OwnerPhase.WAITING, now_ns + pause_ms * _MS
+        self._waiting.add(partition_id)
         return Step()
 
     def _pause_ms(self, failures: int) -> int:
@@ -316,6 +321,7 @@ class SupervisionMachine:
         return Step()  # it starts just now: told to close when it is ready
 
     def _gone(self, partition_id: int, one: Supervised) -> SupervisionStep:
+        self._waiting.discard(partition_id)
         del self._partitions[partition_id]
         return Step(actions=(Gone(partition_id, one.delete, one.clean),))
 

@@ -240,7 +240,8 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
     log.assign_epoch(spec.leader_epoch)
     log.sync(log.log_end_offset)
     region.unlink(names.control_page(spec.cid8, spec.partition_id))
-    _drop_rings(spec, keep=None)
+    if spec.leftovers:
+        _drop_rings(spec, keep=None)
     control = ControlPage.create(spec.cid8, spec.partition_id, _uuid_of(spec), mode=spec.shm_mode, group=spec.shm_group)
     generation = spec.leader_epoch + 1
     page = control.mapping
@@ -273,7 +274,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
 def _drop_rings(spec: OwnerSpec, *, keep: int | None) -> None:
     """Remove all ring generations but one: what a dead owner was going to use, or did not get to remove."""
     prefixes = tuple(name(spec.cid8, spec.partition_id, 0)[:-1] for name in (names.ring, names.index))
-    for name in region.list_names():  # not sizes: every owner of many looks here when it starts
+    for name in region.list_names():  # not sizes: after a crash every owner of many looks here
         if name.startswith(prefixes) and not name.endswith(f".{keep}"):
             region.unlink(name)
 

@@ -9,7 +9,8 @@ from shmlog.control.messages import DamageDescription, OwnerReady
 from shmlog.log import damage
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners, log_directory
 
 log = logging.getLogger(__name__)
 

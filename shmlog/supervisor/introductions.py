@@ -6,7 +6,8 @@ from shmlog.control.messages import AttachClient, DetachClient, OwnerReady
 from shmlog.errors import UnknownTopicOrPartitionError
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owner, Owners, OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owner, Owners
 
 
 class Introductions(OwnerWatcher):

@@ -52,7 +52,8 @@ from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owner, Owners, OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owner, Owners
 from shmlog.supervisor.regions import Regions
 
 log = logging.getLogger(__name__)

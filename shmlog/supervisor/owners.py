@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from shmlog.control.channel import Channel, ChannelClosedError
@@ -45,38 +45,22 @@ from shmlog.machines.supervision import (
     Tick,
     Unwanted,
     Wanted,
+    together,
 )
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer, Watch
 from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.zygote import ZygoteLink
 
 log = logging.getLogger(__name__)
 
 
-class OwnerWatcher:
-    """Who wants to know what becomes of owners overrides what it wants to know."""
-
-    def owner_opened(self, ready: OwnerReady) -> None:
-        """An owner has its partition, if only to close it."""
-
-    def owner_ready(self, ready: OwnerReady) -> None:
-        """An owner runs and takes orders."""
-
-    def owner_failed(self, partition_id: int, error: str, message: str) -> None:
-        """An owner said why it is about to exit, or START_ATTEMPTS_MAX in a row died without a word."""
-
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
-        """An owner answered an order."""
-
-    def segments_looked_at(self, partition_id: int) -> None:
-        """An owner found something in its older segments; if that is damage, there is a note of it in its directory."""
-
-    def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
-        """A partition has no owner any more and wants none. `clean`: nothing of it is in shared memory only."""
+EPOCHS_AT_ONCE = 100
+"""So many owners are started after one sync: the zygote forks these while the next are made durable."""
 
 
 @dataclass(slots=True)
@@ -163,9 +147,14 @@ class Owners:
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
-    def want(self, partition: Partition) -> None:
-        """Start an owner and keep one running from now on."""
-        self.observe(Wanted(partition.partition_id, partition.leader_epoch))
+    def want(self, partitions: Sequence[Partition]) -> None:
+        """Start owners and keep them running from now on; if a topic is given up meanwhile, leave out the rest of it.
+
+        Epochs become durable together: a sync for each would take longer than the rest of a start.
+        """
+        for first in range(0, len(partitions), EPOCHS_AT_ONCE):
+            some = [one for one in partitions[first : first + EPOCHS_AT_ONCE] if not one.topic.is_hidden]
+            self._take([Wanted(partition.partition_id, partition.leader_epoch) for partition in some])
 
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         """Close the owner; watchers hear owner_gone. Without an owner that happens at once."""
@@ -181,7 +170,10 @@ class Owners:
 
     def observe(self, seen: Observation) -> None:
         """Tell the machine, make its records durable, then do what it says."""
-        step = self.machine.observe(seen, self._loop.now_ns())
+        self._take([seen])
+
+    def _take(self, observations: list[Observation]) -> None:
+        step = together(self.machine.observe(seen, self._loop.now_ns()) for seen in observations)
         try:
             self._catalog.commit(step.records)
         except DiskFullError as error:
@@ -220,6 +212,9 @@ class Owners:
     def _start(self, action: StartOwner) -> None:
         partition = self._catalog.machine.partition_by_id(action.partition_id)
         assert partition is not None
+        if partition.topic.is_hidden:  # given up over another of its owners, and this one has not begun to exist
+            self._loop.call_in(0.0, lambda: self.observe(Exited(action.partition_id)))
+            return
         config = self._catalog.machine.effective_config(partition.topic)
         self._regions.reserve_partition(action.partition_id, TopicConfig.from_mapping(config))
         try:
@@ -247,6 +242,7 @@ class Owners:
             config=config,
             shm_mode=identity.config.shm_mode,
             shm_group=identity.shm_group,
+            leftovers=self._regions.may_have_leftovers(partition.partition_id),
         )
 
     def _order_close(self, action: CloseOwner) -> None:

@@ -22,7 +22,8 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.layout import OwnerState
 from shmlog.supervisor.home import Home
 from shmlog.supervisor.identity import ClusterIdentity
-from shmlog.supervisor.owners import Owners, OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.sessions import Listener
 
 LOOK_EVERY_S = 2.0

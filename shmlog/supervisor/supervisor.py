@@ -30,7 +30,8 @@ from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.orphans import end_orphans
-from shmlog.supervisor.owners import Owners, OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch

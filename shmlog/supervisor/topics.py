@@ -19,7 +19,7 @@ from shmlog.control.messages import (
 )
 from shmlog.errors import DiskFullError, LeaderNotAvailableError
 from shmlog.limits import CONTROL_TIMEOUT_S
-from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, StartPartition, Topic
+from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, Partition, StartPartition, Topic
 from shmlog.machines.metadata_records import TopicConfigReplaced
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.record.compression import check_topic
@@ -31,7 +31,8 @@ from shmlog.supervisor.home import random_uuid
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners, log_directory
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.trash import Trash
 
@@ -160,8 +161,7 @@ class Topics(OwnerWatcher):
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
         self._wait({partition.partition_id for partition in partitions}, settled, lambda error, message: settled())
-        for partition in partitions:
-            self._owners.want(partition)
+        self._owners.want(partitions)
 
     def close_all(self) -> None:
         """At the end of the cluster."""
@@ -193,6 +193,7 @@ class Topics(OwnerWatcher):
     # --- details ------------------------------------------------------------------------------------------------------
 
     def _act(self, step: CatalogStep) -> None:
+        wanted: list[Partition] = []
         for action in step.actions:
             if isinstance(action, ErasePartition):
                 self._owners.unwant(action.partition_id, delete=True)
@@ -202,12 +203,13 @@ class Topics(OwnerWatcher):
                 continue  # an action before it failed, and that deleted the topic
             match action:
                 case StartPartition():
-                    self._owners.want(partition)
+                    wanted.append(partition)
                 case ConfigurePartition():
                     owner = self._owners.running(action.partition_id)
                     if owner is not None:  # a later one starts with the new settings
                         config = self._catalog.machine.effective_config(partition.topic)
                         self._owners.send(owner, AlterConfig(config))
+        self._owners.want(wanted)
 
     def _effective(self, config: dict[str, str]) -> TopicConfig:
         """Typed. Raises UnsupportedCompressionTypeError when owners could not do what it says."""

@@ -84,6 +84,7 @@ class Rig:
             self.config,
             0o600,
             None,
+            leftovers=True,
         )
 
     def run(self) -> None:

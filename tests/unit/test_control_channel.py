@@ -32,7 +32,9 @@ from shmlog.errors import ForeignVersionError, InvalidRequestError, ShmlogError
 from shmlog.limits import CONTROL_MESSAGE_BYTES_MAX
 from shmlog.memory.lane import LaneTerms
 
-SPEC = OwnerSpec("id", "name", "0123abcd", "/run", "t", "tid", 0, 7, 1, "/data/t-0", {"retention.ms": "1"}, 0o600, None)
+SPEC = OwnerSpec(
+    "id", "name", "0123abcd", "/run", "t", "tid", 0, 7, 1, "/data/t-0", {"retention.ms": "1"}, 0o600, None, True
+)
 ALL_KINDS: list[type[typing.Any]] = [
     kind
     for group in (

@@ -42,14 +42,17 @@ class Start:
         identity = ClusterIdentity("c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0)
         bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
         regions = SimpleNamespace(
-            reserve_partition=lambda *_: None, bell=lambda _: bell, count_partition=lambda _: None
+            reserve_partition=lambda *_: None,
+            bell=lambda _: bell,
+            count_partition=lambda _: None,
+            may_have_leftovers=lambda _: False,
         )
         self.zygote = SimpleNamespace(connect=self.connect, spawn=self.spawn, look=lambda _: None)
         parts: Any = (self.loop, identity, self.catalog, regions, self.zygote)
         self.owners = Owners(*parts)
         lanes: Any = SimpleNamespace(unanswered=list)
         self.heartbeats = Heartbeats(self.loop, identity, self.owners, lanes)
-        self.owners.want(self.catalog.machine.partitions()[0])
+        self.owners.want(self.catalog.machine.partitions()[:1])
         self.on_spawned(0, pid, os.pidfd_open(pid))
 
     def connect(self, on_spawned: Any, on_refused: Any, *_: object) -> None:

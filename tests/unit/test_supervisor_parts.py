@@ -220,10 +220,15 @@ def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet
         "c", "id", "0" * 8, RuntimePaths(str(tmp_path)), str(tmp_path), ClusterConfig.from_mapping({}), None, 0
     )
     bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
-    regions = SimpleNamespace(reserve_partition=lambda *_: None, bell=lambda _: bell, count_partition=lambda _: None)
+    regions = SimpleNamespace(
+        reserve_partition=lambda *_: None,
+        bell=lambda _: bell,
+        count_partition=lambda _: None,
+        may_have_leftovers=lambda _: False,
+    )
     parts: Any = (loop, identity, catalog, regions, zygote)
     owners = Owners(*parts)
-    owners.want(catalog.machine.partitions()[0])
+    owners.want(catalog.machine.partitions()[:1])
     (end,) = zygote.ends
     channel = Channel(end)
     channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], ""))

@@ -45,6 +45,7 @@ class Parts:
         regions = SimpleNamespace(
             check_partitions=lambda *_: None,
             reserve_partition=lambda *_: None,
+            may_have_leftovers=lambda _: False,
             drop_partition=lambda _: None,
             bell=self._bell,
         )
@@ -106,8 +107,9 @@ def test_a_topic_whose_first_partition_fails_at_once_starts_no_other_and_is_gone
     parts.without_bell = {0}
     parts.topics.create(CreateTopic(0, "t", 2, 1, {}), Answer(7, parts.answers.append))
     assert [type(answer) for answer in parts.answers] == [Failed]
-    assert parts.owners.machine.phase(1) is OwnerPhase.STOPPED
     parts.later()
+    assert parts.owners.machine.phase(1) is OwnerPhase.STOPPED
+    assert parts.spawned == []
     assert (parts.catalog.machine.topics(), parts.catalog.machine.deletions()) == ([], [])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,8 @@ from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owners, OwnerWatcher, log_directory
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners, log_directory
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
@@ -58,9 +59,13 @@ class _Owners:
     def running(self, partition_id: int) -> None:
         return None
 
-    def want(self, partition: Partition) -> None:
-        epoch = partition.leader_epoch + 1
-        self._catalog.commit((LeaderEpochRaised(partition.partition_id, epoch),))
+    def want(self, partitions: Sequence[Partition]) -> None:
+        epochs = [(partition, partition.leader_epoch + 1) for partition in partitions]
+        self._catalog.commit(tuple(LeaderEpochRaised(one.partition_id, epoch) for one, epoch in epochs))
+        for partition, epoch in epochs:
+            self._start(partition, epoch)
+
+    def _start(self, partition: Partition, epoch: int) -> None:
         self._regions.bell(partition.partition_id).close()
         opened = open_partition(self._spec(partition, epoch))
         opened.log.close(clean=False)
@@ -136,6 +141,7 @@ class ClusterRole:
             config,
             0o600,
             None,
+            leftovers=self.regions.may_have_leftovers(partition.partition_id),
         )
 
     # --- orders -------------------------------------------------------------------------------------------------------

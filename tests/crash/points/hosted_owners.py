@@ -6,7 +6,7 @@ Who is killed then is the supervisor with all of its owners, which is what a mac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 from types import SimpleNamespace
@@ -21,7 +21,8 @@ from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.partition.owner import OwnerAgent
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owner, OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owner
 from shmlog.supervisor.regions import Regions
 
 
@@ -55,9 +56,13 @@ class HostedOwners:
     def send(self, owner: Owner, order: OwnerOrder) -> None:
         owner.channel.send(order)
 
-    def want(self, partition: Partition) -> None:
-        epoch = partition.leader_epoch + 1
-        self._catalog.commit((LeaderEpochRaised(partition.partition_id, epoch),))
+    def want(self, partitions: Sequence[Partition]) -> None:
+        epochs = [(partition, partition.leader_epoch + 1) for partition in partitions]
+        self._catalog.commit(tuple(LeaderEpochRaised(one.partition_id, epoch) for one, epoch in epochs))
+        for partition, epoch in epochs:
+            self._start(partition, epoch)
+
+    def _start(self, partition: Partition, epoch: int) -> None:
         bell = self._regions.bell(partition.partition_id)
         channel, end = Channel.pair()
         # Who starts waits for its syncs, in a thread of theirs, and does nothing else: one order, counted as one.

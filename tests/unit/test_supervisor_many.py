@@ -1,0 +1,141 @@
+"""What a start costs when there are many partitions: syncs together, and no look at what cannot be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shmlog.control.paths import RuntimePaths
+from shmlog.errors import ShmBudgetExceededError
+from shmlog.machines.metadata_records import LeaderEpochRaised, MetadataRecord
+from shmlog.machines.supervision import OwnerPhase
+from shmlog.memory import names, region
+from shmlog.partition.opening import open_partition
+from shmlog.settings import ClusterConfig
+from shmlog.supervisor import owners as owners_module
+from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.regions import Regions
+from shmlog.testing.partition_rig import Rig, open_rig
+
+CONFIG = ClusterConfig.from_mapping({})
+
+
+def identity_at(directory: Path, tag: str = "0" * 8) -> ClusterIdentity:
+    return ClusterIdentity("c", "id", tag, RuntimePaths(str(directory)), str(directory), CONFIG, None, 0)
+
+
+class Cluster:
+    """Owners whose zygote notes whom it is to start and starts nobody."""
+
+    def __init__(self, directory: Path, partitions: int) -> None:
+        self.loop, self.catalog = Loop(), Catalog(str(directory), CONFIG)
+        self.catalog.commit(self.catalog.machine.create_topic("t", topic_id="id", partitions=partitions).records)
+        self.started: list[int] = []
+        self.no_bell_for: set[int] = set()
+        bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
+
+        def bell_of(partition_id: int) -> object:
+            if partition_id in self.no_bell_for:
+                raise ShmBudgetExceededError("no room for a bell")
+            return bell
+
+        def spawn(spec: Any, end: Any) -> None:
+            self.started.append(spec.partition_id)
+            end.close()
+
+        regions = SimpleNamespace(reserve_partition=lambda *_: None, bell=bell_of, may_have_leftovers=lambda _: False)
+        zygote = SimpleNamespace(connect=lambda *_: None, spawn=spawn)
+        parts: Any = (self.loop, identity_at(directory), self.catalog, regions, zygote)
+        self.owners = Owners(*parts)
+
+    def close(self) -> None:
+        for owner in self.owners._owners.values():
+            owner.channel.close()
+        self.loop.close()
+        self.catalog.close(clean=True)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, 5)
+    yield made
+    made.close()
+
+
+def test_the_epochs_of_many_owners_become_durable_with_one_sync_for_each_few(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners_module, "EPOCHS_AT_ONCE", 2)
+    commit, committed = cluster.catalog.commit, list[int]()
+
+    def counted(records: tuple[MetadataRecord, ...]) -> None:
+        assert len(cluster.started) == sum(committed), "nobody is started before its epoch is durable"
+        committed.append(sum(isinstance(record, LeaderEpochRaised) for record in records))
+        commit(records)
+
+    monkeypatch.setattr(cluster.catalog, "commit", counted)
+    cluster.owners.want(cluster.catalog.machine.partitions())
+    assert committed == [2, 2, 1]
+    assert cluster.started == [partition.partition_id for partition in cluster.catalog.machine.partitions()]
+
+
+def test_when_a_topic_is_given_up_over_one_owner_the_rest_of_them_is_not_started(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners_module, "EPOCHS_AT_ONCE", 2)
+    machine = cluster.catalog.machine
+
+    class GivesUp(OwnerWatcher):
+        def owner_failed(self, partition_id: int, error: str, message: str) -> None:
+            machine.condemn(machine.topic("t"))
+
+    cluster.owners.watchers.append(GivesUp())
+    partitions = machine.partitions()
+    cluster.no_bell_for = {partitions[0].partition_id}
+    cluster.owners.want(partitions)
+    assert cluster.started == []
+    assert {cluster.owners.machine.phase(one.partition_id) for one in partitions[2:]} == {OwnerPhase.STOPPED}
+    assert machine.topics() == []
+
+
+def test_only_the_first_owner_of_a_partition_that_has_nothing_in_shared_memory_need_not_look_for_rings(
+    tmp_path: Path,
+) -> None:
+    tag = names.cluster_tag("many", str(tmp_path))
+    region.create(names.ring(tag, 7, 1), 4096)
+    try:
+        regions = Regions(identity_at(tmp_path, tag))
+        assert [regions.may_have_leftovers(number) for number in (7, 7, 8, 8)] == [True, True, False, True]
+    finally:
+        region.sweep(tag)
+
+
+def test_an_owner_that_may_find_rings_of_an_earlier_one_removes_them_and_another_does_not_even_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_rig(tmp_path) as rig:
+        left = names.ring(rig.tag, 1, 999)
+        region.create(left, 4096)
+        start_cold(rig, epoch=1, leftovers=True)
+        assert not region.exists(left)
+        monkeypatch.setattr(region, "list_names", pytest.fail)
+        start_cold(rig, epoch=2, leftovers=False)
+
+
+def start_cold(rig: Rig, *, epoch: int, leftovers: bool) -> None:
+    """The next owner of a partition whose control page is gone."""
+    if rig.lives:
+        rig.let_go()
+    region.unlink(names.control_page(rig.tag, 1))
+    opened = open_partition(replace(rig.spec_for(epoch), leftovers=leftovers))
+    opened.log.close(clean=False)
+    opened.control.close()
