@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from shmlog.log.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
+    NAME_DIGITS,
     REBUILD_SUFFIX,
     REWRITE_SUFFIX,
     SNAPSHOT_SUFFIX,
+    SUFFIXES,
     TIME_INDEX_SUFFIX,
-    base_offsets_in,
+    offsets_of,
 )
 from shmlog.log.storage import Storage
 
@@ -35,21 +38,28 @@ class Listing:
 
 def look(storage: Storage, directory: str) -> Listing:
     """List the directory once. Raises OSError."""
-    names = storage.listdir(directory)
-    base_offsets = base_offsets_in(names, LOG_SUFFIX)
-    logs = set(base_offsets)
-    without_index: set[int] = set()
+    stems: defaultdict[str, list[str]] = defaultdict(list)
+    for name in storage.listdir(directory):
+        stems[name[NAME_DIGITS:]].append(name[:NAME_DIGITS])
+    logs = set(stems[LOG_SUFFIX])
+    without_index: set[str] = set()
     orphans: list[str] = []
     for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX):
-        indexed = set(base_offsets_in(names, suffix))
+        indexed = set(stems[suffix])
         without_index |= logs - indexed
-        orphans += [f"{base_offset:020d}{suffix}" for base_offset in sorted(indexed - logs)]
+        orphans += [stem + suffix for stem in sorted(indexed - logs) if offsets_of([stem])]
     return Listing(
-        base_offsets,
-        frozenset(without_index),
+        offsets_of(logs),
+        frozenset(offsets_of(without_index)),
         tuple(orphans),
-        tuple(name for name in names if name.endswith(_LEFTOVERS)),
-        base_offsets_in(names, SNAPSHOT_SUFFIX),
+        tuple(
+            stem + rest
+            for rest, found in stems.items()
+            if rest not in SUFFIXES
+            for stem in found
+            if (stem + rest).endswith(_LEFTOVERS)
+        ),
+        offsets_of(stems[SNAPSHOT_SUFFIX]),
     )
 
 

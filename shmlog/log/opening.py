@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError, InvalidRequestError, StorageError
@@ -41,6 +42,7 @@ class Opened:
     base_offsets: list[int]
     without_index: frozenset[int]
     """Segments that lacked an index; those before the recovery point still do."""
+    snapshot_offsets: list[int]
     recovery_point: int
     leader_epochs: list[EpochStart]
     recovered: str
@@ -61,7 +63,7 @@ def open_directory(
         remove_clean_shutdown(storage, directory)
         if failed is None and warm_from.sync_failed:
             failed = FailedSync(recovery_point, 0, "nobody could note why")
-        up_to_active = [base for base in base_offsets if base <= warm_from.segment_base_offset]
+        up_to_active = base_offsets[: bisect_right(base_offsets, warm_from.segment_base_offset)]
         rewrite = Rewrite(storage, directory, index_interval_bytes, recovery_point, warm_from.memory)
         if failed is None and warm_from.segment_base_offset in base_offsets:
             failed = _write_again(rewrite, up_to_active, warm_from)
@@ -91,12 +93,14 @@ def open_directory(
     kept = [start for start in epochs if start.start_offset <= end_offset]
     if kept != epochs:
         write_leader_epochs(storage, directory, kept)
+    snapshots = listing.snapshot_offsets
     if warm_from is None:
-        drop_snapshots_after(storage, directory, end_offset)
+        snapshots = drop_snapshots_after(storage, directory, snapshots, end_offset)
     return Opened(
         found.active,
         found.base_offsets,
         listing.without_index,
+        snapshots,
         recovery_point,
         kept,
         "; ".join(found.notes),

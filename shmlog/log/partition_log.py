@@ -85,6 +85,7 @@ class PartitionLog:
             base_offset: SegmentFiles.open(storage, directory, base_offset, create=False)
             for base_offset in beyond(opened.base_offsets, opened.recovery_point)
         }
+        self._snapshots = opened.snapshot_offsets
         self._dropped = DroppedFiles(storage)
         self._poison: FailedSync | None = None
         self.failure_is_noted = False
@@ -271,8 +272,7 @@ class PartitionLog:
         Each is durably gone before the next one goes, so that no crash leaves a hole. Raises OSError,
         InvalidRequestError unless they are the oldest ones and closed (roll first to drop the active one).
         """
-        oldest = list(islice(self.sealed, len(base_offsets)))
-        if list(base_offsets) != oldest:
+        if list(base_offsets) != (oldest := list(islice(self.sealed, len(base_offsets)))):
             raise InvalidRequestError(
                 f"only the oldest closed segments can be dropped, in order: {oldest}, not {list(base_offsets)}"
             )
@@ -309,11 +309,11 @@ class PartitionLog:
     def write_snapshot(self, offset: int, entries: Sequence[ProducerEntry]) -> None:
         """Keep the producer state as of `offset`, so that a cold start replays only the batches after it."""
         self._check_open()
-        write_snapshot(self._storage, self.directory, offset, entries)
+        self._snapshots = write_snapshot(self._storage, self.directory, offset, entries, self._snapshots)
 
     def latest_snapshot(self) -> tuple[int, list[ProducerEntry]]:
         """The newest usable snapshot and its offset; (0, []) without one."""
-        return latest_snapshot(self._storage, self.directory, self.log_end_offset)
+        return latest_snapshot(self._storage, self.directory, self._snapshots, self.log_end_offset)
 
     def restore_producers(self) -> list[ProducerEntry]:
         """Producer state at the log's end: the newest snapshot and the batches after it."""

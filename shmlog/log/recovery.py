@@ -14,6 +14,7 @@ bytes at the front that are outside the checksum, except the leader epoch.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -75,9 +76,10 @@ def recover_warm(
         raise CorruptRecordError(
             f"{directory} has no segment {warm.segment_base_offset}, which the surviving ring was being written to"
         )
-    for base_offset in [base for base in base_offsets if base > warm.segment_base_offset]:
+    end = bisect_right(base_offsets, warm.segment_base_offset)
+    for base_offset in base_offsets[end:]:
         _drop_empty(storage, directory, base_offset)
-    kept = [base for base in base_offsets if base <= warm.segment_base_offset]
+    kept = base_offsets[:end]
     active, rebuilt = _resume_or_rebuild(
         storage, directory, kept[-1], warm.written_file_bytes, index_interval_bytes, trusted=True
     )

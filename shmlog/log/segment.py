@@ -60,21 +60,21 @@ def for_each_file(directory: str, base_offset: int, act: Callable[[str], None]) 
 
 def base_offset_of(file_name: str, suffix: str) -> int | None:
     """The base offset in a file name with that suffix; None for any other file, and for a number that is no offset."""
-    found = base_offsets_in([file_name], suffix)
+    found = offsets_of([file_name[:NAME_DIGITS]]) if file_name[NAME_DIGITS:] == suffix else []
     return found[0] if found else None
 
 
-def base_offsets_in(names: Iterable[str], suffix: str) -> list[int]:
-    """The base offsets in the file names with that suffix, ascending, without numbers that are no offsets."""
-    length = NAME_DIGITS + len(suffix)
-    stems = [name[:NAME_DIGITS] for name in names if len(name) == length and name.endswith(suffix)]
-    found = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
-    return sorted(base_offset for base_offset in found if base_offset <= OFFSET_MAX)
+def offsets_of(stems: Iterable[str]) -> list[int]:
+    """The offsets that stand in front of the suffixes of file names, ascending, without numbers that are no offsets."""
+    found = [int(stem) for stem in stems if stem.isdigit() and stem.isascii() and len(stem) == NAME_DIGITS]
+    found.sort()
+    del found[bisect_right(found, OFFSET_MAX) :]
+    return found
 
 
 def list_base_offsets(storage: Storage, directory: str, suffix: str = LOG_SUFFIX) -> list[int]:
     """Base offsets of all segments of a partition directory, ascending."""
-    return base_offsets_in(storage.listdir(directory), suffix)
+    return offsets_of([name[:NAME_DIGITS] for name in storage.listdir(directory) if name[NAME_DIGITS:] == suffix])
 
 
 def synced_count(base_offsets: Sequence[int], recovery_point: int) -> int:

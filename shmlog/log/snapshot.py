@@ -8,12 +8,13 @@ coordinator epoch i32, first offset of the current transaction i64
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from shmlog.errors import CorruptRecordError, ForeignVersionError
-from shmlog.log.segment import SNAPSHOT_SUFFIX, list_base_offsets, segment_path
+from shmlog.log.segment import SNAPSHOT_SUFFIX, segment_path
 from shmlog.log.storage import Storage, read_file, replace_file
 from shmlog.native.checksum import crc32c
 from shmlog.record.header import BatchHeader
@@ -76,19 +77,30 @@ def decode_snapshot(data: bytes, path: str) -> list[ProducerEntry]:
     return [ProducerEntry(*fields) for fields in _ENTRY.iter_unpack(data[_HEAD.size :])]
 
 
-def write_snapshot(storage: Storage, directory: str, offset: int, entries: Iterable[ProducerEntry]) -> None:
-    """Durably keep the producer state as of `offset`: everything before it is included. Drops older snapshots."""
+def write_snapshot(
+    storage: Storage, directory: str, offset: int, entries: Iterable[ProducerEntry], older: Sequence[int]
+) -> list[int]:
+    """Durably keep the producer state as of `offset`: everything before it is included.
+
+    Drops what is too old of the `older` snapshots, which are all there are; returns the offsets of those that are left.
+    """
     replace_file(storage, segment_path(directory, offset, SNAPSHOT_SUFFIX), encode_snapshot(entries))
-    for old in list_base_offsets(storage, directory, SNAPSHOT_SUFFIX)[:-SNAPSHOTS_KEPT]:
-        storage.unlink(segment_path(directory, old, SNAPSHOT_SUFFIX))
+    there = sorted({*older, offset})
+    for old in there[:-SNAPSHOTS_KEPT]:
+        with suppress(FileNotFoundError):
+            storage.unlink(segment_path(directory, old, SNAPSHOT_SUFFIX))
+    return there[-SNAPSHOTS_KEPT:]
 
 
-def latest_snapshot(storage: Storage, directory: str, end_offset: int) -> tuple[int, list[ProducerEntry]]:
-    """The newest readable snapshot that is not from after `end_offset`, and its offset; (0, []) without one.
+def latest_snapshot(
+    storage: Storage, directory: str, offsets: Sequence[int], end_offset: int
+) -> tuple[int, list[ProducerEntry]]:
+    """The newest readable one of the snapshots with these `offsets` that is not from after `end_offset`, and its
+    offset; (0, []) without one.
 
     A damaged snapshot is passed over: an older one and more batches give the same state.
     """
-    for offset in reversed(list_base_offsets(storage, directory, SNAPSHOT_SUFFIX)):
+    for offset in sorted(offsets, reverse=True):
         if offset > end_offset:
             continue
         path = segment_path(directory, offset, SNAPSHOT_SUFFIX)
@@ -99,13 +111,17 @@ def latest_snapshot(storage: Storage, directory: str, end_offset: int) -> tuple[
     return 0, []
 
 
-def drop_snapshots_after(storage: Storage, directory: str, end_offset: int) -> None:
-    """Durably remove what was taken of batches that recovery cut off: others will have their offsets."""
-    dropped = [offset for offset in list_base_offsets(storage, directory, SNAPSHOT_SUFFIX) if offset > end_offset]
+def drop_snapshots_after(storage: Storage, directory: str, offsets: Sequence[int], end_offset: int) -> list[int]:
+    """Durably remove what was taken of batches that recovery cut off: others will have their offsets.
+
+    Returns the offsets of the snapshots that are left.
+    """
+    dropped = [offset for offset in offsets if offset > end_offset]
     for offset in dropped:
         storage.unlink(segment_path(directory, offset, SNAPSHOT_SUFFIX))
     if dropped:
         storage.fsync_dir(directory)
+    return [offset for offset in offsets if offset <= end_offset]
 
 
 def replay(entries: Iterable[ProducerEntry], headers: Iterable[BatchHeader]) -> list[ProducerEntry]:

@@ -32,9 +32,8 @@ class DamageWatch(OwnerWatcher):
 
     def segments_looked_at(self, partition_id: int) -> None:
         partition = self._catalog.machine.partition_by_id(partition_id)
-        if partition is not None:
-            name = os.path.basename(log_directory(self._identity, partition))
-            self._directories[name] = (partition.topic.name, partition.partition)
+        if partition is not None and damage.read(directory := log_directory(self._identity, partition)):
+            self._directories[os.path.basename(directory)] = (partition.topic.name, partition.partition)
             self.tell()
 
     def tell(self) -> None:

@@ -41,14 +41,33 @@ class ListingStorage(FaultyStorage):
 
 
 @pytest.mark.parametrize("clean", [True, False])
-def test_a_log_of_many_segments_lists_its_directory_as_often_as_one_of_two(tmp_path: Path, clean: bool) -> None:
-    listings = []
-    for segments in (2, 30):
-        directory, storage = tmp_path / str(segments), ListingStorage()
-        write_log(directory, [1] * segments, clean=clean)
-        open_log(directory, storage=storage).close(clean=True)
-        listings.append(storage.listings)
-    assert listings[0] == listings[1] > 0
+def test_a_directory_is_listed_once_when_its_log_opens_and_never_again(directory: Path, clean: bool) -> None:
+    """There may be 150,000 names in it."""
+    write_log(directory, [1] * 30, clean=clean)
+    storage = ListingStorage()
+    log = open_log(directory, storage=storage)
+    for _ in range(3):
+        log.write_snapshot(log.log_end_offset, log.restore_producers())
+        append(log, 1)
+        log.roll(log.log_end_offset)
+    log.delete_segments([0, 2])
+    look_at_segments(log)
+    log.close(clean=True)
+    assert storage.listings == 1
+
+
+def test_of_the_snapshots_the_newest_two_stay(directory: Path) -> None:
+    for start in (0, 8):
+        log = open_log(directory)
+        for _ in range(2):
+            append(log, 2)
+            log.write_snapshot(log.log_end_offset, [])
+            log.write_snapshot(log.log_end_offset, [])
+        log.close(clean=True)
+        assert sorted(path.name for path in directory.glob("*.snapshot")) == [
+            f"{start + 4:020d}.snapshot",
+            f"{start + 8:020d}.snapshot",
+        ]
 
 
 def test_a_cleanly_closed_log_opens_without_being_read(directory: Path) -> None:
