@@ -30,7 +30,8 @@ TEXTS: Final = (PREY, PREY, PREY, "", ".", "..", "/", "a/b", "\0", "é" * 300, "
 JUNK: Final[tuple[object, ...]] = (None, True, -1.5, 1e300, "text", [], {}, [[]], {"a": {"b": []}})
 PLAUSIBLE: Final[dict[str, Any]] = {
     "request_id": 5, "topic": PREY, "partition": 0, "producer_id": -1, "producer_epoch": -1, "linger_us": 0,
-    "lane_bytes": None, "partitions": 1, "replication_factor": 1, "config": {}, "set": {}, "unset": [], "topics": None,
+    "lane_bytes": None, "compression_type": "none", "compression_level": 0, "partitions": 1, "replication_factor": 1,
+    "config": {}, "set": {}, "unset": [], "topics": None,
 }  # fmt: skip
 
 

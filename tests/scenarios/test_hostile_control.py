@@ -14,6 +14,7 @@ import pytest
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
     PROTOCOL,
+    CheckCompression,
     CloseLane,
     ClusterDescribed,
     DescribeCluster,
@@ -30,6 +31,7 @@ from shmlog.control.messages import (
 )
 from shmlog.limits import CONTROL_REQUEST_BYTES_MAX, HELLO_BYTES_MAX, STRANGERS_MAX
 from shmlog.memory import layout
+from shmlog.record.compression import LEVEL_MAX, LEVEL_MIN
 from shmlog.testing import wait_until
 from shmlog.testing.hostile_client import PREY, HostileClient
 
@@ -101,6 +103,10 @@ def test_a_long_siege(daemon: Daemon, request: pytest.FixtureRequest) -> None:
         ("linger_us", (1 << 64) - 1),
         ("lane_bytes", -1),
         ("lane_bytes", 1 << 40),
+        ("compression_level", LEVEL_MIN - 1),
+        ("compression_level", LEVEL_MAX + 1),
+        ("compression_level", -(1 << 63)),
+        ("compression_level", (1 << 64) - 1),
     ],
 )
 def test_a_lane_that_cannot_be_made_is_refused_by_the_name_of_what_is_wrong(
@@ -116,6 +122,22 @@ def test_a_lane_that_cannot_be_made_is_refused_by_the_name_of_what_is_wrong(
     refusal = peer.refused(wanted)
     assert refusal.error == "InvalidRequestError"
     assert f"OpenLane.{name} must be from" in refusal.message
+    assert daemon.regions(peer) == before
+    expect_calm(daemon, peer)
+
+
+@pytest.mark.parametrize("name", ["", "brotli", "NONE", "gzip\0", "uncompressed", "producer", "9" * 4000])
+def test_a_lane_with_a_compression_that_there_is_not_is_refused_by_its_name(daemon: Daemon, name: str) -> None:
+    """What topics may say (`uncompressed`, `producer`) producers may not."""
+    daemon.start()
+    peer = daemon.peer()
+    peer.create("calm")
+    before = daemon.regions(peer)
+    for wanted in (OpenLane(0, "calm", 0, -1, -1, 0, None, name, 0), CheckCompression(0, name)):
+        refusal = peer.refused(wanted)
+        assert refusal.error == "InvalidRequestError"
+        assert f"not {name[:40]!r}" in refusal.message
+        assert len(refusal.message) < 300
     assert daemon.regions(peer) == before
     expect_calm(daemon, peer)
 
