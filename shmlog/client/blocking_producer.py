@@ -82,17 +82,19 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
                 lane = lanes.lanes[partition] = self._opener.open(lanes.topic, partition)
             return lane
 
-    def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
-        """Wait until the lane has room again; returns the deadline to pass in the next time."""
+    def _wait_for_room(self, lane: LaneWriter, free: int, deadline_ns: int) -> int:
+        """Wait until the lane has room that it had not when its `free` was that, whichever thread reclaimed it; returns
+        the deadline to pass in the next time."""
         deadline_ns = deadline_ns or time.monotonic_ns() + int(self._delivery_timeout_s * 1e9)
         if self._succession.enlarge(lane):
             return deadline_ns
 
         def has_changed() -> bool:
             lanes = self.topics.get(lane.topic)
-            if lanes is None or lanes.lanes[lane.partition] is not lane or lane.reclaim() > 0 or lane.attention:
+            if lanes is None or lanes.lanes[lane.partition] is not lane:
                 return True
-            return self._opener.is_deleted(lane)
+            lane.reclaim()
+            return lane.free != free or lane.attention or self._opener.is_deleted(lane)
 
         if not self._sleeper.until(has_changed, deadline_ns / 1e9):
             raise DeliveryTimeoutError(

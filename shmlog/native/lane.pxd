@@ -46,7 +46,8 @@ cdef class LaneWriter:
     cdef bint ended
     cdef unsigned char *base
     cdef unsigned char *frame
-    cdef uint64_t free, start, word, frame_limit
+    cdef readonly uint64_t free
+    cdef uint64_t start, word, frame_limit
     cdef uint32_t end, count
     cdef int64_t base_timestamp, max_timestamp
     cdef BatchResult current, spare

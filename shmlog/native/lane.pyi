@@ -20,6 +20,8 @@ class LaneWriter:
     bytes: int
     batches: int
     failed_batches: int
+    free: int
+    """The room of everything before this position may be used again: it moves when any thread reclaims some."""
     attention: bool
     """The lane was closed, stopped or a batch was refused: the producer must act."""
 

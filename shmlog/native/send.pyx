@@ -142,6 +142,7 @@ cdef class SendPath:
         cdef int overflow = 0
         if self.serializes_values or not PyBytes_CheckExact(value):
             value = <bytes>self.value_to_bytes(value)
+        cdef uint64_t free
         if self.serializes_keys or (key is not None and not PyBytes_CheckExact(key)):
             key = <bytes>self.key_to_bytes(key)
         record.key_length = -1
@@ -180,7 +181,8 @@ cdef class SendPath:
             batch = lane.append(&record)
             if batch is not None:
                 break
-            deadline_ns = self._wait_for_room(lane, deadline_ns)
+            free = lane.free
+            deadline_ns = self._wait_for_room(lane, free, deadline_ns)
         index[0] = batch.count - 1
         timestamp[0] = record.timestamp_ms
         if on_delivery is not None:
@@ -360,6 +362,7 @@ cdef class SendPath:
         record.headers = NULL
         record.header_bytes = 0
         record.header_count = 0
+        cdef uint64_t free
         if not column_at(&run.values, run.next, &record.value, &record.value_length) or \
                 not column_at(&run.keys, run.next, &record.key, &record.key_length):
             raise InvalidArgumentError("the offsets of a column were changed while it was sent")
@@ -377,7 +380,8 @@ cdef class SendPath:
             batch = lane.append(&record)
             if batch is not None:
                 break
-            deadline_ns = self._wait_for_room(lane, deadline_ns)
+            free = lane.free
+            deadline_ns = self._wait_for_room(lane, free, deadline_ns)
         deliveries.add(batch, batch.count - 1, 1, 0 if run.timestamps != NULL else record.timestamp_ms)
         run.next += 1
         if lane.attention:

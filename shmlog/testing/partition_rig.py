@@ -221,7 +221,7 @@ class Lane(SendPath):
     async def _settled(self, batch: BatchResult) -> None:
         self.writer.reclaim()
 
-    def _wait_for_room(self, lane: LaneWriter, deadline_ns: int) -> int:
+    def _wait_for_room(self, lane: LaneWriter, free: int, deadline_ns: int) -> int:
         raise LaneFullError
 
     def _attend(self, lane: LaneWriter) -> LaneWriter:
