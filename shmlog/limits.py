@@ -35,6 +35,7 @@ READ_CHUNK_BYTES = 256 * 1024
 # sleeps
 IDLE_SLEEP_S = 5.0  # an idle owner looks around at least this often
 METADATA_MAX_AGE_MS = 300_000  # producers notice added partitions after this at the latest
+CLOCK_STEP_MS = 1000  # a wall clock that goes back by less is not taken for one that was put back
 CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often
 LOOP_TURN_S = 0.001  # a task that always finds records lets the other tasks of its event loop run this often
 LANE_IDLE_CLOSE_S = 30.0

@@ -25,7 +25,6 @@ from shmlog.client.serialization import serializer, to_bytes
 from shmlog.client.sleeper import Sleeper
 from shmlog.clock import wall_ms
 from shmlog.errors import DeliveryTimeoutError, InvalidArgumentError, PollTimeoutError, ShmlogError
-from shmlog.limits import METADATA_MAX_AGE_MS
 from shmlog.native.delivery import FAILED, PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
 from shmlog.native.send import SendPath, TopicLanes
@@ -69,11 +68,11 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
             lanes = self.topics.get(topic)
             if lanes is None:
                 count = self._opener.partition_count(arguments.text(topic, "topic"))
-                lanes = self.topics[topic] = TopicLanes(topic, count, wall_ms() + METADATA_MAX_AGE_MS)
+                lanes = self.topics[topic] = TopicLanes(topic, count, wall_ms())
             return lanes
 
     def _refresh(self, lanes: TopicLanes) -> None:
-        lanes.grow(self._opener.partition_count(lanes.topic), wall_ms() + METADATA_MAX_AGE_MS)
+        lanes.grow(self._opener.partition_count(lanes.topic), wall_ms())
 
     def _open_lane(self, lanes: TopicLanes, partition: int) -> LaneWriter:
         with self._succession.lock:

@@ -10,7 +10,7 @@ cdef class TopicLanes:
     cdef readonly list lanes
     cdef public int32_t partition_count
     cdef int32_t sticky
-    cdef int64_t sticky_bytes, refresh_ms
+    cdef int64_t sticky_bytes, fresh_from_ms
 
 
 cdef class SendPath:

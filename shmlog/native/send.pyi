@@ -17,10 +17,11 @@ class TopicLanes:
     partition_count: int
     lanes: list[LaneWriter | None]
 
-    def __init__(self, topic: str, partition_count: int, refresh_ms: int) -> None:
-        """From `refresh_ms` on (wall time) the next send asks how many partitions there are."""
+    def __init__(self, topic: str, partition_count: int, counted_ms: int) -> None:
+        """They were counted at `counted_ms` (wall time). The send that finds this METADATA_MAX_AGE_MS ago, or to come
+        because the clock was put back, asks again how many there are."""
 
-    def grow(self, partition_count: int, refresh_ms: int) -> None: ...
+    def grow(self, partition_count: int, counted_ms: int) -> None: ...
 
 class SendPath:
     """The compiled half of the producer; client/producer.py derives from it and adds what happens rarely."""

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 import shmlog.arguments as arguments
 from shmlog.errors import HandleClosedError, InvalidArgumentError, UnknownTopicOrPartitionError
-from shmlog.limits import TIMESTAMP_MS_MAX
+from shmlog.limits import CLOCK_STEP_MS, METADATA_MAX_AGE_MS, TIMESTAMP_MS_MAX
 from shmlog.native.column cimport Column
 from shmlog.native.delivery cimport RESULT_PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.header_codec import encode_headers
@@ -25,20 +25,22 @@ cdef extern from "murmur2.h" nogil:
     uint32_t murmur2(const unsigned char *data, size_t length)
 
 cdef int64_t _TIMESTAMP_MS_MAX = TIMESTAMP_MS_MAX
+cdef uint64_t _FRESH_MS = METADATA_MAX_AGE_MS
+cdef int64_t _CLOCK_STEP_MS = CLOCK_STEP_MS
 
 
 cdef class TopicLanes:
     """The lanes of one producer to one topic, by partition; None where none is open yet."""
 
-    def __init__(self, str topic not None, int32_t partition_count, int64_t refresh_ms):
+    def __init__(self, str topic not None, int32_t partition_count, int64_t counted_ms):
         self.topic = topic
         self.partition_count = partition_count
-        self.refresh_ms = refresh_ms
+        self.fresh_from_ms = counted_ms - _CLOCK_STEP_MS
         self.lanes = [None] * partition_count
         self.sticky = -1
 
-    def grow(self, int32_t partition_count, int64_t refresh_ms):
-        self.refresh_ms = refresh_ms
+    def grow(self, int32_t partition_count, int64_t counted_ms):
+        self.fresh_from_ms = counted_ms - _CLOCK_STEP_MS
         if partition_count > self.partition_count:
             self.lanes.extend([None] * (partition_count - self.partition_count))
             self.partition_count = partition_count
@@ -125,7 +127,8 @@ cdef class SendPath:
     cdef inline int64_t now(self, TopicLanes lanes) except -1:
         """The time that a record gets; from time to time the topic's partitions are counted again."""
         cdef int64_t now_ms = recent_wall_ms()
-        if now_ms >= lanes.refresh_ms:
+        # One comparison for both: when the clock has been put back, the unsigned difference is enormous.
+        if <uint64_t>(now_ms - lanes.fresh_from_ms) >= _FRESH_MS:
             self._refresh(lanes)
         return now_ms
 
@@ -139,10 +142,10 @@ cdef class SendPath:
         cdef Delivery delivery
         cdef bytes header_bytes
         cdef int64_t deadline_ns = 0
+        cdef uint64_t free
         cdef int overflow = 0
         if self.serializes_values or not PyBytes_CheckExact(value):
             value = <bytes>self.value_to_bytes(value)
-        cdef uint64_t free
         if self.serializes_keys or (key is not None and not PyBytes_CheckExact(key)):
             key = <bytes>self.key_to_bytes(key)
         record.key_length = -1
@@ -178,10 +181,10 @@ cdef class SendPath:
             number = self.number(lanes, partition, "partition")
         while True:
             lane = self.ready(lanes, number)
+            free = lane.free
             batch = lane.append(&record)
             if batch is not None:
                 break
-            free = lane.free
             deadline_ns = self._wait_for_room(lane, free, deadline_ns)
         index[0] = batch.count - 1
         timestamp[0] = record.timestamp_ms
@@ -359,10 +362,10 @@ cdef class SendPath:
         cdef BatchResult batch
         cdef LaneWriter lane
         cdef int64_t deadline_ns = 0
+        cdef uint64_t free
         record.headers = NULL
         record.header_bytes = 0
         record.header_count = 0
-        cdef uint64_t free
         if not column_at(&run.values, run.next, &record.value, &record.value_length) or \
                 not column_at(&run.keys, run.next, &record.key, &record.key_length):
             raise InvalidArgumentError("the offsets of a column were changed while it was sent")
@@ -377,10 +380,10 @@ cdef class SendPath:
                 number = self.choose(lanes, None, record.value_length)
         while True:
             lane = self.ready(lanes, number)
+            free = lane.free
             batch = lane.append(&record)
             if batch is not None:
                 break
-            free = lane.free
             deadline_ns = self._wait_for_room(lane, free, deadline_ns)
         deliveries.add(batch, batch.count - 1, 1, 0 if run.timestamps != NULL else record.timestamp_ms)
         run.next += 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
 from shmlog.control.messages import OwnerReady, OwnerRecovering, OwnerSpec
 from shmlog.log.cold import ColdReader
@@ -207,7 +208,7 @@ class Lane(SendPath):
         )
         super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
                          serializes_values=False, batch_size=BATCH_SIZE)  # fmt: skip
-        lanes = TopicLanes(TOPIC_NAME, 1, 1 << 62)
+        lanes = TopicLanes(TOPIC_NAME, 1, wall_ms())
         lanes.lanes[0] = self.writer
         self.topics[TOPIC_NAME] = lanes
 
@@ -223,6 +224,9 @@ class Lane(SendPath):
 
     def _wait_for_room(self, lane: LaneWriter, free: int, deadline_ns: int) -> int:
         raise LaneFullError
+
+    def _refresh(self, lanes: TopicLanes) -> None:
+        lanes.grow(1, wall_ms())
 
     def _attend(self, lane: LaneWriter) -> LaneWriter:
         raise LaneNeedsAttentionError
