@@ -33,7 +33,8 @@ MAX_MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # two frames of it stay below the 256 
 READ_CHUNK_BYTES = 256 * 1024
 
 # sleeps
-IDLE_SLEEP_S = 5.0  # an idle owner looks around at least this often
+IDLE_SLEEP_S = 5.0  # an idle owner looks for records and orders at least this often
+REST_S = 20.0  # one without lanes that has given its memory back looks after everything else this often
 METADATA_MAX_AGE_MS = 300_000  # producers notice added partitions after this at the latest
 CLOCK_STEP_MS = 1000  # a wall clock that goes back by less is not taken for one that was put back
 CLIENT_SLEEP_S = 1.0  # a waiting client looks around at least this often

@@ -27,14 +27,15 @@ cdef bint is_readable(int fd) noexcept nogil:
 
 
 def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd, int64_t until_ns, int64_t turn_ns,
-         int64_t budget_ns):
+         int64_t look_ns, int64_t budget_ns):
     """See duty_cycle.pyi."""
-    cdef int64_t deadline_ns = until_ns
+    cdef int64_t deadline_ns = until_ns, next_look_ns, now
     cdef uint64_t tail_pos
     cdef unsigned int ticket
     cdef int outcome
     while True:
         ticket = bell.prepare()
+        next_look_ns = monotonic_ns() + look_ns
         if is_readable(channel_fd):
             bell.cancel()
             return True
@@ -42,14 +43,17 @@ def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd
             bell.cancel()
         else:
             publisher._count(COUNTER_SLEEPS, 1)
-            bell.wait(ticket, (min(deadline_ns, publisher.next_deadline_ns) - monotonic_ns()) / 1e9)
+            bell.wait(ticket, (min(deadline_ns, next_look_ns, publisher.next_deadline_ns) - monotonic_ns()) / 1e9)
         tail_pos = publisher.tail_pos
         with nogil:
             outcome = publisher._run(budget_ns)
         if outcome != 0:  # the agent runs it again and hears the same
             return True
         if publisher.tail_pos == tail_pos:
-            return monotonic_ns() < deadline_ns
+            now = monotonic_ns()
+            if next_look_ns <= now < deadline_ns:
+                continue  # this was a look, and run() has shown that this heart beats
+            return now < deadline_ns
         deadline_ns = min(until_ns, turn_ns)
         if monotonic_ns() >= deadline_ns:
             return True

@@ -7,7 +7,6 @@ that come and go, and sleeping when there is nothing to do. One thread.
 from __future__ import annotations
 
 import contextlib
-from contextlib import suppress
 from time import monotonic_ns
 from typing import Literal
 
@@ -40,7 +39,7 @@ from shmlog.errors import (
     StorageError,
     UnsupportedCompressionTypeError,
 )
-from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, RING_BATCHES_MIN
+from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, REST_S, RING_BATCHES_MIN
 from shmlog.log.progress import Progress
 from shmlog.memory import layout
 from shmlog.memory.client_region import ClientRegion
@@ -94,7 +93,7 @@ def _report_failure(channel: Channel, error: Exception) -> None:
 
 
 def _report_progress(channel: Channel) -> None:
-    with suppress(ChannelClosedError):  # the supervisor is gone: the partition may run for a while without it
+    with contextlib.suppress(ChannelClosedError):  # the supervisor is gone: the partition may go on for a while
         channel.send(OwnerRecovering())
 
 
@@ -223,6 +222,7 @@ class OwnerAgent:
                 channel_fd=self._channel.fileno(),
                 until_ns=now_ns + int(self._sleep_s(now_ns) * 1e9),
                 turn_ns=self._next_housekeeping_ns,
+                look_ns=int(IDLE_SLEEP_S * 1e9),
                 budget_ns=RUN_BUDGET_NS,
             )
         if self._publisher.tail_pos != tail_pos or not only_time_passed:
@@ -256,7 +256,7 @@ class OwnerAgent:
         if self._refused == "disk":
             return REFUSED_SLEEP_S
         deadline_ns = min(
-            now_ns + int(IDLE_SLEEP_S * 1e9),
+            now_ns + int((IDLE_SLEEP_S if self._has_worked or not self._desk.is_empty else REST_S) * 1e9),
             self._publisher.next_deadline_ns,
             self._keeper.next_deadline_ns(now_ns),
             self._sealed_watch.next_deadline_ns,

@@ -9,7 +9,7 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
-from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.owners import Owner, Owners
 
 LOOK_EVERY_S = 5.0
 
@@ -42,12 +42,15 @@ class Heartbeats:
         self.start()
 
     def look(self) -> None:
+        watched = {owner.partition_id: owner for owner in self._owners.all_watched()}
         owed = {waiting.partition_id: waiting.since_ns for waiting in self._lanes.unanswered()}
         for partition_id, since_ns in owed.items():
-            self._owners.observe(Unanswered(partition_id, max(since_ns, self._beat_ns(partition_id))))
+            owner = watched.get(partition_id)
+            beat_ns = 0 if owner is None else self._beat_ns(owner)
+            self._owners.observe(Unanswered(partition_id, max(since_ns, beat_ns)))
         self._owners.zygote.look(self._patience_ns)
-        for owner in self._owners.all_watched():
-            now_ns, beat_ns = self._loop.now_ns(), self._beat_ns(owner.partition_id)
+        for owner in watched.values():
+            now_ns, beat_ns = self._loop.now_ns(), self._beat_ns(owner)
             if beat_ns == 0 or now_ns - beat_ns < self._patience_ns or beat_ns > (owner.rung_ns or now_ns):
                 owner.rung_ns = None
             elif owner.rung_ns is None:
@@ -69,13 +72,12 @@ class Heartbeats:
             elif now_ns - owner.rung_ns >= patience_ns:
                 self._owners.observe(Standing(owner.partition_id, owner.progress_ns))
 
-    def _beat_ns(self, partition_id: int) -> int:
-        """When its heart last beat; 0 if it has no control page."""
-        try:
-            page = ControlPage.open(self._tag, partition_id)
-        except (OSError, ShmlogError):
-            return 0
-        try:
-            return page.heartbeat_ns
-        finally:
-            page.close()
+    def _beat_ns(self, owner: Owner) -> int:
+        """When its heart last beat; 0 if it has no control page. An owner that is ready keeps the page that it has, so
+        it is mapped once: with many partitions that is most of what a look costs."""
+        if owner.page is None:
+            try:
+                owner.page = ControlPage.open(self._tag, owner.partition_id)
+            except (OSError, ShmlogError):
+                return 0
+        return owner.page.heartbeat_ns

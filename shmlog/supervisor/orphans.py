@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 
 from shmlog.control import life
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import StartError
+from shmlog.supervisor.process import becomes_readable
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def end_orphans(runtime: RuntimePaths) -> int:
                 if life.holder(path) == pid:  # still: so the pidfd is the holder's
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         for pid, pidfd in pidfds.items():
-            if not select.select([pidfd], [], [], EXIT_TIMEOUT_S)[0]:
+            if not becomes_readable(pidfd, EXIT_TIMEOUT_S):
                 raise StartError(f"process {pid}, an owner that an earlier supervisor left, cannot be ended")
     finally:
         for pidfd in pidfds.values():

@@ -47,6 +47,7 @@ from shmlog.machines.supervision import (
     Wanted,
     together,
 )
+from shmlog.memory.control_page import ControlPage
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.identity import ClusterIdentity
@@ -76,6 +77,8 @@ class Owner:
     """Of its channel, which nobody reads before its pidfd is there."""
     pid_watch: Watch | None = None
     ready: OwnerReady | None = None
+    page: ControlPage | None = None
+    """Its heartbeat, mapped at the first look after it is ready."""
     progress_ns: int = 0
     """When it last showed that it gets on with its start."""
     clients: set[int] = field(default_factory=set)
@@ -354,6 +357,8 @@ class Owners:
         self._stop_listening(owner)
         owner.channel.close()
         owner.bell.close()
+        if owner.page is not None:
+            owner.page.close()
         if owner.pid_watch is not None:
             self._loop.forget(owner.pid_watch)
             with contextlib.suppress(ChildProcessError):  # the zygote's child, unless the zygote died before it

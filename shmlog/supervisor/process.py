@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import socket
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -61,3 +62,10 @@ class ServiceNotifier:
         ):
             out.setblocking(False)
             out.sendto(state.encode(), address)
+
+
+def becomes_readable(fd: int, timeout_s: float) -> bool:
+    """Wait for a descriptor of any number: select() refuses those beyond 1023, and every owner has some here."""
+    waiter = select.poll()
+    waiter.register(fd, select.POLLIN)
+    return bool(waiter.poll(timeout_s * 1000))

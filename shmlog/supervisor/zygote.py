@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 from collections import deque
@@ -15,7 +14,7 @@ from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
 from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS, ZYGOTE_EXIT_S, ZYGOTE_IMPORT_S
 from shmlog.supervisor.loop import Loop, Watch
-from shmlog.supervisor.process import children
+from shmlog.supervisor.process import becomes_readable, children
 from shmlog.supervisor.zygote_process import ZygoteProcess, start_zygote
 
 log = logging.getLogger(__name__)
@@ -99,9 +98,9 @@ class ZygoteLink:
         with contextlib.suppress(ChildProcessError):
             pidfd = os.pidfd_open(self.pid)
             try:
-                if not select.select([pidfd], [], [], ZYGOTE_EXIT_S)[0]:
+                if not becomes_readable(pidfd, ZYGOTE_EXIT_S):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    select.select([pidfd], [], [], ZYGOTE_EXIT_S)
+                    becomes_readable(pidfd, ZYGOTE_EXIT_S)
             finally:
                 os.close(pidfd)
             os.waitpid(self.pid, os.WNOHANG)  # one that hangs in the kernel even now is left to init

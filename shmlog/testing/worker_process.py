@@ -35,6 +35,13 @@ class WorkerFailedError(ShmlogError):
     name = "WORKER_FAILED"
 
 
+def _is_readable(fd: int, timeout_s: float) -> bool:
+    """Before `timeout_s` has passed. With hundreds of workers a descriptor has a number that select() refuses."""
+    waiter = select.poll()
+    waiter.register(fd, select.POLLIN)
+    return bool(waiter.poll(timeout_s * 1000))
+
+
 class WorkerProcess:
     """One child process; owned by whoever started it, and killed when that block is left.
 
@@ -81,7 +88,7 @@ class WorkerProcess:
 
     def poll(self) -> Message | None:
         """What the worker said next, if it has; raises WorkerFailedError if that is an error or its end."""
-        if b"\n" not in self._inbox and select.select([self], [], [], 0)[0]:
+        if b"\n" not in self._inbox and _is_readable(self.fileno(), 0.0):
             more = os.read(self.fileno(), RECEIVE_BYTES)
             if not more:
                 raise self._failure()
@@ -102,7 +109,7 @@ class WorkerProcess:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError(f"{self.label} (pid {self.pid}) said nothing for {timeout_s:g} s")
-            select.select([self], [], [], left_s)
+            _is_readable(self.fileno(), left_s)
         return message
 
     def finish(self, timeout_s: float = EXIT_GRACE_S) -> None:
@@ -162,7 +169,7 @@ def hear(timeout_s: float | None = None) -> Message | None:
 
     Raises ParentGoneError when the parent closed our input.
     """
-    if timeout_s is not None and not select.select([sys.stdin.buffer], [], [], timeout_s)[0]:
+    if timeout_s is not None and not _is_readable(sys.stdin.buffer.fileno(), timeout_s):
         return None
     line = sys.stdin.buffer.raw.readline()  # type: ignore[union-attr]  # unbuffered: select tells the truth
     if not line:

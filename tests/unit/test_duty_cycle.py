@@ -36,12 +36,13 @@ def channel() -> Iterator[tuple[int, int]]:
 class Resting(threading.Thread):
     """An owner at rest in a thread of its own; `result` is what rest() returned, None while it lasts."""
 
-    def __init__(self, rig: Rig, fd: int, *, until_s: float = 30.0, turn_s: float = 30.0) -> None:
+    def __init__(self, rig: Rig, fd: int, *, until_s: float = 30.0, turn_s: float = 30.0, look_s: float = 30.0) -> None:
         super().__init__(daemon=True)
         self.result: bool | None = None
         self._rig, self._fd = rig, fd
         self._until_ns = monotonic_ns() + int(until_s * SECOND_NS)
         self._turn_ns = monotonic_ns() + int(turn_s * SECOND_NS)
+        self._look_ns = int(look_s * SECOND_NS)
         self.start()
 
     def run(self) -> None:
@@ -51,6 +52,7 @@ class Resting(threading.Thread):
             channel_fd=self._fd,
             until_ns=self._until_ns,
             turn_ns=self._turn_ns,
+            look_ns=self._look_ns,
             budget_ns=BUDGET_NS,
         )
 
@@ -119,3 +121,17 @@ def test_what_the_publisher_cannot_do_itself_is_left_to_the_agent(rig: Rig, chan
     assert resting.result is True
     rig.run()
     assert len(rig.read_all()) == rig.control.log_end_offset
+
+
+def test_a_resting_owner_looks_around_and_its_heart_beats_without_the_agent(rig: Rig, channel: tuple[int, int]) -> None:
+    resting = Resting(rig, channel[0], look_s=0.01)
+
+    def has_beaten_since(beat_ns: int) -> bool:
+        return rig.control.heartbeat_ns > beat_ns
+
+    for _ in range(3):
+        wait_until(partial(has_beaten_since, rig.control.heartbeat_ns))
+    assert not resting.has_ended()
+    os.write(channel[1], b"!")  # and nobody rings
+    wait_until(resting.has_ended)
+    assert resting.result is True

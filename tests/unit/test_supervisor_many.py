@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +12,22 @@ from typing import Any
 
 import pytest
 
+from shmlog.control.messages import OwnerReady
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.machines.metadata_records import LeaderEpochRaised, MetadataRecord
-from shmlog.machines.supervision import OwnerPhase
+from shmlog.machines.supervision import OwnerPhase, Ready
 from shmlog.memory import names, region
 from shmlog.partition.opening import open_partition
 from shmlog.settings import ClusterConfig
-from shmlog.supervisor import owners as owners_module
+from shmlog.supervisor import heartbeats as heartbeats_module, owners as owners_module
+from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.process import becomes_readable, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.testing.partition_rig import Rig, open_rig
 
@@ -53,7 +58,7 @@ class Cluster:
             end.close()
 
         regions = SimpleNamespace(reserve_partition=lambda *_: None, bell=bell_of, may_have_leftovers=lambda _: False)
-        zygote = SimpleNamespace(connect=lambda *_: None, spawn=spawn)
+        zygote = SimpleNamespace(connect=lambda *_: None, spawn=spawn, look=lambda _: None)
         parts: Any = (self.loop, identity_at(directory), self.catalog, regions, zygote)
         self.owners = Owners(*parts)
 
@@ -139,3 +144,40 @@ def start_cold(rig: Rig, *, epoch: int, leftovers: bool) -> None:
     opened = open_partition(replace(rig.spec_for(epoch), leftovers=leftovers))
     opened.log.close(clean=False)
     opened.control.close()
+
+
+def test_a_descriptor_beyond_those_that_select_takes_can_be_waited_for() -> None:
+    """Regression: a supervisor that found the owners of a thousand partitions left behind could not start."""
+    reading, writing = os.pipe()
+    raise_file_limit()
+    high = fcntl.fcntl(reading, fcntl.F_DUPFD, 2000)
+    try:
+        assert not becomes_readable(high, 0.0)
+        os.write(writing, b"!")
+        assert becomes_readable(high, 0.0)
+    finally:
+        for fd in (reading, writing, high):
+            os.close(fd)
+
+
+def test_an_owners_heartbeat_is_mapped_once_and_let_go_with_the_owner(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[SimpleNamespace] = []
+
+    def open_page(tag: str, partition_id: int) -> Any:
+        opened.append(SimpleNamespace(heartbeat_ns=len(opened) + 1, close=opened.clear))
+        return opened[-1]
+
+    monkeypatch.setattr(heartbeats_module, "ControlPage", SimpleNamespace(open=open_page))
+    cluster.owners.want(cluster.catalog.machine.partitions()[:1])
+    ((partition_id, owner),) = cluster.owners._owners.items()
+    owner.ready = OwnerReady(partition_id, 0, 1, 4096, 64, 0, 0, [], "")
+    cluster.owners.observe(Ready(partition_id))
+    lanes: Any = SimpleNamespace(unanswered=list)
+    heartbeats = Heartbeats(cluster.loop, identity_at(Path("/nowhere")), cluster.owners, lanes)
+    heartbeats.look()
+    heartbeats.look()
+    assert len(opened) == 1
+    cluster.owners._exited(owner)
+    assert opened == []

@@ -104,7 +104,7 @@ def _idle(cluster: shmlog.Cluster, idle_s: float) -> dict[str, object]:
     owners = _owner_pids(cluster)
     running = [*owners, info.pid, info.zygote_pid]
     say("waiting for memory to be given back")
-    time.sleep(2 * IDLE_SLEEP_S)  # owners give back at their first idle look
+    time.sleep(2 * IDLE_SLEEP_S)  # owners give back at their first idle look, and rest from then on
     before_ns, began = sum(map(cpu_ns_of, running)), time.monotonic()
     say(f"idle for {idle_s:g} s")
     time.sleep(idle_s)
