@@ -65,7 +65,7 @@ class BudgetMachine:
         if size_bytes is not None:
             holder = self._holders.pop(name)
             self.used_bytes -= size_bytes
-            self._held[holder] -= size_bytes
+            self._held[holder] = self.held_bytes(holder) - size_bytes
             if not self._held[holder]:
                 del self._held[holder]
 

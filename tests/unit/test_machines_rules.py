@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from shmlog.errors import InvalidProducerIdMappingError, ShmBudgetExceededError
 from shmlog.limits import PRODUCERS_REMEMBERED_MAX
@@ -239,6 +239,7 @@ def test_a_producer_id_is_its_clients_and_nobody_elses() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.sampled_from(["", "p", "q", None]))))
+@example([("a", 0, ""), ("b", 0, ""), ("a", 0, "p"), ("b", 0, "")])  # two of no size, and one of them goes
 def test_the_ledgers_totals_are_the_sums_of_what_is_there(script: list[tuple[str, int, str | None]]) -> None:
     ledger, model = BudgetMachine(10**6), dict[str, tuple[int, str]]()
     for name, size, holder in script:
