@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import suppress
 
 import orjson
 
@@ -29,6 +30,7 @@ from shmlog.control.messages import (
     OwnerSpec,
 )
 from shmlog.control.paths import RuntimePaths
+from shmlog.memory import layout, names, region
 from shmlog.memory.lane import LaneTerms
 
 
@@ -52,6 +54,8 @@ class FakeOwner:
             return self.fail("StorageError", "the disk is full")
         if self.does == "stops" and self.spec.leader_epoch == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
+        with suppress(FileExistsError):  # of the one before; without it, the supervisor thinks that it was removed
+            region.create(names.control_page(self.spec.cid8, self.spec.partition_id), layout.CTL_SIZE)
         self.channel.send(
             OwnerReady(self.spec.partition_id, self.spec.leader_epoch, 1, 4096, 64, 0, 0, self.lanes(), "")
         )
