@@ -27,7 +27,7 @@ COMMON = """
 def run(script: str) -> None:
     """In a process of its own: keep() is once and for all."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(COMMON) + textwrap.dedent(script)],
+        [sys.executable, "-P", "-c", textwrap.dedent(COMMON) + textwrap.dedent(script)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -89,6 +89,7 @@ def test_with_other_threads_nothing_is_given_back() -> None:
 
 def test_a_process_that_kept_nothing_gives_nothing_back() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from shmlog.native import inherited; assert inherited.give_back() == 0"], check=False
+        [sys.executable, "-P", "-c", "from shmlog.native import inherited; assert inherited.give_back() == 0"],
+        check=False,
     )
     assert done.returncode == 0
