@@ -24,6 +24,7 @@ from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.memory import names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.native.doorbell import Doorbell
+from shmlog.native.lane import LaneWriter
 from shmlog.record.compression import codec_named
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 from shmlog.testing.waiting import await_until
@@ -132,6 +133,13 @@ class RigConnection:
 def producer_of(connection: RigConnection, **settings: object) -> NativeProducer:
     """A producer that waits a fifth of a second at most: nobody moves the rig while it does."""
     return NativeProducer(connection, {"delivery_timeout_ms": 200, **settings})  # type: ignore[arg-type]  # a fake
+
+
+def lane_of(producer: NativeProducer) -> LaneWriter:
+    """The producer's lane to the rig's partition, as it is now."""
+    lane = producer.topics[TOPIC_NAME].lanes[0]
+    assert lane is not None
+    return lane
 
 
 def somebody_sleeps(connection: RigConnection) -> bool:

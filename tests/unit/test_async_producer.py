@@ -21,10 +21,9 @@ from shmlog.errors import (
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
-from shmlog.native.lane import LaneWriter
 from shmlog.testing import wait_until
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
-from shmlog.testing.rig_producer import RigConnection, asleep, producer_of, publish, somebody_sleeps
+from shmlog.testing.rig_producer import RigConnection, asleep, lane_of, producer_of, publish, somebody_sleeps
 
 FOREVER_MS = 20_000
 SMALL_LANE_BYTES = 1 << 18
@@ -34,12 +33,6 @@ RECORD_BYTES = 60_000
 @pytest.fixture
 def producer(connection: RigConnection) -> NativeProducer:
     return producer_of(connection, delivery_timeout_ms=FOREVER_MS, lane_bytes=SMALL_LANE_BYTES)
-
-
-def lane_of(producer: NativeProducer) -> LaneWriter:
-    lane = producer.topics[TOPIC_NAME].lanes[0]
-    assert lane is not None
-    return lane
 
 
 def fill(producer: NativeProducer) -> int:

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from shmlog.client.producer import NativeProducer
 from shmlog.errors import DeliveryTimeoutError, ShmBudgetExceededError, ShmlogError
 from shmlog.limits import LANE_BYTES_FIRST
 from shmlog.memory import layout, names, region
 from shmlog.memory.lane import lane_data_bytes
-from shmlog.native.lane import LaneWriter
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
-from shmlog.testing.rig_producer import RigConnection, producer_of
+from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
 
 MAX_MESSAGE_BYTES = 1 << 18
 WHOLE_BYTES = lane_data_bytes(MAX_MESSAGE_BYTES)
@@ -27,12 +25,6 @@ LARGE = bytes(2 * LANE_BYTES_FIRST)
 def rig(tmp_path: Path) -> Iterator[Rig]:
     with open_rig(tmp_path, {"max.message.bytes": str(MAX_MESSAGE_BYTES)}) as opened:
         yield opened
-
-
-def lane_of(producer: NativeProducer) -> LaneWriter:
-    lane = producer.topics[TOPIC_NAME].lanes[0]
-    assert lane is not None
-    return lane
 
 
 def record(number: int) -> bytes:

@@ -11,20 +11,13 @@ from shmlog.errors import DeliveryTimeoutError, RecordTooLargeError, ShmlogError
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
-from shmlog.native.lane import LaneWriter
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
-from shmlog.testing.rig_producer import RigConnection, producer_of
+from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
 
 LANE_BYTES = 1 << 20
 SMALL_LANE_BYTES = 1 << 18
 RECORD_BYTES = 60000
-
-
-def lane_of(producer: NativeProducer) -> LaneWriter:
-    lane = producer.topics[TOPIC_NAME].lanes[0]
-    assert lane is not None
-    return lane
 
 
 def record(number: int) -> bytes:

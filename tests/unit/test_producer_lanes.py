@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from shmlog.client.producer import NativeProducer
 from shmlog.errors import (
     BrokerNotAvailableError,
     DeliveryTimeoutError,
@@ -17,15 +16,8 @@ from shmlog.machines.producer_id import client_of
 from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
-from shmlog.native.lane import LaneWriter
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
-from shmlog.testing.rig_producer import RigConnection, producer_of
-
-
-def lane_of(producer: NativeProducer) -> LaneWriter:
-    lane = producer.topics[TOPIC_NAME].lanes[0]
-    assert lane is not None
-    return lane
+from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
 
 
 def values(rig: Rig) -> list[bytes]:
