@@ -106,7 +106,8 @@ class LaneHeld:
 class OwnerReady:
     """The owner runs. `lanes` are those that it found in its lane table.
 
-    `recovered` says in one sentence what had to be recovered; empty if nothing.
+    `recovered` says in one sentence what had to be recovered; empty if nothing. `damaged`: the log directory has notes
+    of damage.
     """
 
     partition_id: int
@@ -118,6 +119,7 @@ class OwnerReady:
     log_end_offset: int
     lanes: list[LaneHeld]
     recovered: str
+    damaged: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from shmlog.log.damage import NOTE_SUFFIX
 from shmlog.log.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
@@ -34,6 +35,7 @@ class Listing:
     leftovers: tuple[str, ...]
     """Names of what an interrupted deletion, rebuild, rewrite or checkpoint left behind."""
     snapshot_offsets: list[int]
+    has_notes_of_damage: bool
 
 
 def look(storage: Storage, directory: str) -> Listing:
@@ -60,6 +62,7 @@ def look(storage: Storage, directory: str) -> Listing:
             if (stem + rest).endswith(_LEFTOVERS)
         ),
         offsets_of(stems[SNAPSHOT_SUFFIX]),
+        any(rest.endswith(NOTE_SUFFIX) for rest in stems),
     )
 
 

@@ -18,6 +18,7 @@ from shmlog.log.checkpoint import (
     write_recovery_point,
     write_topic_id,
 )
+from shmlog.log.damage import read as read_damage
 from shmlog.log.failed_sync import (
     FailedSync,
     marker_path,
@@ -48,6 +49,8 @@ class Opened:
     recovered: str
     rewritten: str
     """Why files were written anew; "" when nobody saw a sync fail."""
+    damaged: bool
+    """Whether the directory has notes of damage, of this opening or of one before."""
 
 
 def open_directory(
@@ -105,6 +108,7 @@ def open_directory(
         kept,
         "; ".join(found.notes),
         rewritten,
+        listing.has_notes_of_damage or bool(warm_from is None and found.notes and read_damage(directory)),
     )
 
 

@@ -64,6 +64,7 @@ class PartitionLog:
         """What opening had to repair, in sentences; "" when nothing."""
         self.rewritten = opened.rewritten
         """Why files were last written anew; "" when they were not."""
+        self.damaged = opened.damaged  # whether the directory had notes of damage when it was opened
         self.on_failed_sync: Callable[[], int] = lambda: self.recovery_point
         """Called first of all when a sync has failed, in its thread; says up to where records were acknowledged."""
         self.recovery_point = opened.recovery_point
@@ -375,10 +376,9 @@ class PartitionLog:
             files.close()
 
     def _active_info(self) -> SegmentInfo:
-        writer = self.active
-        max_timestamp_ms = (
-            self._created_ms if writer.size_bytes and writer.max_timestamp_ms < 0 else writer.max_timestamp_ms
-        )
+        writer, max_timestamp_ms = self.active, self.active.max_timestamp_ms
+        if writer.size_bytes and max_timestamp_ms < 0:
+            max_timestamp_ms = self._created_ms
         path = segment_path(self.directory, writer.base_offset, LOG_SUFFIX)
         return SegmentInfo(writer.base_offset, writer.size_bytes, max_timestamp_ms, self._created_ms, path)
 

@@ -21,6 +21,11 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x1000 lane table: 1024 x (lane id, its terms)     ring (one per partition): batches, mapped twice
     0x11000 two images of the producer state
     0x53000 samples of 64 bytes: where time went
+
+Version 1 is frozen: a cell keeps its place and its meaning as long as LAYOUT_MAJOR stays. LAYOUT_MINOR grows with what
+is added in reserved space, where zero means that nobody wrote it, so versions of one major read each other's regions.
+What an older version must not overlook sets a bit of its own among the incompatible features: whoever does not know it
+(KNOWN_FEATURES) refuses the region.
 """
 
 from __future__ import annotations
@@ -35,8 +40,9 @@ from pathlib import Path
 from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
-LAYOUT_MAJOR = 0
-LAYOUT_MINOR = 4
+LAYOUT_MAJOR = 1
+LAYOUT_MINOR = 0
+KNOWN_FEATURES = 0
 
 CTL_RING_GENERATION = 0x100
 CTL_RING_CAPACITY = 0x108
@@ -248,7 +254,8 @@ class RegionHeader:
     def load(cls, mapping: Mapping, kind: bytes, name: str) -> RegionHeader:
         """Read and validate the header of a region that must be of `kind`.
 
-        Raises ForeignVersionError for a region of another version, CorruptRecordError for anything else that is wrong.
+        Raises ForeignVersionError for a region of another major version, with a feature that this one does not know,
+        or of another build of the same version; CorruptRecordError for anything else that is wrong.
         """
         if mapping.size_bytes < HEADER_BYTES:
             raise CorruptRecordError(f"region {name} has only {mapping.size_bytes} bytes")
@@ -256,15 +263,16 @@ class RegionHeader:
         found, major, minor, _, _, incompatible, _, uuid, boot, layout, number = _HEADER.unpack(body)
         if found != kind:
             raise CorruptRecordError(f"region {name} is not a {kind.decode()} region: it begins with {found!r}")
-        if major != LAYOUT_MAJOR or incompatible or (major == 0 and minor != LAYOUT_MINOR):
+        if major != LAYOUT_MAJOR or incompatible & ~KNOWN_FEATURES:
             raise ForeignVersionError(
                 f"region {name} has layout {major}.{minor} (feature bits {incompatible:#x}), this shmlog reads"
-                f" {LAYOUT_MAJOR}.{LAYOUT_MINOR}: run the same shmlog version in the daemon and in its clients"
+                f" {LAYOUT_MAJOR}.x (feature bits {KNOWN_FEATURES:#x}):"
+                " run the same shmlog version in the daemon and in its clients"
             )
         (crc,) = _HEADER_CRC.unpack(mapping.read(_HEADER.size, _HEADER_CRC.size))
         if crc != zlib.crc32(body):
             raise CorruptRecordError(f"the header of region {name} is damaged (checksum {crc:#010x})")
-        if layout != layout_hash():
+        if minor == LAYOUT_MINOR and layout != layout_hash():
             raise ForeignVersionError(
                 f"region {name} has layout {major}.{minor} with hash {layout:#x}, this shmlog has"
                 f" {LAYOUT_MAJOR}.{LAYOUT_MINOR} with hash {layout_hash():#x}: run the same build on both sides"

@@ -137,6 +137,7 @@ class OwnerAgent:
                 log_end_offset=self._publisher.tail_offset,
                 lanes=self._desk.list(),
                 recovered=opened.recovered,
+                damaged=opened.log.damaged,
             )
         )
         opened.storage.progress = None  # its heart beats in the control page from now on
@@ -235,9 +236,8 @@ class OwnerAgent:
         """False: nobody rang."""
         ticket = self._bell.prepare()
         try:
-            busy = (
-                self._handle_messages() or (self._publisher.has_work() and self._refused != "disk") or self._finished()
-            )
+            can_work = self._refused != "disk"
+            busy = self._handle_messages() or (can_work and self._publisher.has_work()) or self._finished()
         except BaseException:
             self._bell.cancel()
             raise

@@ -27,7 +27,7 @@ class DamageWatch(OwnerWatcher):
         owners.watchers.append(self)
 
     def owner_ready(self, ready: OwnerReady) -> None:
-        if ready.recovered:
+        if ready.damaged:
             self.segments_looked_at(ready.partition_id)
 
     def segments_looked_at(self, partition_id: int) -> None:

@@ -3,7 +3,7 @@
     python tests/released/fixtures.py        makes those of the sources' layout version, unless they are there
 
 Each folder is named after a layout version and is made once, with that version; nobody changes it later, or what it
-stands for is not proved any more. Until 1.0, a version reads no other, and only the newest folder is kept.
+stands for is not proved any more.
 `regions.zip` has the shared memory of a partition whose owner and producers were killed (with records that were
 accepted and not yet published), `log.zip` its log, `cluster.zip` the data directory of a cluster that was killed,
 `clean.zip` of one that was closed.

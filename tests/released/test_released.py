@@ -12,7 +12,7 @@ from shmlog.model import TopicPartition
 from shmlog.testing.partition_rig import open_rig
 from tests.released import fixtures
 
-LAYOUT = (0, 4, 0x5FB21632E9)
+LAYOUT = (1, 0, 0x606C3A960A)
 """Major, minor, and the hash of the constants of `memory/layout`."""
 
 

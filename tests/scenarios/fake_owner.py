@@ -57,7 +57,7 @@ class FakeOwner:
         with suppress(FileExistsError):  # of the one before; without it, the supervisor thinks that it was removed
             region.create(names.control_page(self.spec.cid8, self.spec.partition_id), layout.CTL_SIZE)
         self.channel.send(
-            OwnerReady(self.spec.partition_id, self.spec.leader_epoch, 1, 4096, 64, 0, 0, self.lanes(), "")
+            OwnerReady(self.spec.partition_id, self.spec.leader_epoch, 1, 4096, 64, 0, 0, self.lanes(), "", False)
         )
         if self.does == "babbles":
             self.channel.endpoint.send(b"\xff" * 100)

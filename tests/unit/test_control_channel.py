@@ -235,6 +235,6 @@ def test_another_protocol_is_refused_naming_both_versions_even_if_its_hello_look
 
 
 def test_lists_in_reports_keep_their_shape() -> None:
-    ready = OwnerReady(1, 2, 3, 4, 5, 6, 7, [LaneHeld(8, LaneTerms(9, 10, 11, 12, 13))], "")
+    ready = OwnerReady(1, 2, 3, 4, 5, 6, 7, [LaneHeld(8, LaneTerms(9, 10, 11, 12, 13))], "", False)
     assert decode(encode(ready)) == ready
     assert decode(encode(TopicsDescribed(1, []))) == TopicsDescribed(1, [])

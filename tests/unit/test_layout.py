@@ -20,7 +20,7 @@ DEFINE = re.compile(r"^#define\s+(\w+)[ \t]+(.+?)\s*(?:/\*.*)?$", re.MULTILINE)
 
 # Numbers that one side only has a use for. The hand-off word is taken apart in the core alone.
 CORE_ONLY = re.compile(r"SHM_LINE|OPEN_.*|FRAME_KIND_.*")
-PYTHON_ONLY = {"LAYOUT_MAJOR", "LAYOUT_MINOR", "HEADER_BYTES", "CTL_ERROR_TEXT_BYTES"}
+PYTHON_ONLY = {"LAYOUT_MAJOR", "LAYOUT_MINOR", "KNOWN_FEATURES", "HEADER_BYTES", "CTL_ERROR_TEXT_BYTES"}
 NO_CELL = re.compile(r"_BYTES$|^FRAME_STATUS_")  # sizes of records, and values of a cell
 ENUMS: dict[str, type[IntEnum]] = {"LANE_STATE_": layout.LaneState}
 
@@ -181,14 +181,34 @@ def test_a_damaged_header_is_refused(page: Mapping, at: int) -> None:
         layout.RegionHeader.load(page, layout.KIND_LANE, "/shmlog.x")
 
 
-def test_a_region_of_another_version_is_refused_naming_both(page: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = f"{layout.LAYOUT_MAJOR}.{layout.LAYOUT_MINOR}"
+def test_a_region_of_another_major_version_is_refused_naming_both(
+    page: Mapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as another_version:
         another_version.setattr(layout, "LAYOUT_MAJOR", 7)
         another_version.setattr(layout, "LAYOUT_MINOR", 3)
         a_header().store(page)
-    with pytest.raises(ForeignVersionError, match=rf"layout 7\.3 .* reads {re.escape(ours)}"):
+    with pytest.raises(ForeignVersionError, match=rf"layout 7\.3 .* reads {layout.LAYOUT_MAJOR}\.x"):
         layout.RegionHeader.load(page, layout.KIND_LANE, "/shmlog.x")
+
+
+def test_a_region_with_a_feature_that_this_version_does_not_know_is_refused(page: Mapping) -> None:
+    a_header().store(page)
+    page.write(24, b"\x02")
+    with pytest.raises(ForeignVersionError, match="feature bits 0x2"):
+        layout.RegionHeader.load(page, layout.KIND_LANE, "/shmlog.x")
+
+
+def test_versions_of_one_major_read_each_other_with_what_either_has_added(
+    page: Mapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.layout_hash.cache_clear()
+    with monkeypatch.context() as next_version:
+        next_version.setattr(layout, "LAYOUT_MINOR", layout.LAYOUT_MINOR + 1)
+        next_version.setattr(layout, "CTL_NEW_CELL", 0x700, raising=False)
+        a_header().store(page)
+    layout.layout_hash.cache_clear()
+    assert layout.RegionHeader.load(page, layout.KIND_LANE, "/shmlog.x") == a_header()
 
 
 def test_a_region_of_another_build_with_the_same_version_is_refused(

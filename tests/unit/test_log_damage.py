@@ -83,7 +83,9 @@ def test_what_had_reached_the_disk_is_kept_as_it_was_and_written_down(directory:
 def test_damage_is_told_until_what_was_kept_is_removed(directory: Path) -> None:
     before = write_damaged_log(directory)
     for _ in range(2):  # a start that finds nothing does not count as seen
-        open_log(directory).close(clean=True)
+        log = open_log(directory)
+        assert log.damaged
+        log.close(clean=True)
         assert len(damage.read(str(directory))) == 1
     for name in before:
         (directory / name).unlink()
@@ -95,7 +97,10 @@ def test_a_torn_tail_that_never_was_safe_is_no_damage(directory: Path) -> None:
     append(log, 5)
     log.close(clean=False)
     spoil(directory, 0, batch=4)
-    open_log(directory).close(clean=True)
+    log = open_log(directory)
+    assert log.recovered
+    assert not log.damaged
+    log.close(clean=True)
     assert damage.read(str(directory)) == []
     assert not list(directory.glob("*.damaged"))
 
@@ -144,7 +149,9 @@ def test_a_recovery_killed_at_any_call_still_keeps_all_that_was_there(tmp_path: 
         except Killed:
             survived = False
         storage.close_all()
-        open_log(directory).close(clean=True)
+        log = open_log(directory)
+        assert log.damaged, calls
+        log.close(clean=True)
         assert {path.name: path.read_bytes() for path in directory.glob("*.log.damaged")} == before, calls
         (found,) = damage.read(str(directory))
         assert (found.first_offset, found.end_offset, found.kept) == (7, 9, tuple(before)), calls

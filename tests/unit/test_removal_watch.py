@@ -38,7 +38,7 @@ class Watched:
     def ready(self) -> None:
         spec, publisher = self.rig.spec, self.rig.publisher
         self.watch.owner_opened(
-            OwnerReady(spec.partition_id, spec.leader_epoch, 1, 4096, 64, 0, publisher.tail_offset, [], "")
+            OwnerReady(spec.partition_id, spec.leader_epoch, 1, 4096, 64, 0, publisher.tail_offset, [], "", False)
         )
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ def test_a_recovery_that_gets_on_may_take_an_hour(start: Start, caplog: pytest.L
         start.channel.send(OwnerRecovering())
         start.pass_time(9.0)
     assert "does not react" not in caplog.text
-    start.channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], ""))
+    start.channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], "", False))
     start.pass_time(9.0)
     assert start.owners.machine.phase(0) is OwnerPhase.RUNNING
 

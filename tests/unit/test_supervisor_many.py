@@ -172,7 +172,7 @@ def test_an_owners_heartbeat_is_mapped_once_and_let_go_with_the_owner(
     monkeypatch.setattr(heartbeats_module, "ControlPage", SimpleNamespace(open=open_page))
     cluster.owners.want(cluster.catalog.machine.partitions()[:1])
     ((partition_id, owner),) = cluster.owners._owners.items()
-    owner.ready = OwnerReady(partition_id, 0, 1, 4096, 64, 0, 0, [], "")
+    owner.ready = OwnerReady(partition_id, 0, 1, 4096, 64, 0, 0, [], "", False)
     cluster.owners.observe(Ready(partition_id))
     lanes: Any = SimpleNamespace(unanswered=list)
     heartbeats = Heartbeats(cluster.loop, identity_at(Path("/nowhere")), cluster.owners, lanes)

@@ -231,7 +231,7 @@ def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet
     owners.want(catalog.machine.partitions()[:1])
     (end,) = zygote.ends
     channel = Channel(end)
-    channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], ""))
+    channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], "", False))
     loop.run_once(0.0)
     assert owners.running(0) is None
     assert owners.machine.phase(0) is OwnerPhase.STARTING, "nobody could kill it, and clients would be told pid 0"

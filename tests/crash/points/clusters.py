@@ -70,7 +70,7 @@ class _Owners:
         opened = open_partition(self._spec(partition, epoch))
         opened.log.close(clean=False)
         for watcher in self.watchers:
-            watcher.owner_ready(OwnerReady(partition.partition_id, epoch, 1, 0, 0, 0, 0, [], ""))
+            watcher.owner_ready(OwnerReady(partition.partition_id, epoch, 1, 0, 0, 0, 0, [], "", False))
 
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         for watcher in self.watchers:
