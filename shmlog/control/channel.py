@@ -89,6 +89,11 @@ class Channel:
         """The socket itself, for peer credentials; it stays the channel's."""
         return self._socket
 
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether the other side has gone; what it sent before can still be received."""
+        return self._ready(select.POLLHUP, 0.0)
+
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
