@@ -30,7 +30,7 @@ def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd
          int64_t look_ns, int64_t budget_ns):
     """See duty_cycle.pyi."""
     cdef int64_t deadline_ns = until_ns, next_look_ns, now
-    cdef uint64_t tail_pos
+    cdef uint64_t tail_pos, began_pos = publisher.tail_pos
     cdef unsigned int ticket
     cdef int outcome
     while True:
@@ -55,5 +55,5 @@ def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd
                 continue  # this was a look, and run() has shown that this heart beats
             return now < deadline_ns
         deadline_ns = min(until_ns, turn_ns)
-        if monotonic_ns() >= deadline_ns:
+        if monotonic_ns() >= deadline_ns or publisher.tail_pos - began_pos > publisher.capacity:
             return True

@@ -85,11 +85,9 @@ def largest_batch(opened: OpenPartition) -> int:
 
 def _report_failure(channel: Channel, error: Exception) -> None:
     name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
-    try:
+    with contextlib.suppress(ChannelClosedError):  # the supervisor is gone too; the ctl region says it
         channel.send(OwnerFailed(name, str(error)))
         channel.flush(1.0)
-    except ChannelClosedError:
-        pass  # the supervisor is gone too; the ctl region says it
 
 
 def _report_progress(channel: Channel) -> None:
@@ -167,16 +165,17 @@ class OwnerAgent:
             self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
             self._publisher.stop_trace(now_ns)
             errno_of_full_disk(self._keeper.keep)  # else a second later
-            if not disk_refusal:
-                self._fit_ring(now_ns)
+            self._fit_ring(now_ns, disk_refusal)
+        elif self._fit.is_due(self._publisher.capacity, self._publisher.tail_pos):
+            self._fit_ring(now_ns, disk_refusal)
         self._keeper.sync_aside(now_ns)
         self._sealed_watch.look(now_ns)
         return done if disk_refusal or outcome == publish.IDLE else 1
 
-    def _fit_ring(self, now_ns: int) -> None:
+    def _fit_ring(self, now_ns: int, disk_refusal: str) -> None:
         publisher = self._publisher
         wanted = self._fit.wanted_bytes(self._config, publisher.capacity, publisher.tail_pos, now_ns)
-        if wanted != publisher.capacity and publisher.written_pos == publisher.tail_pos:
+        if wanted != publisher.capacity and not disk_refusal and publisher.written_pos == publisher.tail_pos:
             with contextlib.suppress(ShmBudgetExceededError):  # this one does
                 grow_ring(self._spec, wanted, self._control, publisher)
 

@@ -19,7 +19,8 @@ NOWHERE = (1 << 64) - 1
 
 @dataclass(slots=True)
 class RingFit:
-    """How large a ring should be, by how fast the log grows; asked about once a second while the owner is awake.
+    """How large a ring should be, by how fast the log grows; asked about once a second while the owner is awake, and
+    whenever the log has gone round the ring since: a burst shorter than a second needs a large ring, too.
 
     `tail_pos` and `since_ns`: where the tail was when it was last asked, and when it was last seen to move.
     """
@@ -31,6 +32,10 @@ class RingFit:
     @classmethod
     def begin(cls, tail_pos: int, now_ns: int) -> RingFit:
         return cls(tail_pos, now_ns, now_ns)
+
+    def is_due(self, ring_bytes: int, tail_pos: int) -> bool:
+        """Whether the log has gone round the ring since it was last asked."""
+        return tail_pos - self.tail_pos > ring_bytes
 
     def wanted_bytes(self, config: TopicConfig, ring_bytes: int, tail_pos: int, now_ns: int) -> int:
         """The size to change to: full if the log went round this ring within a second; `ring_bytes` for no change."""

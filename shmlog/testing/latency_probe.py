@@ -111,7 +111,10 @@ def send(order: Message) -> None:
 def receive(order: Message) -> None:
     """The receiver: sleeps in poll(), notes the time as soon as it returns."""
     sequences, latencies = array("q"), array("q")
-    with shmlog.connect(order["cluster"]) as cluster, cluster.consumer(order["topic"]) as consumer:
+    with (
+        shmlog.connect(order["cluster"]) as cluster,
+        cluster.consumer(order["topic"], auto_offset_reset="latest") as consumer,
+    ):
         consumer.poll(timeout=0.0)
         say(ready=True)
         quiet_since = time.monotonic()

@@ -61,6 +61,21 @@ class Resting(threading.Thread):
         return not self.is_alive()
 
 
+def test_the_agent_is_asked_once_more_was_published_than_the_ring_holds(rig: Rig, channel: tuple[int, int]) -> None:
+    def published_or_ended(end: int) -> bool:
+        return rig.control.high_watermark == end or resting.has_ended()
+
+    lane = rig.lane()
+    resting = Resting(rig, channel[0])
+    for number in range(2 * rig.publisher.capacity // 10_000):  # one by one, so that run() has nothing else to say
+        if resting.has_ended():
+            break
+        lane.send(TOPIC_NAME, bytes(10_000))
+        wait_until(partial(published_or_ended, number + 1))
+    assert resting.result
+    assert rig.publisher.capacity < rig.publisher.tail_pos < 1.1 * rig.publisher.capacity
+
+
 def test_records_are_published_one_after_the_other_without_the_agent(rig: Rig, channel: tuple[int, int]) -> None:
     def published(end: int) -> bool:
         return rig.control.high_watermark == end

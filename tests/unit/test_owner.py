@@ -24,6 +24,7 @@ from shmlog.control.messages import (
     Trace,
 )
 from shmlog.errors import ShmBudgetExceededError
+from shmlog.limits import RING_BYTES_MIN
 from shmlog.memory import names, region
 from shmlog.memory.client_region import create_client_region
 from shmlog.memory.lane import LaneTerms
@@ -213,7 +214,7 @@ class RefusingPublisher:
     """The owner's publisher without room: on the disk, if the outcome is FAILED."""
 
     last_errno = errno.ENOSPC
-    tail_pos = 100
+    tail_pos, capacity = 100, RING_BYTES_MIN
     written_pos = 0
 
     def __init__(self, owner: OwnerAgent, outcome: int = FAILED) -> None:
