@@ -19,7 +19,15 @@ from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.control_page import ControlPage
 
 NAME = re.compile(r"/shmlog\.(?P<tag>[0-9a-f]{8})\.(?P<letter>[plc])(?P<number>\d+)(?:\.(?P<part>\w+)(?:\.\d+)?)?")
-KINDS = {"l": "lane", "c": "client", "ctl": "control page", "bell": "bell", "ring": "ring", "idx": "index"}
+KINDS = {
+    "l": "lane",
+    "c": "client",
+    "ctl": "control page",
+    "bell": "bell",
+    "ring": "ring",
+    "idx": "index",
+    "replica": "replica",
+}
 
 
 @dataclass(frozen=True, slots=True)

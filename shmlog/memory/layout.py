@@ -19,8 +19,12 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
     0x1000 lane table: 1024 x (lane id, its terms)     ring (one per partition): batches, mapped twice
-    0x11000 two images of the producer state
-    0x53000 samples of 64 bytes: where time went
+    0x11000 two images of the producer state           replica (one per follower; since 1.1)
+    0x53000 samples of 64 bytes: where time went        0x0000 header
+                                                        0x0100 doorbell, 0x0180 sleeping
+                                                        0x0200 state, epoch, pid, heartbeat
+                                                        0x0280 written offset
+                                                        0x0300 synced offset
 
 Version 1 is frozen: a cell keeps its place and its meaning as long as LAYOUT_MAJOR stays. LAYOUT_MINOR grows with what
 is added in reserved space, where zero means that nobody wrote it, so versions of one major read each other's regions.
@@ -41,7 +45,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 1
-LAYOUT_MINOR = 0
+LAYOUT_MINOR = 1
 KNOWN_FEATURES = 0
 
 CTL_RING_GENERATION = 0x100
@@ -133,6 +137,14 @@ CLIENT_SLOT_BYTES = 64
 CLIENT_TRACE = 0x11000
 CLIENT_SIZE = 0x13000
 
+REPLICA_STATE = 0x200
+REPLICA_EPOCH = 0x208
+REPLICA_PID = 0x210
+REPLICA_HEARTBEAT_NS = 0x218
+REPLICA_WRITTEN_OFFSET = 0x280
+REPLICA_SYNCED_OFFSET = 0x300
+REPLICA_SIZE = 0x1000
+
 LANE_OPEN = 0x100
 LANE_HEAD = 0x180
 LANE_STATE = 0x200
@@ -191,6 +203,16 @@ class SyncRunning(IntEnum):
     """Of the logs of segments, and of the indexes of those that are not active any more."""
     CLOSE = 2
     """The last one, which vouches for the active segment's indexes, too."""
+
+
+class ReplicaState(IntEnum):
+    """What a follower is doing; the `state` cell of its replica region."""
+
+    STARTING = 0
+    FOLLOWING = 1
+    CLOSED = 2
+    OFFLINE = 3
+    """It cannot go on. The supervisor has been told why."""
 
 
 class LaneState(IntEnum):
@@ -284,3 +306,4 @@ KIND_CTL = b"SHMLGCTL"
 KIND_BELL = b"SHMLGBEL"
 KIND_LANE = b"SHMLGLAN"
 KIND_CLIENT = b"SHMLGCLI"
+KIND_REPLICA = b"SHMLGREP"

@@ -34,3 +34,7 @@ def lane(tag: str, lane_id: int) -> str:
 
 def client(tag: str, client_id: int) -> str:
     return f"{PREFIX}{tag}.c{client_id}"
+
+
+def replica(tag: str, partition_id: int, replica_id: int) -> str:
+    return f"{PREFIX}{tag}.p{partition_id}.replica.{replica_id}"

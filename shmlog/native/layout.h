@@ -101,6 +101,15 @@
 #define CLIENT_TRACE          0x11000 /* when traced records were read: samples */
 #define CLIENT_SIZE           0x13000
 
+/* replica region: one per follower, written by it only (but the doorbell, which its leader rings); since 1.1 */
+#define REPLICA_STATE          0x200   /* memory.layout.ReplicaState */
+#define REPLICA_EPOCH          0x208   /* of the leader whose log the two offsets below are about */
+#define REPLICA_PID            0x210
+#define REPLICA_HEARTBEAT_NS   0x218
+#define REPLICA_WRITTEN_OFFSET 0x280
+#define REPLICA_SYNCED_OFFSET  0x300
+#define REPLICA_SIZE           0x1000
+
 /* lane region: one per producer and partition */
 #define LANE_OPEN             0x100   /* the hand-off word */
 #define LANE_HEAD             0x180   /* owner: everything before is published or rejected */

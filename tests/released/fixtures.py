@@ -5,8 +5,8 @@
 Each folder is named after a layout version and is made once, with that version; nobody changes it later, or what it
 stands for is not proved any more.
 `regions.zip` has the shared memory of a partition whose owner and producers were killed (with records that were
-accepted and not yet published), `log.zip` its log, `cluster.zip` the data directory of a cluster that was killed,
-`clean.zip` of one that was closed.
+accepted and not yet published) and, since 1.1, of a follower, `log.zip` its log, `cluster.zip` the data directory of a
+cluster that was killed, `clean.zip` of one that was closed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from pathlib import Path
 
 import shmlog
 from shmlog.memory import layout
+from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.testing.partition_rig import open_rig
 
 HERE = Path(__file__).parent
 SHM = Path("/dev/shm")
 LOG_CONFIG = {"segment.bytes": "1048576", "max.message.bytes": "65536", "index.interval.bytes": "512"}
 PUBLISHED, ACCEPTED = 800, 7
+FOLLOWER = 3
 TOPICS = {"flights": 2, "weather": 1}
 RECORDS = 100
 
@@ -75,6 +77,7 @@ def make_partition(folder: Path, directory: Path) -> None:
             lanes[number // 10 % 2].send_all(*map(value_at, range(number, number + 10)))
             rig.run()
         lanes[0].send_all(*map(value_at, range(PUBLISHED, PUBLISHED + ACCEPTED)))
+        ReplicaRegion.create(rig.tag, 1, FOLLOWER, mode=0o600).follow(0, PUBLISHED, PUBLISHED - 1)
         prefix = f"shmlog.{rig.tag}."
         pack(folder / "regions.zip", {path.name.removeprefix(prefix): path for path in SHM.glob(f"{prefix}*")})
         pack_directory(folder / "log.zip", directory)

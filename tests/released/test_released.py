@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import shmlog
-from shmlog.memory import layout, names
+from shmlog.memory import layout, names, region
+from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.model import TopicPartition
 from shmlog.testing.partition_rig import open_rig
 from tests.released import fixtures
 
-LAYOUT = (1, 0, 0x606C3A960A)
+LAYOUT = (1, 1, 0x67DC26E1F1)
 """Major, minor, and the hash of the constants of `memory/layout`."""
 
 
@@ -46,6 +47,19 @@ def test_a_partition_of_killed_processes_goes_on_with_everything_accepted(tmp_pa
         rig.lane(producer_id=9).send_all(b"new")
         rig.run()
         assert rig.values()[-1] == b"new"
+
+
+def test_what_a_follower_had_is_read(tmp_path: Path, version: str) -> None:
+    if version == "1.0":
+        return  # had no followers
+    tag = names.cluster_tag("rig", str(tmp_path))
+    fixtures.restore_regions(version, tag)
+    try:
+        follower = ReplicaRegion.open(names.replica(tag, 1, fixtures.FOLLOWER), 1)
+        found = follower.leader_epoch, follower.written_offset, follower.synced_offset
+        assert found == (0, fixtures.PUBLISHED, fixtures.PUBLISHED - 1)
+    finally:
+        region.sweep(tag)
 
 
 def test_a_log_without_its_shared_memory_has_everything_published(tmp_path: Path, version: str) -> None:

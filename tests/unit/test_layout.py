@@ -67,8 +67,9 @@ def test_every_number_of_python_is_known_to_the_core() -> None:
         """,
         "LANE_OPEN LANE_HEAD LANE_STATE LANE_FREE LANE_DATA",
         "BELL_DOORBELL BELL_SLEEPING",
+        "BELL_DOORBELL BELL_SLEEPING REPLICA_STATE REPLICA_WRITTEN_OFFSET REPLICA_SYNCED_OFFSET",
     ],
-    ids=["ctl", "lane", "bell"],
+    ids=["ctl", "lane", "bell", "replica"],
 )
 def test_each_group_of_cells_begins_a_line_of_its_own(cells: str) -> None:
     numbers = numbers_of_the_core()
@@ -121,8 +122,8 @@ def test_the_parts_of_the_control_page_follow_each_other() -> None:
 
 
 def test_regions_are_whole_pages() -> None:
-    sizes = (layout.CTL_SIZE, layout.BELL_SIZE, layout.CLIENT_SIZE, layout.LANE_DATA)
-    assert [size % limits.PAGE_BYTES for size in sizes] == [0, 0, 0, 0]
+    sizes = (layout.CTL_SIZE, layout.BELL_SIZE, layout.CLIENT_SIZE, layout.REPLICA_SIZE, layout.LANE_DATA)
+    assert [size % limits.PAGE_BYTES for size in sizes] == [0, 0, 0, 0, 0]
 
 
 def test_the_tables_are_as_large_as_the_limits_promise() -> None:

@@ -13,6 +13,8 @@ from shmlog.limits import LANE_BATCHES_MIN, MAX_MESSAGE_BYTES_DEFAULT, PAGE_BYTE
 from shmlog.memory import bell, lane, layout, names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.memory.control_page import ControlPage, LaneSlot
+from shmlog.memory.layout import ReplicaState
+from shmlog.memory.replica_region import ReplicaRegion
 
 _numbers = itertools.count()
 
@@ -223,3 +225,46 @@ def test_a_lane_has_room_for_two_of_the_largest_batches(max_batch_bytes: int) ->
     data_bytes = lane.lane_data_bytes(max_batch_bytes)
     assert data_bytes >= LANE_BATCHES_MIN * (max_batch_bytes + layout.FRAME_BYTES)
     assert data_bytes % PAGE_BYTES == 0
+
+
+# --- replica regions --------------------------------------------------------------------------------------------------
+
+
+def test_a_leader_reads_what_its_follower_says_and_rings_it(tag: str) -> None:
+    follower = ReplicaRegion.create(tag, 1, 2, mode=0o600)
+    leader = ReplicaRegion.open(names.replica(tag, 1, 2), 1, writable=True)
+    assert (leader.state, leader.leader_epoch, leader.written_offset, leader.synced_offset) == (0, 0, 0, 0)
+    follower.follow(4, 17, 9)
+    follower.store_written(20)
+    follower.store_synced(18)
+    follower.store_state(ReplicaState.FOLLOWING)
+    follower.beat(5)
+    assert (leader.leader_epoch, leader.written_offset, leader.synced_offset) == (4, 20, 18)
+    assert (leader.state, leader.pid, leader.heartbeat_ns) == (ReplicaState.FOLLOWING, os.getpid(), 5)
+    assert follower.doorbell is not None
+    assert leader.doorbell is not None
+    ticket = follower.doorbell.prepare()
+    assert leader.doorbell.ring()
+    assert follower.doorbell.wait(ticket, 30.0)
+
+
+def test_who_only_looks_at_a_replica_region_cannot_write_to_it(tag: str) -> None:
+    ReplicaRegion.create(tag, 1, 2, mode=0o600)
+    looking = ReplicaRegion.open(names.replica(tag, 1, 2), 1)
+    assert looking.doorbell is None
+    with pytest.raises(ValueError, match="read-only"):
+        looking.store_written(7)
+
+
+def test_a_follower_that_starts_again_has_a_region_of_its_own(tag: str) -> None:
+    before = ReplicaRegion.create(tag, 1, 2, mode=0o600)
+    before.follow(4, 17, 9)
+    after = ReplicaRegion.create(tag, 1, 2, mode=0o600)
+    before.store_written(99)
+    assert (after.leader_epoch, after.written_offset) == (0, 0)
+
+
+def test_a_replica_region_of_another_partition_is_refused(tag: str) -> None:
+    ReplicaRegion.create(tag, 1, 2, mode=0o600)
+    with pytest.raises(CorruptRecordError, match="is of partition 1"):
+        ReplicaRegion.open(names.replica(tag, 1, 2), 7)
