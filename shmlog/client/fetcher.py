@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from shmlog.client.cursor import Cursor
+from shmlog.client.freed_memory import keep_freed_memory
 from shmlog.client.read_ahead import ReadAhead
 from shmlog.errors import NoClusterError
 from shmlog.limits import CLIENT_SLEEP_S, CONNECT_PAUSE_S
@@ -34,6 +35,7 @@ class Fetcher:
     """
 
     def __init__(self, waking: Waking, *, max_bytes: int, check_crcs: bool) -> None:
+        keep_freed_memory()
         self.cursors: dict[TopicPartition, Cursor] = {}
         self.read_ahead = ReadAhead()
         self.fetches = 0
