@@ -6,6 +6,7 @@ from shmlog.native.mapping cimport Mapping
 cdef class RingReader:
     cdef Mapping control, ring, index
     cdef unsigned char *ctl
+    cdef unsigned char *limit_cell  # how far read() goes
     cdef unsigned char *ring_base
     cdef unsigned char *idx
     cdef readonly uint64_t capacity, index_entries, pos, generation, max_batch_bytes

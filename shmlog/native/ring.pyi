@@ -9,7 +9,8 @@ class RingReader:
     """One reader of one ring generation. Any number may read; none is known to the owner.
 
     Positions count bytes of the partition's log in this generation. The mappings stay the caller's until close(),
-    which unmaps ring and index. The ring is mapped doubled from 0.
+    which unmaps ring and index. The ring is mapped doubled from 0. A follower reads `up_to_written`: what is in the
+    leader's file, whether or not consumers may see it.
     """
 
     generation: int
@@ -21,12 +22,14 @@ class RingReader:
     capacity: int
     max_batch_bytes: int
 
-    def __init__(self, control: Mapping, ring: Mapping, index: Mapping, generation: int) -> None: ...
+    def __init__(
+        self, control: Mapping, ring: Mapping, index: Mapping, generation: int, *, up_to_written: bool = False
+    ) -> None: ...
     def seek(self, offset: int) -> bool:
         """Go to the batch that contains `offset`, or to the end if `offset` is next; False: not in the ring."""
 
     def read(self, max_bytes: int) -> bytes | int:
-        """A copy of whole batches below the high watermark, at most `max_bytes` but at least one batch.
+        """A copy of whole batches below the limit (high watermark or `written`), at most `max_bytes` but one at least.
 
         b"" when there is nothing new; LAGGED when the position is not in the ring any more (read the segments from
         `next_offset` on, which is where this reader stood). Structure is checked, checksums are decode_batches' task.

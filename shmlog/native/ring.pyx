@@ -16,7 +16,7 @@ cdef extern from "batch.h" nogil:
 
 cdef extern from "layout.h" nogil:
     enum: CTL_RING_GENERATION, CTL_MAX_BATCH, CTL_BASE_OFFSET, CTL_BASE_POS, CTL_INTENT_POS, CTL_TAIL_POS
-    enum: CTL_HW_OFFSET, CTL_HW_POS, CTL_LOG_START_OFFSET, CTL_STATE, CTL_TRACE_STRIDE
+    enum: CTL_WRITTEN_POS, CTL_HW_OFFSET, CTL_HW_POS, CTL_LOG_START_OFFSET, CTL_STATE, CTL_TRACE_STRIDE
     enum: IDX_ENTRY_BYTES, IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT
 
 LAGGED = -1
@@ -25,7 +25,8 @@ LAGGED = -1
 cdef class RingReader:
     """See ring.pyi."""
 
-    def __init__(self, Mapping control not None, Mapping ring not None, Mapping index not None, uint64_t generation):
+    def __init__(self, Mapping control not None, Mapping ring not None, Mapping index not None, uint64_t generation,
+                 *, bint up_to_written=False):
         control.check()
         ring.check()
         index.check()
@@ -33,6 +34,7 @@ cdef class RingReader:
         self.ring = ring
         self.index = index
         self.ctl = control.base
+        self.limit_cell = self.ctl + (CTL_WRITTEN_POS if up_to_written else CTL_HW_POS)
         self.ring_base = ring.base
         self.idx = index.base
         self.capacity = ring.size_bytes
@@ -89,7 +91,8 @@ cdef class RingReader:
         cdef int64_t last_offset
         self.control.check()
         while True:
-            limit = shm_load_acquire(self.ctl + CTL_HW_POS)  # SYNC POINT watermark-limit: pairs with watermark
+            # SYNC POINT watermark-limit, written-limit: pair with watermark, and for a follower with written.
+            limit = shm_load_acquire(self.limit_cell)
             if limit == self.pos or <int64_t>(limit - self.pos) < 0:
                 return b""
             wanted = min(limit - self.pos, max_bytes)
@@ -104,7 +107,7 @@ cdef class RingReader:
                 shm_fence_acquire()
             if self._overrun(self.pos):
                 return LAGGED
-            # SYNC POINT generation-check: pairs with generation. A watermark of another ring came after its generation.
+            # SYNC POINT generation-check: pairs with generation. A limit of another ring came after its generation.
             if shm_load_acquire(self.ctl + CTL_RING_GENERATION) != self.generation:
                 return LAGGED
             while wanted - whole >= BATCH_HEADER_BYTES:
@@ -127,7 +130,7 @@ cdef class RingReader:
 
     def has_data(self):
         self.control.check()
-        return <int64_t>(shm_load_acquire(self.ctl + CTL_HW_POS) - self.pos) > 0
+        return <int64_t>(shm_load_acquire(self.limit_cell) - self.pos) > 0
 
     def has_moved(self):
         """The owner made a new ring, or it does not serve this one any more: attach again."""

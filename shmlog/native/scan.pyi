@@ -16,6 +16,9 @@ def find_compressed(data: bytes | bytearray | memoryview, start: int) -> int:
     Control batches do not count, and nothing behind bytes that are no whole batch.
     """
 
+def find_other_epoch(data: bytes | bytearray | memoryview, epoch: int) -> int:
+    """Where in `data`, which is whole batches, the first begins that was not written under leader epoch `epoch`."""
+
 def select_batches(
     data: bytes | bytearray | memoryview, from_offset: int, limit_offset: int = ...
 ) -> tuple[int, int, int, int, str]:

@@ -11,6 +11,7 @@ cdef extern from "crc32c.h" nogil:
 
 cdef extern from "segment_format.h" nogil:
     uint32_t batch_crc(const unsigned char *p)
+    int batch_leader_epoch(const unsigned char *p)
     int batch_last_offset_delta(const unsigned char *p)
     int batch_record_count(const unsigned char *p)
 
@@ -49,6 +50,22 @@ def find_compressed(const unsigned char[::1] data not None, Py_ssize_t start):
                 break
             at += size
     return end if end == at else data.shape[0]
+
+
+def find_other_epoch(const unsigned char[::1] data not None, int epoch):
+    cdef const unsigned char *p = &data[0] if data.shape[0] else NULL
+    cdef Py_ssize_t at = 0, end = data.shape[0]
+    cdef int64_t size
+    with nogil:
+        while end - at >= BATCH_HEADER_BYTES:
+            size = batch_size_bytes(p + at)
+            if size < BATCH_HEADER_BYTES or size > end - at:
+                at = end
+                break
+            if batch_leader_epoch(p + at) != epoch:
+                break
+            at += size
+    return at
 
 
 def check_batches(const unsigned char[::1] data not None, int64_t expected_offset, int64_t crc_from_offset=0):

@@ -24,6 +24,7 @@ static inline int batch_magic(const unsigned char *p) { return (int)(signed char
 static inline int64_t batch_last_offset(const unsigned char *p) { return (int64_t)((uint64_t)be64_load(p) + (uint64_t)(int64_t)be32_load(p + 23)); }
 static inline int64_t batch_max_timestamp_ms(const unsigned char *p) { return be64_load(p + 35); }
 
+static inline int batch_leader_epoch(const unsigned char *p) { return be32_load(p + 12); }
 static inline uint32_t batch_crc(const unsigned char *p) { return (uint32_t)be32_load(p + 17); }
 static inline int batch_last_offset_delta(const unsigned char *p) { return be32_load(p + 23); }
 static inline int batch_record_count(const unsigned char *p) { return be32_load(p + 57); }

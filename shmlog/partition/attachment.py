@@ -17,11 +17,12 @@ class MappedPartition:
 
     A ring that grows gets a new generation with new regions, which renew_ring() maps. A cluster that comes back from
     nothing makes new regions of the same names, even for the control page: is_current() is then False, and what is
-    mapped here is a dead end.
+    mapped here is a dead end. A follower's ring reader goes `up_to_written`, a consumer's up to the high watermark.
     """
 
-    def __init__(self, tag: str, partition_id: int) -> None:
+    def __init__(self, tag: str, partition_id: int, *, up_to_written: bool = False) -> None:
         self._tag = tag
+        self._up_to_written = up_to_written
         self._partition_id = partition_id
         self._name = names.control_page(tag, partition_id)
         self._identity = region.identity(self._name)  # before mapping: if it is replaced in between, we are not current
@@ -59,7 +60,7 @@ class MappedPartition:
         except BaseException:
             ring.close()
             raise
-        return RingReader(self.page.mapping, ring, index, generation)
+        return RingReader(self.page.mapping, ring, index, generation, up_to_written=self._up_to_written)
 
     def close(self) -> None:
         """Unmap everything."""

@@ -16,7 +16,18 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a script, from anywhere
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.model import closing, doorbell, fault_orders, generation, handoff, overrun, samples, seek, takeover
+from tests.model import (
+    closing,
+    doorbell,
+    fault_orders,
+    generation,
+    handoff,
+    overrun,
+    rolling,
+    samples,
+    seek,
+    takeover,
+)
 from tests.model.explorer import Explorer
 from tests.model.operations import Mutation
 from tests.model.states import Model, Verdict
@@ -52,6 +63,8 @@ MODELS: dict[str, Build] = {
     "closing a lane": partial(closing.one_lane, records=2),
     "ring overrun": overrun.one_reader,
     "ring overrun, announced ahead": partial(overrun.one_reader, ahead=overrun.BATCH),
+    "ring read by a follower": partial(overrun.one_reader, limit="written"),
+    "rolls seen by a follower": rolling.one_follower,
     "seeking by the index": seek.one_reader,
     "growing a ring": partial(generation.growing, old=1, offset=1),
     "growing a ring, reader behind": partial(generation.growing, old=1, offset=0),
@@ -96,7 +109,9 @@ BEHIND, EMPTY, TAKEOVER, TWICE = (
     "takeover with a roll",
     "takeover, two kills",
 )
+FOLLOWER, ROLLS = "ring read by a follower", "rolls seen by a follower"
 TORN = r"accepted cells \(.*\) as positions"
+MISSED_ROLL = "segments begin at"
 TORN_SAMPLE = "sample . was taken as"
 
 TABLE = [
@@ -145,6 +160,15 @@ TABLE = [
     litmus("watermark", RELAXED, OVERRUN, TORN),
     litmus("watermark", "before written", TAKEOVER, "watermark 69, written 0"),
     litmus("watermark-limit", RELAXED, OVERRUN, TORN),
+    litmus("written", RELAXED, FOLLOWER, TORN),
+    litmus("written-limit", RELAXED, FOLLOWER, TORN),
+    litmus("written-limit", "reads up to the tail", FOLLOWER, "the file ends at 0"),
+    litmus("written", RELAXED, ROLLS, MISSED_ROLL),
+    litmus("segment-turn", RELAXED, ROLLS, MISSED_ROLL),
+    litmus("segment-turn", "after the first byte", ROLLS, MISSED_ROLL),
+    litmus("segment-turn-look", RELAXED, ROLLS, MISSED_ROLL),
+    litmus("segment-turn-look", "before the limit", ROLLS, MISSED_ROLL),
+    litmus("segment-turn-again", "not looked at", ROLLS, MISSED_ROLL),
     litmus("index-empty", DROPPED, SEEK, "offset 8 was found at position 14"),
     litmus("index-empty-fence", DROPPED, SEEK, "offset 8 was found at position 13"),
     litmus("index-entry", RELAXED, SEEK, "offset 8 was found at position 13"),
@@ -231,7 +255,7 @@ UNLABELLED = {
     },
     "ring.pyx": {
         "self.max_batch_bytes = shm_load_acquire(self.ctl + CTL_MAX_BATCH)": "after generation-attach, which brings it",
-        "return <int64_t>(shm_load_acquire(self.ctl + CTL_HW_POS) - self.pos) > 0": "a look that takes nothing",
+        "return <int64_t>(shm_load_acquire(self.limit_cell) - self.pos) > 0": "a look that takes nothing",
         "return shm_load_acquire(self.ctl + CTL_RING_GENERATION) != self.generation": "read() asks again",
         "cdef uint64_t tail = shm_load_acquire(self.ctl + CTL_TAIL_POS)": "an estimate of how far behind the reader is",
         "return <int64_t>shm_load_acquire(self.ctl + CTL_HW_OFFSET)": "a number to show or to compare",
