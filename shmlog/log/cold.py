@@ -51,6 +51,11 @@ class ColdReader:
         self._position = 0
         self._next_offset = -1  # what lies at _position; -1: unknown
 
+    @property
+    def segment_base_offset(self) -> int:
+        """Where the segment begins that the last read() was from; -1 before the first, and after close()."""
+        return self._segment.base_offset if self._segment is not None else -1
+
     def earliest(self) -> int:
         """The first offset that is in the files now. Raises StorageError when there are none: the topic is gone."""
         return self._list()[0]

@@ -1,0 +1,81 @@
+"""Cutting a follower's log back to what its leader's log has, and beginning it anew. Only while it is not open.
+
+Nothing of it is damage: what goes was never acknowledged, or its leader has it no more. So the recovery point goes
+first; an opening that finds less than that would otherwise take the rest for lost. Killed anywhere in between, the log
+opens as a beginning of what it was, and is cut again.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+
+from shmlog.log.checkpoint import read_recovery_point, remove_clean_shutdown, write_leader_epochs, write_recovery_point
+from shmlog.log.cold_segment import ColdSegment
+from shmlog.log.segment import (
+    LOG_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    SegmentFiles,
+    for_each_file,
+    list_base_offsets,
+    segment_path,
+)
+from shmlog.log.snapshot import drop_snapshots_after
+from shmlog.log.storage import Storage
+from shmlog.record.header import BatchHeader
+from shmlog.record.layout import HEADER_BYTES
+
+
+def truncate(storage: Storage, directory: str, end_offset: int) -> None:
+    """End the log at `end_offset`, or in front of the batch that holds it; at its first segment's base at the least.
+
+    Durable when it returns. Raises OSError, CorruptRecordError if bytes before `end_offset` are no batches.
+    """
+    _forget_beyond(storage, directory, end_offset)
+    bases = list_base_offsets(storage, directory)
+    kept = max(1, bisect_left(bases, end_offset))
+    for base_offset in reversed(bases[kept:]):
+        for_each_file(directory, base_offset, storage.unlink)
+    storage.fsync_dir(directory)
+    position = _position_of(storage, directory, bases[kept - 1], end_offset)
+    fd = storage.open(segment_path(directory, bases[kept - 1], LOG_SUFFIX), os.O_RDWR)
+    try:
+        if storage.size_bytes(fd) > position:
+            storage.truncate(fd, position)
+            storage.fdatasync(fd)
+    finally:
+        storage.close(fd)
+
+
+def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
+    """Drop everything that the log holds; it is empty then, and begins at `start_offset`. Durable. Raises OSError."""
+    _forget_beyond(storage, directory, 0)
+    write_leader_epochs(storage, directory, [])
+    for base_offset in reversed(list_base_offsets(storage, directory)):
+        for_each_file(directory, base_offset, storage.unlink)
+    storage.fsync_dir(directory)
+    SegmentFiles.open(storage, directory, start_offset, create=True).close()
+    storage.fsync_dir(directory)
+
+
+def _forget_beyond(storage: Storage, directory: str, end_offset: int) -> None:
+    """What says more of the log than will be true."""
+    remove_clean_shutdown(storage, directory)
+    if read_recovery_point(storage, directory) > end_offset:
+        write_recovery_point(storage, directory, end_offset)
+    drop_snapshots_after(storage, directory, list_base_offsets(storage, directory, SNAPSHOT_SUFFIX), end_offset)
+
+
+def _position_of(storage: Storage, directory: str, base_offset: int, end_offset: int) -> int:
+    """The byte of a segment at which the batch with `end_offset` begins; the file's end if it is not in there."""
+    segment = ColdSegment(storage, directory, base_offset)
+    try:
+        position = segment.position_for(end_offset)
+        while head := segment.pread(HEADER_BYTES, position):
+            header = BatchHeader.parse(head)
+            if header.next_offset > end_offset:
+                break
+            position += header.size_bytes
+        return position
+    finally:
+        segment.close()
