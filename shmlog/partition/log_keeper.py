@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import struct
 import threading
 from collections.abc import Callable
 from time import monotonic_ns
@@ -19,6 +18,7 @@ from shmlog.memory.layout import SyncFailed, SyncRunning
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
+from shmlog.partition.producer_snapshot import last_batches
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.record.compression import topic_compression
 from shmlog.setting import LONG_MAX
@@ -27,8 +27,6 @@ from shmlog.settings import TopicConfig
 NEVER_NS = (1 << 63) - 1
 SYNC_AFTER_ROLL_NS = 1_000_000_000
 _REWRITES = layout.CTL_COUNTERS + 8 * layout.COUNTERS.index("rewrites")
-_PRODUCER = struct.Struct("<qhHi" + "qii" * 5 + "q24x")
-assert _PRODUCER.size == 128
 
 
 class _Sync(threading.Thread):
@@ -110,15 +108,7 @@ class LogKeeper:
 
     def producers(self) -> list[ProducerEntry]:
         """The publisher's producer state as Kafka keeps it in a snapshot: the last batch of each."""
-        entries = []
-        for raw in self._publisher.producers.entries():
-            producer_id, epoch, batch_count, _, *rest = _PRODUCER.unpack(raw)
-            if batch_count:
-                base_offset, last_sequence, delta = rest[3 * (batch_count - 1) : 3 * batch_count]
-                entries.append(
-                    ProducerEntry(producer_id, epoch, last_sequence, base_offset + delta, delta, timestamp_ms=rest[15])
-                )
-        return entries
+        return last_batches(self._publisher.producers)
 
     def sync(self) -> None:
         """Bring everything that is written to the disk, now; into new files if the disk refuses the old ones.

@@ -29,6 +29,7 @@ from shmlog.native.mapping import Mapping
 from shmlog.native.packer import BatchPacker
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
+from shmlog.partition.producer_snapshot import restore_producers
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.survey import RingEnd, find_end, offset_at, read_entries
 from shmlog.record.compression import compressor, topic_compression
@@ -264,7 +265,7 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
     page.store(layout.CTL_BASE_POS, base_pos)
     _stamp_owner(page, spec)
     producers = ProducerTable()
-    _restore_producers(log, producers)
+    restore_producers(log, producers)
     publisher = _publisher(spec, config, page, ring, index, log, producers, RingEnd(end_offset, 0, [], []))
     publisher.store_image()
     store_ring(page, ring, index, generation)
@@ -303,20 +304,3 @@ def store_ring(page: Mapping, ring: Mapping, index: Mapping, generation: int) ->
     page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
     page.store(layout.CTL_MAX_BATCH, ring.size_bytes // RING_BATCHES_MIN)
     page.store(layout.CTL_RING_GENERATION, generation)  # SYNC POINT generation: pairs with generation-attach, -check
-
-
-def _restore_producers(log: PartitionLog, producers: ProducerTable) -> None:
-    """Idempotence state at the end of a log that was opened cold: the newest snapshot, then every batch after it."""
-    offset, entries = log.latest_snapshot()
-    for entry in entries:
-        if entry.last_sequence >= 0:
-            count = entry.offset_delta + 1
-            producers.offer(
-                entry.producer_id,
-                entry.producer_epoch,
-                (entry.last_sequence - entry.offset_delta) & 0x7FFFFFFF,
-                count,
-                entry.last_offset - entry.offset_delta,
-            )
-    for chunk in log.batches(max(offset, log.log_start_offset)):
-        producers.replay(chunk)
