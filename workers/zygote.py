@@ -1,4 +1,5 @@
-"""The zygote: one thread, everything an owner needs imported, and a fork for every owner that the supervisor orders.
+"""The zygote: one thread, everything an owner needs imported, and a fork for every owner or follower that the
+supervisor orders.
 
 Started as `python -P -m shmlog.workers.zygote FD OWNER_MODULE` before the supervisor takes any lock. It ends when its
 supervisor does; owners notice that themselves and close.
@@ -19,13 +20,24 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from shmlog.control.channel import Channel, ChannelClosedError
-from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
+from shmlog.control.messages import (
+    Exited,
+    FollowerSpec,
+    OwnerSpec,
+    Ping,
+    Pong,
+    Spawned,
+    SpawnFailed,
+    SpawnFollower,
+    SpawnOwner,
+)
 from shmlog.errors import ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.native import inherited
 from shmlog.native.mapping import outlive_cut_regions
 from shmlog.supervisor.zygote_process import OWNER_MODULE
 
+from . import follower
 from .rehearsal import rehearse
 
 EXIT_CRASHED = 70
@@ -66,32 +78,42 @@ class Zygote:
             if isinstance(order, Ping):
                 self._channel.send(Pong())
                 continue
+            if isinstance(order, SpawnFollower):
+                self._spawn_follower(order.spec, fds[0])
+                continue
             assert isinstance(order, SpawnOwner), order
-            self._spawn(order.spec, fds[0])
+            self._spawn_owner(order.spec, fds[0])
         self._channel.flush(CONTROL_TIMEOUT_S)
 
-    def _spawn(self, spec: OwnerSpec, channel_fd: int) -> None:
+    def _spawn_owner(self, spec: OwnerSpec, channel_fd: int) -> None:
         if self._rehearse is not None and len(self._children) >= OWNERS_UNPREPARED:
             rehearse, self._rehearse = self._rehearse, None
             _prepare(partial(rehearse, spec))
+        work = partial(self._owner_main, spec, channel_fd)
+        self._spawn(spec.partition_id, None, channel_fd, work)
+
+    def _spawn_follower(self, spec: FollowerSpec, channel_fd: int) -> None:
+        self._spawn(spec.partition_id, spec.replica_id, channel_fd, partial(follower.main, spec, channel_fd))
+
+    def _spawn(self, partition_id: int, replica_id: int | None, channel_fd: int, work: Callable[[], int]) -> None:
         with contextlib.suppress(OSError):  # /proc is closed: it is only memory
-            inherited.give_back()  # what this process only looked at since, the owner would have copies of
+            inherited.give_back()  # what this process only looked at since, the child would have copies of
         try:
             pid = os.fork()
         except OSError as error:
             os.close(channel_fd)
-            self._channel.send(SpawnFailed(spec.partition_id, f"fork: {error.strerror}"))
+            self._channel.send(SpawnFailed(partition_id, replica_id, f"fork: {error.strerror}"))
             return
         if pid == 0:
-            self._become_owner(spec, channel_fd)
+            self._become(_process_name(partition_id, replica_id), channel_fd, work)
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
-        self._channel.send(Spawned(spec.partition_id, pid, _start_time(pid)), [pidfd])
+        self._channel.send(Spawned(partition_id, replica_id, pid, _start_time(pid)), [pidfd])
         self._channel.flush(CONTROL_TIMEOUT_S)
         os.close(channel_fd)
 
-    def _become_owner(self, spec: OwnerSpec, channel_fd: int) -> None:
+    def _become(self, name: str, channel_fd: int, work: Callable[[], int]) -> None:
         """In the child; never returns."""
         status = EXIT_CRASHED
         try:
@@ -99,9 +121,9 @@ class Zygote:
             self._channel.endpoint.detach()  # so that no destructor closes its number when that is another's
             os.closerange(3, channel_fd)
             os.closerange(channel_fd + 1, os.sysconf("SC_OPEN_MAX"))
-            with open("/proc/self/comm", "w", encoding="utf-8") as name:
-                name.write(f"shmlog-p{spec.partition_id}")
-            status = self._owner_main(spec, channel_fd)
+            with open("/proc/self/comm", "w", encoding="utf-8") as comm:
+                comm.write(name)
+            status = work()
         except BaseException:  # noqa: BLE001  whatever it was, this copy of the zygote must not go on
             traceback.print_exc()
         finally:
@@ -141,6 +163,11 @@ def _fill_holes() -> Iterator[object]:
                 yield bytes(payload_bytes)
             else:
                 yield float(size_bytes) if size_bytes > POOLED_STEP_BYTES else object()
+
+
+def _process_name(partition_id: int, replica_id: int | None) -> str:
+    """What `ps` and `top` show."""
+    return f"shmlog-p{partition_id}" + (f".r{replica_id}" if replica_id is not None else "")
 
 
 def _start_time(pid: int) -> int:

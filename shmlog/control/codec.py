@@ -16,12 +16,12 @@ from typing import Any
 import orjson
 
 from shmlog.control import messages
-from shmlog.control.messages import PROTOCOL, Hello, Message, Spawned, SpawnOwner
+from shmlog.control.messages import PROTOCOL, Hello, Message, Spawned, SpawnFollower, SpawnOwner
 from shmlog.errors import ForeignVersionError, InvalidRequestError
 from shmlog.limits import CONTROL_MESSAGE_BYTES_MAX
 from shmlog.version import VERSION
 
-FDS_CARRIED: dict[type[Any], int] = {SpawnOwner: 1, Spawned: 1}
+FDS_CARRIED: dict[type[Any], int] = {SpawnOwner: 1, SpawnFollower: 1, Spawned: 1}
 """How many file descriptors travel with a message; all others carry none."""
 
 _Check = Callable[[Any, str], Any]  # (value from JSON, where it stands) -> value of the field
@@ -160,6 +160,7 @@ _KINDS: dict[str, type[Any]] = {
         messages.Reply,
         messages.OwnerOrder,
         messages.OwnerReport,
+        messages.FollowerReport,
         messages.ZygoteMessage,
     )
     for kind in typing.get_args(group)

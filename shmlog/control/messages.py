@@ -3,6 +3,7 @@
     client  -> supervisor   requests; each has a request_id, and its reply carries the same one
     supervisor -> owner     over the owner's own socket pair; the supervisor rings the partition's bell after sending
     owner   -> supervisor   reports
+    supervisor <-> follower over the follower's own socket pair, with the doorbell of its replica region
     supervisor <-> zygote   spawn orders (with the owner's socket) and news of children (with their pidfds)
 
 Field types are limited to what codec.py checks: int, str, bool, lists, dict[str, str], `X | None`, and the descriptions
@@ -25,6 +26,13 @@ from shmlog.control.worker_messages import (
     DetachClient as DetachClient,
     DetachLane as DetachLane,
     Exited as Exited,
+    FollowerFailed as FollowerFailed,
+    FollowerOrder as FollowerOrder,
+    FollowerReady as FollowerReady,
+    FollowerReport as FollowerReport,
+    FollowerSpec as FollowerSpec,
+    FollowerTruncated as FollowerTruncated,
+    FollowerWaits as FollowerWaits,
     LaneAttached as LaneAttached,
     LaneDetached as LaneDetached,
     LaneHeld as LaneHeld,
@@ -40,12 +48,13 @@ from shmlog.control.worker_messages import (
     SegmentsLookedAt as SegmentsLookedAt,
     Spawned as Spawned,
     SpawnFailed as SpawnFailed,
+    SpawnFollower as SpawnFollower,
     SpawnOwner as SpawnOwner,
     Trace as Trace,
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -341,4 +350,4 @@ Request = (
     | Shutdown
 )
 Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
-Message = Request | Reply | OwnerOrder | OwnerReport | ZygoteMessage
+Message = Request | Reply | OwnerOrder | OwnerReport | FollowerReport | ZygoteMessage

@@ -57,6 +57,10 @@ class RuntimePaths:
         """The life file of a partition's owner."""
         return os.path.join(self.owners, str(partition_id))
 
+    def follower(self, partition_id: int, replica_id: int) -> str:
+        """The life file of one of a partition's followers, beside its owner's."""
+        return os.path.join(self.owners, f"{partition_id}.r{replica_id}")
+
 
 def cluster_name(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The cluster that is meant; raises InvalidConfigError for a name that cannot be one."""

@@ -1,4 +1,4 @@
-"""What the supervisor and its workers say to each other: owners over their own socket pairs, the zygote over its own.
+"""What the supervisor says to its workers and they to it: owners, followers and the zygote have a socket pair each.
 
 Everybody imports these from messages.py, which describes the whole.
 """
@@ -29,6 +29,30 @@ class OwnerSpec:
     shm_group: int | None
     leftovers: bool
     """Whether rings of earlier owners may be in shared memory: looking for them costs as much as there are regions."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSpec:
+    """Everything that a follower must know to start. Both directories are absolute; `config` is effective.
+
+    Its orders are AlterConfig and Close; ring the doorbell in its replica region after sending one. It reports
+    OwnerRecovering, FollowerReady, FollowerTruncated, FollowerWaits, SegmentsLookedAt, FollowerFailed and Closed.
+    """
+
+    cluster_id: str
+    cluster_name: str
+    cid8: str
+    runtime_dir: str
+    topic: str
+    topic_id: str
+    partition: int
+    partition_id: int
+    replica_id: int
+    log_dir: str
+    leader_log_dir: str
+    config: dict[str, str]
+    shm_mode: int
+    shm_group: int | None
 
 
 # --- supervisor -> owner ----------------------------------------------------------------------------------------------
@@ -86,7 +110,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Drain, close cleanly, answer Closed and exit 0. `delete`: the topic is gone, its data goes too."""
+    """Drain, close cleanly, answer Closed and exit 0. `delete`: the topic is gone, its data goes too.
+
+    A follower takes what its leader has written, as far as that can be read, before it closes.
+    """
 
     delete: bool
 
@@ -175,6 +202,46 @@ class Closed:
     log_end_offset: int
 
 
+# --- follower -> supervisor -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerReady:
+    """The follower has opened its log, and looks for a leader to follow.
+
+    Whether its log is a beginning of that leader's is said by the epoch in its replica region. `recovered` and
+    `damaged` as in OwnerReady.
+    """
+
+    partition_id: int
+    replica_id: int
+    log_end_offset: int
+    recovered: str
+    damaged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerTruncated:
+    """The follower has cut what its leader does not have, or begun anew where that begins. `message` says what."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerWaits:
+    """The follower cannot go on, for the reason that `message` gives, and tries again; "": it goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerFailed:
+    """The follower cannot go on and exits. `error` is the name of a class of shmlog.errors."""
+
+    error: str
+    message: str
+
+
 # --- supervisor <-> zygote --------------------------------------------------------------------------------------------
 
 
@@ -183,6 +250,13 @@ class SpawnOwner:
     """Fork an owner. Carries one fd: the owner's end of its socket pair."""
 
     spec: OwnerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFollower:
+    """Fork a follower. Carries one fd: the follower's end of its socket pair."""
+
+    spec: FollowerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +271,23 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display."""
+    """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display.
+
+    `replica_id`: the follower's, None for an owner.
+    """
 
     partition_id: int
+    replica_id: int | None
     pid: int
     start_time: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """The kernel refused another process; `message` says why (pids.max, memory)."""
+    """The kernel refused another process; `message` says why (pids.max, memory). `replica_id` as in Spawned."""
 
     partition_id: int
+    replica_id: int | None
     message: str
 
 
@@ -232,4 +311,8 @@ OwnerReport = (
     | OwnerFailed
     | Closed
 )
-ZygoteMessage = SpawnOwner | Ping | Pong | Spawned | SpawnFailed | Exited
+FollowerOrder = AlterConfig | Close
+FollowerReport = (
+    OwnerRecovering | FollowerReady | FollowerTruncated | FollowerWaits | SegmentsLookedAt | FollowerFailed | Closed
+)
+ZygoteMessage = SpawnOwner | SpawnFollower | Ping | Pong | Spawned | SpawnFailed | Exited

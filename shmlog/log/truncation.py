@@ -2,7 +2,8 @@
 
 Nothing of it is damage: what goes was never acknowledged, or its leader has it no more. So the recovery point goes
 first; an opening that finds less than that would otherwise take the rest for lost. Killed anywhere in between, the log
-opens as a beginning of what it was, and is cut again.
+opens as a beginning of what it was, and is cut again. Indexes, snapshots and the marker of a clean end are left to the
+opening, which believes none of them without a look.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 
-from shmlog.log.checkpoint import read_recovery_point, remove_clean_shutdown, write_leader_epochs, write_recovery_point
+from shmlog.log.checkpoint import read_recovery_point, write_leader_epochs, write_recovery_point
 from shmlog.log.cold_segment import ColdSegment
 from shmlog.log.segment import (
     LOG_SUFFIX,
-    SNAPSHOT_SUFFIX,
     SegmentFiles,
     for_each_file,
     list_base_offsets,
     segment_path,
 )
-from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
@@ -31,7 +30,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
 
     Durable when it returns. Raises OSError, CorruptRecordError if bytes before `end_offset` are no batches.
     """
-    _forget_beyond(storage, directory, end_offset)
+    _lower_recovery_point(storage, directory, end_offset)
     bases = list_base_offsets(storage, directory)
     kept = max(1, bisect_left(bases, end_offset))
     for base_offset in reversed(bases[kept:]):
@@ -49,7 +48,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
 
 def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
     """Drop everything that the log holds; it is empty then, and begins at `start_offset`. Durable. Raises OSError."""
-    _forget_beyond(storage, directory, 0)
+    _lower_recovery_point(storage, directory, 0)
     write_leader_epochs(storage, directory, [])
     for base_offset in reversed(list_base_offsets(storage, directory)):
         for_each_file(directory, base_offset, storage.unlink)
@@ -58,12 +57,9 @@ def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
     storage.fsync_dir(directory)
 
 
-def _forget_beyond(storage: Storage, directory: str, end_offset: int) -> None:
-    """What says more of the log than will be true."""
-    remove_clean_shutdown(storage, directory)
+def _lower_recovery_point(storage: Storage, directory: str, end_offset: int) -> None:
     if read_recovery_point(storage, directory) > end_offset:
         write_recovery_point(storage, directory, end_offset)
-    drop_snapshots_after(storage, directory, list_base_offsets(storage, directory, SNAPSHOT_SUFFIX), end_offset)
 
 
 def _position_of(storage: Storage, directory: str, base_offset: int, end_offset: int) -> int:

@@ -104,13 +104,13 @@ def test_a_descriptor_arrives_with_its_own_message(ends: tuple[Channel, Channel]
     ours, other = ends
     pipes = [os.pipe() for _ in range(3)]
     for number, (reading, _) in enumerate(pipes):
-        ours.send(Spawned(number, 100 + number, 0), [reading])
+        ours.send(Spawned(number, None, 100 + number, 0), [reading])
         os.close(reading)
     for number, (_, writing) in enumerate(pipes):
         got = other.receive_with_fds(1.0)
         assert got is not None
         message, (fd,) = got
-        assert message == Spawned(number, 100 + number, 0)
+        assert message == Spawned(number, None, 100 + number, 0)
         assert not os.get_inheritable(fd)
         os.write(writing, b"%d" % number)
         assert os.read(fd, 9) == b"%d" % number

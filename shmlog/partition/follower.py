@@ -1,0 +1,177 @@
+"""A follower of a partition: the process that copies its leader's log into a directory of its own.
+
+What it copies, and when, is in following.py; here are the supervisor's orders, sleeping, and the end. It decides
+nothing: a leader that is gone is waited for. One thread, but for syncs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from time import monotonic_ns
+
+from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.messages import (
+    AlterConfig,
+    Close,
+    Closed,
+    FollowerFailed,
+    FollowerReady,
+    FollowerSpec,
+    Message,
+    OwnerRecovering,
+)
+from shmlog.errors import ShmlogError, StorageError
+from shmlog.limits import ORPHAN_GRACE_S
+from shmlog.log.progress import Progress
+from shmlog.log.storage import OsStorage
+from shmlog.memory.layout import ReplicaState
+from shmlog.memory.replica_region import ReplicaRegion
+from shmlog.native import inherited
+from shmlog.partition.following import Following
+from shmlog.settings import TopicConfig
+
+RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
+HOUSEKEEPING_NS = 1_000_000_000
+CLOSE_S = 10.0  # a closing follower takes what its leader has written, but no longer than this
+
+
+def run(spec: FollowerSpec, channel: Channel) -> int:
+    """Follow the leader until told to close; returns the exit code. The zygote's child calls this."""
+    agent: FollowerAgent | None = None
+    try:
+        agent = FollowerAgent(spec, channel)
+        agent.serve()
+    except (ShmlogError, OSError) as error:
+        if agent is not None:
+            agent.go_offline()
+        name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
+        with contextlib.suppress(ChannelClosedError):  # the supervisor is gone too; the region says it
+            channel.send(FollowerFailed(name, str(error)))
+            channel.flush(1.0)
+        return 1
+    return 0
+
+
+class FollowerAgent:
+    """One follower. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
+
+    def __init__(self, spec: FollowerSpec, channel: Channel) -> None:
+        self._channel = channel
+        self.region = ReplicaRegion.create(
+            spec.cid8, spec.partition_id, spec.replica_id, mode=spec.shm_mode, group=spec.shm_group
+        )
+        assert self.region.doorbell is not None
+        self._doorbell = self.region.doorbell
+        self._close: Close | None = None
+        self._close_since_ns = 0
+        self._orphan_since_ns: int | None = None
+        self._next_housekeeping_ns = 0
+        self._has_worked = True
+        storage = OsStorage(file_mode=spec.shm_mode, group=spec.shm_group)
+        storage.progress = Progress(self._report_progress)
+        self.following = Following(spec, self.region, storage, self._report)
+        storage.progress = None
+        self.following.beat()
+        self._report(
+            FollowerReady(
+                partition_id=spec.partition_id,
+                replica_id=spec.replica_id,
+                log_end_offset=self.following.copy.end_offset,
+                recovered=self.following.copy.log.recovered,
+                damaged=self.following.copy.log.damaged,
+            )
+        )
+
+    def serve(self) -> None:
+        while not self._finished():
+            if self.work(monotonic_ns()) == 0:
+                self._sleep()
+        self._finish()
+
+    def work(self, now_ns: int) -> int:
+        """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
+        done = self._handle_messages()
+        if now_ns >= self._next_housekeeping_ns:
+            self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
+            self.following.keep_house()
+        return done + self.following.follow(now_ns + RUN_BUDGET_NS)
+
+    def _report_progress(self) -> None:
+        self.region.beat(monotonic_ns())
+        self._report(OwnerRecovering())
+
+    def _report(self, message: Message) -> None:
+        if self._orphan_since_ns is None:
+            with contextlib.suppress(ChannelClosedError):  # the next look at the channel sees it, too
+                self._channel.send(message)
+
+    # --- sleeping -----------------------------------------------------------------------------------------------------
+
+    def _sleep(self) -> None:
+        ticket = self._doorbell.prepare()
+        try:
+            busy = self._handle_messages() or self.following.has_news() or self._finished()
+        except BaseException:
+            self._doorbell.cancel()
+            raise
+        if busy:
+            self._doorbell.cancel()
+        elif self._doorbell.wait(ticket, self._sleep_s(monotonic_ns())):
+            self._has_worked = True
+        elif self._has_worked:
+            self._has_worked = False
+            with contextlib.suppress(OSError):  # a sync runs in its thread, or /proc is closed: it is only memory
+                inherited.give_back()
+
+    def _sleep_s(self, now_ns: int) -> float:
+        deadline_ns = self.following.next_deadline_ns(now_ns)
+        if self._orphan_since_ns is not None:
+            deadline_ns = min(deadline_ns, self._orphan_since_ns + int(ORPHAN_GRACE_S * 1e9))
+        return max(0, deadline_ns - now_ns) / 1e9
+
+    # --- the supervisor's orders, and the end -------------------------------------------------------------------------
+
+    def _handle_messages(self) -> int:
+        if self._orphan_since_ns is not None:
+            return 0
+        handled = 0
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._handle(message)
+                handled += 1
+            if self._channel.has_unsent:
+                self._channel.flush()
+        except ChannelClosedError:
+            self._orphan_since_ns = monotonic_ns()
+        return handled
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case AlterConfig(config=config):
+                self.following.configure(TopicConfig.from_mapping(config))
+            case Close():
+                self._close, self._close_since_ns = message, monotonic_ns()
+            case _:
+                raise AssertionError(f"a follower does not get {type(message).__name__}")
+
+    def _finished(self) -> bool:
+        now_ns = monotonic_ns()
+        if self._orphan_since_ns is not None:
+            return now_ns - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9
+        if self._close is None:
+            return False
+        has_all = bool(self.following.waits_for) or not self.following.has_news()
+        return self._close.delete or has_all or now_ns - self._close_since_ns > CLOSE_S * 1e9
+
+    def _finish(self) -> None:
+        """As an orphan, leave everything as it is to the next follower."""
+        self.following.close(clean=self._close is not None and not self._close.delete)
+        if self._close is not None:
+            self.region.store_state(ReplicaState.CLOSED)
+            self._report(Closed(self.following.copy.end_offset))
+            with contextlib.suppress(ChannelClosedError):
+                self._channel.flush(1.0)
+
+    def go_offline(self) -> None:
+        """Show that this follower has stopped; what it has stays for the next one."""
+        self.region.store_state(ReplicaState.OFFLINE)

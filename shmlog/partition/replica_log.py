@@ -1,0 +1,193 @@
+"""A follower's own copy of its leader's log: a beginning of it, byte for byte, in segments that begin where its do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from shmlog.errors import CorruptRecordError, StorageError
+from shmlog.log.checkpoint import EpochStart, write_leader_epochs
+from shmlog.log.leader_epochs import agreed_end, epochs_in, shared_epochs
+from shmlog.log.partition_log import PartitionLog
+from shmlog.log.sealed import SealedSegments
+from shmlog.log.storage import OsStorage
+from shmlog.log.truncation import begin_anew, truncate
+from shmlog.native.producer_table import ProducerTable
+from shmlog.native.scan import check_batches, find_other_epoch, select_batches
+from shmlog.partition.leader_log import LeaderLog, Piece
+from shmlog.partition.producer_snapshot import last_batches, restore_producers
+from shmlog.record.header import BatchHeader
+from shmlog.settings import TopicConfig
+
+NO_EPOCH = -1
+
+
+class ReplicaLog:
+    """Opens the log, agrees with a leader on what both have, and then takes what that has more.
+
+    Disk trouble raises OSError or StorageError and leaves everything so that the same call can be made again. One
+    thread, but for `log.sync`.
+    """
+
+    def __init__(self, directory: str, config: TopicConfig, topic_id: str, storage: OsStorage) -> None:
+        """Open or make it; raises what PartitionLog.open does."""
+        self.storage = storage
+        self._directory = os.path.abspath(directory)
+        self._config = config
+        self._topic_id = topic_id
+        self._coming: list[EpochStart] = []  # the leader's epochs that begin behind the log's end
+        self._open()
+
+    def _open(self) -> None:
+        self.log = PartitionLog.open(self._directory, self._config, topic_id=self._topic_id, storage=self.storage)
+        self.producers = ProducerTable()
+        try:
+            restore_producers(self.log, self.producers)
+        except BaseException:
+            self.log.close(clean=False)
+            raise
+
+    @property
+    def end_offset(self) -> int:
+        return self.log.log_end_offset
+
+    @property
+    def sealed(self) -> SealedSegments:
+        return self.log.sealed
+
+    def configure(self, config: TopicConfig) -> None:
+        self._config = self.log.config = config
+
+    # --- agreeing -----------------------------------------------------------------------------------------------------
+
+    def agree(self, leader: LeaderLog, leaders: Sequence[EpochStart], end_offset: int, start_offset: int) -> str:
+        """Cut what the leader does not have, whose log goes from `start_offset` to `end_offset` under epochs `leaders`.
+
+        Returns in a sentence what was cut; "" if nothing. No sync may be running.
+        """
+        mine = self.log.leader_epochs or epochs_in(self.log.headers(self.log.log_start_offset))
+        agreed = agreed_end(mine, self.end_offset, leaders, end_offset)
+        before, was_empty, said = self.end_offset, self.end_offset == self.log.log_start_offset, ""
+        if agreed < start_offset or agreed < self.log.log_start_offset:
+            self._begin_anew(start_offset)
+            if not was_empty:
+                said = f"begun anew at offset {start_offset}: its leader has nothing of what was here, to {before - 1}"
+        elif agreed < before or self._is_begun_too_far(leader):
+            self._reopen(lambda: truncate(self.storage, self._directory, agreed))
+            if agreed < before:
+                said = f"truncated from offset {before} to {self.end_offset}: its leader does not have what was behind"
+        shared = shared_epochs(leaders, self.end_offset)
+        if shared != self.log.leader_epochs:
+            write_leader_epochs(self.storage, self._directory, shared)
+            self.log.leader_epochs = shared
+        self._coming = [start for start in leaders if start.start_offset > self.end_offset]
+        return f"{self._directory}: {said}" if said else ""
+
+    def _is_begun_too_far(self, leader: LeaderLog) -> bool:
+        """Whether an empty segment stands at the end, where the leader, which lost it, will not begin one again."""
+        active = self.log.active
+        return active.size_bytes == 0 and len(self.sealed) > 0 and not leader.has_segment(active.base_offset)
+
+    def restart_at(self, start_offset: int) -> str:
+        """The leader has deleted what comes next here: begin anew where it begins. No sync may be running."""
+        before = self.end_offset
+        coming = [*self.log.leader_epochs, *self._coming]
+        self._begin_anew(start_offset)
+        self.log.leader_epochs = []
+        self._coming = coming
+        self._adopt_epochs()
+        return f"{self._directory}: begun anew at offset {start_offset}: its leader has deleted what follows {before}"
+
+    def _begin_anew(self, start_offset: int) -> None:
+        self._reopen(lambda: begin_anew(self.storage, self._directory, start_offset))
+
+    def _reopen(self, change: Callable[[], None]) -> None:
+        self.log.close(clean=False)
+        try:
+            change()
+        finally:
+            self._open_again()
+
+    def _open_again(self) -> None:
+        try:
+            self._open()
+        except OSError as error:  # not to be waited for: without an open log nothing else can go on
+            raise StorageError(f"cannot open {self._directory} again after it was cut: {error}") from error
+
+    # --- following ----------------------------------------------------------------------------------------------------
+
+    def take(self, piece: Piece) -> bool:
+        """Append what of `piece` is not there yet, and begin its segment; whether anything was done.
+
+        Raises CorruptRecordError, and appends nothing, if it is not sound or does not follow.
+        """
+        base_offset, batches = piece
+        rolls = base_offset == self.end_offset and base_offset > self.log.active_base_offset
+        if rolls:
+            self.log.write_snapshot(base_offset, last_batches(self.producers))
+            self.log.roll(base_offset)
+        if not batches:
+            return rolls
+        if int.from_bytes(batches[:8], "big") < self.end_offset:  # an earlier attempt got some of it into the file
+            batches = batches[select_batches(batches, self.end_offset)[0] :]
+        self._check(batches)
+        while batches:
+            self._adopt_epochs(BatchHeader.parse(batches).leader_epoch)
+            length = find_other_epoch(batches, self._epoch)
+            part = batches[:length]
+            self.log.append(part)
+            self.producers.replay(part)
+            batches = batches[length:]
+        self._adopt_epochs()
+        return True
+
+    def _check(self, batches: bytes) -> None:
+        valid_bytes, offset, _, problem = check_batches(batches, self.end_offset)
+        if valid_bytes < len(batches):
+            raise CorruptRecordError(
+                f"what the leader has at offset {offset} is not sound and not taken into {self._directory}:"
+                f" {problem or 'it ends inside a batch'}"
+            )
+
+    @property
+    def _epoch(self) -> int:
+        starts = self.log.leader_epochs
+        return starts[-1].epoch if starts else NO_EPOCH
+
+    def _adopt_epochs(self, of_next_batch: int = NO_EPOCH) -> None:
+        """Durably note the epochs that begin up to the log's end, before a batch of them is appended."""
+        reached = shared_epochs(self._coming, self.end_offset)
+        del self._coming[: len(reached)]
+        starts = [*self.log.leader_epochs, *reached]
+        last = starts[-1].epoch if starts else NO_EPOCH
+        if of_next_batch > last:
+            kept = [start for start in starts if start.start_offset < self.end_offset]
+            starts = [*kept, EpochStart(of_next_batch, self.end_offset)]
+        elif NO_EPOCH < of_next_batch < last:
+            raise CorruptRecordError(
+                f"the leader's batch at offset {self.end_offset} was written under epoch {of_next_batch}, behind others"
+                f" of epoch {last}: not taken into {self._directory}"
+            )
+        if starts != self.log.leader_epochs:
+            write_leader_epochs(self.storage, self._directory, starts)
+            self.log.leader_epochs = starts
+
+    def drop_before(self, start_offset: int, now_ms: int, first_held_offset: int) -> None:
+        """Drop the segments that the leader has dropped, whose log begins at `start_offset`.
+
+        Those from `first_held_offset` on are in the hands of a sync: they go later.
+        """
+        gone = []
+        for base_offset in self.sealed:
+            if self.sealed.following(base_offset) > start_offset or base_offset >= first_held_offset:
+                break
+            gone.append(base_offset)
+        if gone:
+            self.log.delete_segments(gone, now_ms)
+
+    def close(self, *, clean: bool) -> None:
+        """`clean` syncs it, and leaves what saves the next opening its checks."""
+        if clean:
+            self.log.sync(self.end_offset)
+            self.log.write_snapshot(self.end_offset, last_batches(self.producers))
+        self.log.close(clean=clean)
