@@ -14,7 +14,7 @@ _LATER: Final = {
         "max.compaction.lag.ms", "log.cleanup.policy", "log.cleaner.",
     ),
     "replication": (
-        "min.insync.replicas", "unclean.leader.election.enable", "default.replication.factor", "replica.",
+        "min.insync.replicas", "unclean.leader.election.enable", "replica.",
         "leader.replication.throttled.replicas", "follower.replication.throttled.replicas",
     ),
     "consumer groups": (
@@ -27,8 +27,7 @@ _LATER: Final = {
 """What is planned, and the names (with a dot at the end: beginnings of names) that come with it."""
 
 _INSTEAD: Final = {
-    "log.dirs": "data.dir in [cluster]",
-    "log.dir": "data.dir in [cluster]",
+    "log.dir": "log.dirs in [cluster]",
     "log.retention.ms": "retention.ms in [topic-defaults]",
     "log.retention.minutes": "retention.ms in [topic-defaults]",
     "log.retention.hours": "retention.ms in [topic-defaults]",

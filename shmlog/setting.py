@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,7 +11,7 @@ from shmlog.errors import InvalidConfigError
 LONG_MAX: Final = 2**63 - 1
 INT_MAX: Final = 2**31 - 1
 
-Kind = Literal["int", "bool", "text", "choice", "mode", "acks", "serializer", "partitioner"]
+Kind = Literal["int", "bool", "text", "paths", "choice", "mode", "acks", "serializer", "partitioner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Setting:
             "int": f"an integer from {self.minimum} to {self.maximum}",
             "bool": "true or false",
             "text": "text",
+            "paths": "paths, separated by commas or as a list",
             "choice": "one of " + ", ".join(self.choices),
             "mode": 'file permissions in octal such as "600" or "660"',
             "acks": "all, 0 or 1",
@@ -78,6 +79,20 @@ def _parse_text(_: Setting, value: object) -> str:
     return value if isinstance(value, str) else _refuse()
 
 
+def _parse_paths(_: Setting, value: object) -> tuple[str, ...]:
+    """Text is split as Kafka does; the paths of a list may have commas."""
+    if isinstance(value, str):
+        return tuple(path for part in value.split(",") if (path := part.strip()))
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return tuple(_path(one) for one in value)
+    return (_path(value),)
+
+
+def _path(value: object) -> str:
+    found = value.__fspath__() if hasattr(value, "__fspath__") else value
+    return found if isinstance(found, str) and found else _refuse()
+
+
 def _parse_choice(setting: Setting, value: object) -> str:
     return str(value) if value in setting.choices else _refuse()
 
@@ -113,6 +128,7 @@ _PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
     "int": _parse_int,
     "bool": _parse_bool,
     "text": _parse_text,
+    "paths": _parse_paths,
     "choice": _parse_choice,
     "mode": _parse_mode,
     "acks": _parse_acks,

@@ -19,6 +19,7 @@ from shmlog.limits import (
     MAX_MESSAGE_BYTES_MAX,
     OPEN_BATCH_BYTES_MAX,
     PARTITIONS_PER_TOPIC_MAX,
+    REPLICAS_PER_PARTITION_MAX,
     RING_BATCHES_MIN,
     RING_BYTES_MIN,
 )
@@ -89,6 +90,15 @@ CLUSTER: Final = _table(
         "num.partitions", "int", 1, "Partitions of a topic that does not say how many.", 1, PARTITIONS_PER_TOPIC_MAX
     ),
     Setting("data.dir", "text", "", "The data directory; empty: the documented default."),
+    Setting("log.dirs", "paths", (), "Where partitions' logs go, one directory for each disk; empty: data.dir."),
+    Setting(
+        "default.replication.factor",
+        "int",
+        1,
+        "Replicas of a topic that does not say how many; only 1 yet.",
+        1,
+        REPLICAS_PER_PARTITION_MAX,
+    ),
     Setting(
         "shm.budget.bytes",
         "int",
@@ -285,6 +295,8 @@ class ClusterConfig:
 
     num_partitions: int
     data_dir: str
+    log_dirs: tuple[str, ...]
+    default_replication_factor: int
     shm_budget_bytes: int
     shm_client_percent: int
     shm_mode: int

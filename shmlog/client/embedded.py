@@ -172,8 +172,9 @@ def _config_file(config: Config, scratch: str) -> str | None:
             raise settings.refusal(given, "cluster", "topic")
         table = "cluster" if name in settings.CLUSTER else "topic-defaults"
         setting = settings.find("cluster" if table == "cluster" else "topic", name)
-        setting.parse(value)  # a wrong value is an error here, not in the supervisor's log
-        text = value if isinstance(value, (bool, int, str)) else str(value)
+        parsed = setting.parse(value)  # a wrong value is an error here, not in the supervisor's log
+        plain = list(parsed) if setting.kind == "paths" else value
+        text = plain if isinstance(plain, (bool, int, str, list)) else str(plain)
         lines[table].append(
             f"{orjson.dumps(setting.name).decode()} = {orjson.dumps(text).decode()}"
         )  # both are TOML too

@@ -15,7 +15,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shmlog.errors import InvalidConfigError, StartError
@@ -91,12 +91,26 @@ def data_directory(
 ) -> str:
     """The data directory of cluster `name`, absolute; `configured` is what the configuration file says."""
     chosen = explicit or environ.get("SHMLOG_DATA_DIR") or configured
-    home = pwd.getpwuid(os.getuid()).pw_dir  # not $HOME: sudo, cron and systemd disagree about that
     if chosen:
-        return os.path.abspath(os.path.join(home, chosen[2:]) if chosen.startswith("~/") else chosen)
+        return _absolute(chosen)
     if os.getuid() == 0:
         return os.path.join("/var/lib/shmlog", name)
-    return os.path.join(home, ".local/share/shmlog", name)
+    return os.path.join(_home(), ".local/share/shmlog", name)
+
+
+def log_directories(explicit: Sequence[str] = (), configured: Sequence[str] = ()) -> tuple[str, ...]:
+    """The log directories that a cluster is to have besides its data directory, absolute; `configured` is what the
+    configuration file says. Empty: logs go to the data directory."""
+    return tuple(_absolute(chosen) for chosen in explicit or configured)
+
+
+def _absolute(chosen: str) -> str:
+    return os.path.abspath(os.path.join(_home(), chosen[2:]) if chosen.startswith("~/") else chosen)
+
+
+def _home() -> str:
+    """Not $HOME: sudo, cron and systemd disagree about that."""
+    return pwd.getpwuid(os.getuid()).pw_dir
 
 
 def make_runtime_directory(paths: RuntimePaths, *, mode: int = 0o700, group: int | None = None) -> None:

@@ -22,7 +22,7 @@ def default_text(setting: Setting) -> str:
         return f"{setting.default:o}"
     if setting.kind == "acks":
         return "all"
-    if setting.default in (None, ""):
+    if setting.default in (None, "", ()):
         return ""
     if setting.default == NO_LIMIT:
         return "2^63-1"

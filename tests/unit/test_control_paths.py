@@ -177,6 +177,18 @@ def test_a_peer_that_died_before_it_was_looked_at_has_no_pidfd_or_one_that_says_
             os.close(fd)
 
 
+def test_log_directories_given_come_before_those_configured_and_all_are_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert paths.log_directories(["a", "/b"], ["/c"]) == (str(tmp_path / "a"), "/b")
+    assert paths.log_directories([], ["/c/../d"]) == ("/d",)
+    assert paths.log_directories() == ()
+    (in_home,) = paths.log_directories(["~/logs"])
+    assert os.path.isabs(in_home)
+    assert in_home.endswith("/logs")
+
+
 def test_a_data_directory_lasts_with_everything_that_had_to_be_made_above_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,11 @@ def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
         ("cluster", "shm.mode", True, "file permissions in octal"),
         ("cluster", "shm.mode", 432.0, "file permissions in octal"),
         ("cluster", "shm.mode", 777, "file permissions in octal"),
+        ("cluster", "log.dirs", 7, "log.dirs must be paths, separated by commas or as a list, not 7"),
+        ("cluster", "log.dirs", ["/a", ""], "log.dirs must be paths"),
+        ("cluster", "log.dirs", b"/a", "log.dirs must be paths"),
+        ("cluster", "log.dir", "/a", "here it is log.dirs in [cluster]"),
+        ("cluster", "default.replication.factor", 0, "default.replication.factor must be an integer from 1 to 16"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_range_or_the_nearest_name(
@@ -78,6 +83,28 @@ def test_no_number_is_permissions_both_by_its_digits_and_as_it_stands() -> None:
     assert {parse("cluster", {"shm.mode": mode})["shm.mode"] for mode in modes} == set(modes)
     for mode in modes:
         assert parse("cluster", {"shm.mode": int(f"{mode:o}")})["shm.mode"] == mode
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", ()),
+        ("/disk1", ("/disk1",)),
+        ("/disk1, /disk2/a b ,", ("/disk1", "/disk2/a b")),
+        (["/disk1", "/with,comma"], ("/disk1", "/with,comma")),
+        ([Path("/disk1"), "~/logs"], ("/disk1", "~/logs")),
+        (Path("/disk1"), ("/disk1",)),
+    ],
+)
+def test_log_dirs_are_text_with_commas_as_in_kafka_or_a_list(given: object, expected: tuple[str, ...]) -> None:
+    assert parse("cluster", {"log.dirs": given})["log.dirs"] == expected
+
+
+def test_log_dirs_are_a_list_in_a_configuration_file(tmp_path: Path) -> None:
+    file = tmp_path / "shmlog.toml"
+    for text in ('["/disk1", "/disk2"]', '"/disk1,/disk2"'):
+        file.write_text(f"[cluster]\nlog.dirs = {text}\n")
+        assert load_config(str(file)).log_dirs == ("/disk1", "/disk2")
 
 
 KAFKAS: dict[settings.Scope, str] = {
