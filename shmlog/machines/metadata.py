@@ -1,9 +1,9 @@
-"""The catalog of a cluster: topics, their partitions and settings, leader epochs, and blocks of ids."""
+"""The catalog of a cluster: topics, their partitions, replicas and settings, leader epochs, and blocks of ids."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from shmlog.errors import (
@@ -14,23 +14,26 @@ from shmlog.errors import (
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
 )
-from shmlog.limits import PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, TOPIC_NAME_CHARACTERS_MAX
+from shmlog.limits import PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, REPLICAS_PER_PARTITION_MAX
+from shmlog.machines.log_names import assign_log_names, check_further_name, check_topic_name, log_name
 from shmlog.machines.metadata_records import (
+    DirectoryRegistered,
     IdKind,
     IdsReserved,
     LeaderEpochRaised,
+    LogAbandoned,
+    LogErased,
     MetadataRecord,
     PartitionsAdded,
+    ReplicasAssigned,
     TopicAdded,
     TopicConfigReplaced,
     TopicDeleted,
     TopicDeletionBegun,
 )
+from shmlog.machines.placement import DirectoryUse, place
 from shmlog.machines.step import Step
 from shmlog.settings import TopicConfig, did_you_mean, effective, find, overrides
-
-METADATA_TOPIC = "__cluster_metadata"
-_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +81,45 @@ class Topic:
 
 @dataclass(slots=True)
 class Partition:
-    """A partition as the log says. `leader_epoch` -1: no owner was ever started."""
+    """A partition as the log says. `leader_epoch` -1: no owner was ever started.
+
+    `replicas` has the directory id of each replica, `log_names` what its directory is called there; `leader` is the
+    replica whose process owns the partition.
+    """
 
     topic: Topic
     partition: int
     partition_id: int
+    replicas: dict[int, str]
+    log_names: dict[int, str]
+    leader: int = 0
     leader_epoch: int = -1
 
 
 class MetadataMachine:
     """Requests return records and actions, or raise why not; state changes only in replay() and condemn().
 
-    `topic_defaults` are the cluster's overrides of topic settings; `partitions_default` is num.partitions.
+    `topic_defaults` are the cluster's overrides of topic settings; `partitions_default` is num.partitions, and
+    `replicas_default` default.replication.factor. `data_directory_id`: where partitions of older logs are.
     """
 
-    def __init__(self, *, partitions_default: int = 1, topic_defaults: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        partitions_default: int = 1,
+        replicas_default: int = 1,
+        topic_defaults: Mapping[str, str] | None = None,
+        data_directory_id: str = "",
+    ) -> None:
         self._partitions_default = partitions_default
+        self._replicas_default = replicas_default
         self._topic_defaults = dict(topic_defaults or {})
+        self._data_directory_id = data_directory_id
         self._topics: dict[str, Topic] = {}  # by topic id
         self._names: dict[str, Topic] = {}  # also those that are being deleted: their directories are in the way
         self._partitions: dict[int, Partition] = {}
+        self._directories: dict[str, str] = {}  # paths by id
+        self._abandoned: dict[str, list[LogAbandoned]] = {}  # by directory id
         self._next_partition_id = 0
         self._next_ids: dict[IdKind, int] = {"producer": 0, "client": 1, "lane": 1}
 
@@ -143,6 +165,20 @@ class MetadataMachine:
         """Every topic setting as it applies: defaults, the cluster's, the topic's own."""
         return effective(self._topic_defaults, topic.config)
 
+    def directories(self) -> dict[str, str]:
+        """Where each log directory was last, by id; the data directory is not among them."""
+        return dict(self._directories)
+
+    def abandoned(self, directory_id: str) -> list[LogAbandoned]:
+        """Logs of deleted topics that are still in a directory."""
+        return list(self._abandoned.get(directory_id, []))
+
+    def directory_use(self) -> dict[str, DirectoryUse]:
+        """What each directory has; those that have nothing are left out. Topics that are being deleted count."""
+        replicas = Counter(one for partition in self._partitions.values() for one in partition.replicas.values())
+        leaders = Counter(partition.replicas[partition.leader] for partition in self._partitions.values())
+        return {one: DirectoryUse(replicas[one], leaders[one]) for one in replicas}
+
     # --- requests: they raise or return a step, and change nothing ----------------------------------------------------
 
     def create_topic(
@@ -151,11 +187,15 @@ class MetadataMachine:
         *,
         topic_id: str,
         partitions: int | None,
-        replication_factor: int = 1,
+        replication_factor: int | None = None,
         config: Mapping[str, object] | None = None,
         internal: bool = False,
+        directories: Sequence[str] | None = None,
     ) -> CatalogStep:
-        """A new topic with a fresh `topic_id`; raises what the caller got wrong."""
+        """A new topic with a fresh `topic_id`; raises what the caller got wrong.
+
+        Its replicas go to `directories`, by id; None: to the data directory.
+        """
         check_topic_name(name)
         existing = self._names.get(name)
         if existing is not None:
@@ -165,16 +205,20 @@ class MetadataMachine:
                 else f"topic {name!r} already exists: send to it as it is, change it with `shmlog topic alter {name}`,"
                 " choose another name, or delete it first"
             )
-        if replication_factor != 1:
+        replicas = self._replicas_default if replication_factor is None else replication_factor
+        if not 1 <= replicas <= REPLICAS_PER_PARTITION_MAX:
             raise InvalidReplicationFactorError(
-                f"replication_factor must be 1, not {replication_factor}: this version keeps one copy of each partition"
+                f"replication_factor must be 1 to {REPLICAS_PER_PARTITION_MAX}, not {replicas}"
             )
         count = self._partitions_default if partitions is None else partitions
         _check_partition_count(name, count)
         checked = self._checked(overrides("topic", config or {}))
         ids = self._fresh_partition_ids(count)
         return Step(
-            records=(TopicAdded(name, topic_id, internal, ids, checked),),
+            records=(
+                TopicAdded(name, topic_id, internal, ids, checked),
+                *self._assigned(name, ids, range(count), replicas, directories),
+            ),
             actions=tuple(StartPartition(partition_id) for partition_id in ids),
         )
 
@@ -194,14 +238,38 @@ class MetadataMachine:
         the disk first. The log does not say so: a supervisor that starts before then shows the topic again."""
         topic.condemned = True
 
-    def finish_deletion(self, topic_id: str) -> CatalogStep:
-        """All its owners, regions and directories are gone."""
-        return Step(records=(TopicDeleted(topic_id),))
+    def finish_deletion(self, topic_id: str, present: Set[str] | None = None) -> CatalogStep:
+        """All its owners, regions and directories are gone, but those in directories that are not `present` (ids; None:
+        all are)."""
+        abandoned = tuple(
+            LogAbandoned(directory_id, partition.log_names[replica_id], topic_id)
+            for partition_id in self._topics[topic_id].partition_ids
+            for partition in [self._partitions[partition_id]]
+            for replica_id, directory_id in partition.replicas.items()
+            if present is not None and directory_id not in present
+        )
+        return Step(records=(*abandoned, TopicDeleted(topic_id)))
+
+    def erased(self, gone: Iterable[LogAbandoned]) -> CatalogStep:
+        """These abandoned logs are gone."""
+        return Step(records=tuple(LogErased(one.directory_id, one.log_name, one.topic_id) for one in gone))
+
+    def register_directories(self, found: Mapping[str, str]) -> CatalogStep:
+        """Where log directories are now, by id: a record for each that is new or was elsewhere."""
+        moved = {one: path for one, path in found.items() if self._directories.get(one) != path}
+        return Step(records=tuple(DirectoryRegistered(one, path) for one, path in moved.items()))
 
     def alter_topic(
-        self, name: str, *, set_config: Mapping[str, object], unset: Iterable[str], partitions: int | None
+        self,
+        name: str,
+        *,
+        set_config: Mapping[str, object],
+        unset: Iterable[str],
+        partitions: int | None,
+        directories: Sequence[str] | None = None,
     ) -> CatalogStep:
-        """Change overrides and add partitions, both or none."""
+        """Change overrides and add partitions, both or none. New partitions have as many replicas as the first one, in
+        `directories`, see create_topic."""
         topic = self.topic(name)
         config = {**topic.config, **overrides("topic", set_config)}
         for unwanted in unset:
@@ -221,6 +289,8 @@ class MetadataMachine:
             _check_partition_count(name, partitions)
             ids = self._fresh_partition_ids(partitions - before)
             records.append(PartitionsAdded(topic.topic_id, ids))
+            replicas = len(self._partitions[topic.partition_ids[0]].replicas)
+            records.extend(self._assigned(name, ids, range(before, partitions), replicas, directories))
             actions.extend(StartPartition(partition_id) for partition_id in ids)
         return Step(records=tuple(records), actions=tuple(actions))
 
@@ -231,6 +301,20 @@ class MetadataMachine:
 
     def _fresh_partition_ids(self, count: int) -> list[int]:
         return list(range(self._next_partition_id, self._next_partition_id + count))
+
+    def _assigned(
+        self, topic: str, ids: list[int], numbers: range, replicas: int, directories: Sequence[str] | None
+    ) -> list[ReplicasAssigned]:
+        """Where the replicas of new partitions go. Raises InvalidTopicError for a name that is too long for them."""
+        placed = place(
+            len(ids), replicas, [self._data_directory_id] if directories is None else directories, self.directory_use()
+        )
+        if any(len(set(chosen)) < replicas for chosen in placed):
+            check_further_name(topic, numbers[-1], replicas - 1)
+        return [
+            ReplicasAssigned(partition_id, list(range(replicas)), chosen)
+            for partition_id, chosen in zip(ids, placed, strict=True)
+        ]
 
     def _checked(self, config: dict[str, str]) -> dict[str, str]:
         TopicConfig.from_mapping(effective(self._topic_defaults, config))
@@ -263,30 +347,29 @@ class MetadataMachine:
                     partition.leader_epoch = record.leader_epoch
             case IdsReserved():
                 self._next_ids[record.kind] = record.next_id
+            case ReplicasAssigned():
+                assigned = self._partitions[record.partition_id]
+                replicas = dict(zip(record.replica_ids, record.directory_ids, strict=True))
+                plain = log_name(assigned.topic.name, assigned.partition)
+                assigned.log_names = assign_log_names(plain, replicas, assigned.replicas, assigned.log_names)
+                assigned.replicas = replicas
+            case DirectoryRegistered():
+                self._directories[record.directory_id] = record.path
+            case LogAbandoned():
+                self._abandoned.setdefault(record.directory_id, []).append(record)
+            case LogErased():
+                self._abandoned[record.directory_id].remove(
+                    LogAbandoned(record.directory_id, record.log_name, record.topic_id)
+                )
 
     def _add_partitions(self, topic: Topic, partition_ids: list[int]) -> None:
         for partition_id in partition_ids:
-            self._partitions[partition_id] = Partition(topic, len(topic.partition_ids), partition_id)
+            number = len(topic.partition_ids)
+            self._partitions[partition_id] = Partition(
+                topic, number, partition_id, {0: self._data_directory_id}, {0: log_name(topic.name, number)}
+            )
             topic.partition_ids.append(partition_id)
             self._next_partition_id = max(self._next_partition_id, partition_id + 1)
-
-
-def check_topic_name(name: str) -> None:
-    """Raise InvalidTopicError for a name that Kafka would refuse, or that the metadata log's directory has."""
-    problem: str | None = None
-    if not name:
-        problem = "it is empty"
-    elif len(name) > TOPIC_NAME_CHARACTERS_MAX:
-        problem = f"it has {len(name)} characters, the limit is {TOPIC_NAME_CHARACTERS_MAX}"
-    elif name in (".", ".."):
-        problem = "it would be a directory of its own"
-    elif not _NAME.fullmatch(name):
-        problem = "allowed are a-z A-Z 0-9 . _ -"
-    elif name == METADATA_TOPIC:
-        problem = "the cluster keeps its own records under it"
-    if problem is not None:
-        shown = name if len(name) <= 60 else name[:57] + "..."
-        raise InvalidTopicError(f"{shown!r} cannot be the name of a topic: {problem}")
 
 
 def _check_partition_count(name: str, count: int) -> None:

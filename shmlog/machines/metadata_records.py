@@ -69,12 +69,55 @@ class IdsReserved:
     next_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class DirectoryRegistered:
+    """Where the log directory of that id was when a supervisor started with it; a later one may find it elsewhere."""
+
+    directory_id: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasAssigned:
+    """All replicas of a partition from now on: `replica_ids[n]` is in the directory `directory_ids[n]`.
+
+    Replica ids are small, unique in their partition and never used again. A partition without this record, of an older
+    log, has replica 0 in the data directory.
+    """
+
+    partition_id: int
+    replica_ids: list[int]
+    directory_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogAbandoned:
+    """A deleted topic's log is in a directory that is not there: it goes when the directory comes back."""
+
+    directory_id: str
+    log_name: str
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogErased:
+    """An abandoned log is gone."""
+
+    directory_id: str
+    log_name: str
+    topic_id: str
+
+
 MetadataRecord = (
     TopicAdded
     | PartitionsAdded
+    | ReplicasAssigned
     | TopicConfigReplaced
     | TopicDeletionBegun
     | TopicDeleted
     | LeaderEpochRaised
     | IdsReserved
+    | DirectoryRegistered
+    | LogAbandoned
+    | LogErased
 )

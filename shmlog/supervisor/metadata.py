@@ -11,7 +11,8 @@ from shmlog.control.catalog import decode_record, encode_record
 from shmlog.errors import DiskFullError, StorageError
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.storage import DISK_FULL, Storage
-from shmlog.machines.metadata import METADATA_TOPIC, MetadataMachine
+from shmlog.machines.log_names import METADATA_TOPIC
+from shmlog.machines.metadata import MetadataMachine
 from shmlog.machines.metadata_records import IdKind, MetadataRecord
 from shmlog.record.batch import NewRecord, decode_records, encode_batch
 from shmlog.record.header import BatchHeader
@@ -32,11 +33,19 @@ class MetadataLostError(Exception):
 class Catalog:
     """The machine and its log. commit() returns when the records are on the disk.
 
-    Raises StorageError from the constructor when the disk refuses, before anything was started.
+    `directory_id` is that of the data directory. Raises StorageError from the constructor when the disk refuses, before
+    anything was started.
     """
 
-    def __init__(self, data_dir: str, config: ClusterConfig, storage: Storage | None = None) -> None:
-        self.machine = MetadataMachine(partitions_default=config.num_partitions, topic_defaults=config.topic_defaults)
+    def __init__(
+        self, data_dir: str, config: ClusterConfig, storage: Storage | None = None, *, directory_id: str = ""
+    ) -> None:
+        self.machine = MetadataMachine(
+            partitions_default=config.num_partitions,
+            replicas_default=config.default_replication_factor,
+            topic_defaults=config.topic_defaults,
+            data_directory_id=directory_id,
+        )
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
         self._reserved_to = 0
         directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")

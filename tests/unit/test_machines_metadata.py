@@ -28,6 +28,7 @@ from shmlog.machines.metadata_records import (
     LeaderEpochRaised,
     MetadataRecord,
     PartitionsAdded,
+    ReplicasAssigned,
     TopicAdded,
     TopicConfigReplaced,
     TopicDeleted,
@@ -49,7 +50,8 @@ FLIGHTS = TopicAdded("flights", "idf", False, [0, 1], {"retention.ms": "9"})
 def test_a_topic_exists_when_its_record_is_replayed_and_not_before() -> None:
     machine = machine_with()
     step = machine.create_topic("flights", topic_id="idf", partitions=None, config={"retention_ms": 9})
-    assert step == Step(records=(FLIGHTS,), actions=(StartPartition(0), StartPartition(1)))
+    placed = (ReplicasAssigned(0, [0], [""]), ReplicasAssigned(1, [0], [""]))
+    assert step == Step(records=(FLIGHTS, *placed), actions=(StartPartition(0), StartPartition(1)))
     assert machine.topics() == []
     machine.replay(FLIGHTS)
     assert machine.partition("flights", 1).partition_id == 1
@@ -59,7 +61,7 @@ def test_a_topic_exists_when_its_record_is_replayed_and_not_before() -> None:
 
 def test_partition_ids_are_never_used_again() -> None:
     machine = machine_with(FLIGHTS, TopicDeletionBegun("idf"), TopicDeleted("idf"))
-    (added,) = machine.create_topic("flights", topic_id="idg", partitions=1).records
+    added, _ = machine.create_topic("flights", topic_id="idg", partitions=1).records
     assert added == TopicAdded("flights", "idg", False, [2], {})
     machine.replay(added)
     assert machine.create_topic("b", topic_id="idh", partitions=1).actions == (StartPartition(3),)
@@ -68,11 +70,24 @@ def test_partition_ids_are_never_used_again() -> None:
 def test_altering_changes_settings_and_partitions_together_or_not_at_all() -> None:
     machine = machine_with(FLIGHTS)
     step = machine.alter_topic("flights", set_config={"segment.bytes": 2_000_000}, unset=["retention.ms"], partitions=3)
-    assert step.records == (TopicConfigReplaced("idf", {"segment.bytes": "2000000"}), PartitionsAdded("idf", [2]))
+    assert step.records == (
+        TopicConfigReplaced("idf", {"segment.bytes": "2000000"}),
+        PartitionsAdded("idf", [2]),
+        ReplicasAssigned(2, [0], [""]),
+    )
     assert step.actions == (ConfigurePartition(0), ConfigurePartition(1), StartPartition(2))
     with pytest.raises(InvalidPartitionsError, match="only be added, so not 1"):
         machine.alter_topic("flights", set_config={"segment.ms": 7}, unset=[], partitions=1)
     assert machine.alter_topic("flights", set_config={}, unset=["segment.ms"], partitions=2) == Step()
+
+
+def test_added_partitions_have_as_many_replicas_as_those_before() -> None:
+    machine = machine_with()
+    disks = ["d0", "d1", "d2"]
+    step = machine.create_topic("t", topic_id="t", partitions=1, replication_factor=2, directories=disks)
+    machine = machine_with(*step.records)
+    _, added = machine.alter_topic("t", set_config={}, unset=[], partitions=2, directories=disks).records
+    assert added == ReplicasAssigned(1, [0, 1], ["d2", "d0"])
 
 
 def test_a_topic_being_deleted_is_invisible_and_its_name_is_taken_until_it_is_gone() -> None:
@@ -129,9 +144,9 @@ def test_a_topic_name_that_kafka_would_refuse_is_refused(name: str) -> None:
         ),
         (lambda m: m.create_topic("a", topic_id="x", partitions=0), InvalidPartitionsError, "1 to 10000"),
         (
-            lambda m: m.create_topic("a", topic_id="x", partitions=1, replication_factor=3),
+            lambda m: m.create_topic("a", topic_id="x", partitions=1, replication_factor=17),
             InvalidReplicationFactorError,
-            "must be 1, not 3",
+            "must be 1 to 16, not 17",
         ),
         (
             lambda m: m.create_topic("a", topic_id="x", partitions=1, config={"retention.mss": 1}),
@@ -162,6 +177,9 @@ def test_a_request_that_cannot_be_is_refused_with_what_would_be_right(
 names = st.sampled_from(["a", "b", "c"])
 operations = st.one_of(
     st.tuples(st.just("create"), names, st.integers(1, 3)),
+    st.tuples(st.just("replicate"), names, st.integers(1, 5)),
+    st.tuples(st.just("register"), names, st.integers(0, 2)),
+    st.tuples(st.just("come back"), names, st.just(0)),
     st.tuples(st.just("alter"), names, st.integers(1, 5)),
     st.tuples(st.just("delete"), names, st.just(0)),
     st.tuples(st.just("finish"), names, st.just(0)),
@@ -173,13 +191,21 @@ def request(machine: MetadataMachine, operation: tuple[str, str, int], number: i
     match operation:
         case ("create", name, count):
             return machine.create_topic(name, topic_id=f"id{number}", partitions=count)
+        case ("replicate", name, count):
+            return machine.create_topic(
+                name, topic_id=f"id{number}", partitions=2, replication_factor=count, directories=["d0", "d1"]
+            )
+        case ("register", name, count):
+            return machine.register_directories({f"d{count}": f"/{name}"})
+        case ("come back", _, _):
+            return machine.erased(machine.abandoned("d1"))
         case ("alter", name, count):
             return machine.alter_topic(name, set_config={"segment.ms": number + 1}, unset=[], partitions=count)
         case ("delete", name, _):
             return machine.delete_topic(name)
         case ("finish", _, _):
             ending = machine.deletions()
-            return machine.finish_deletion(ending[0].topic_id) if ending else Step()
+            return machine.finish_deletion(ending[0].topic_id, {"", "d0"}) if ending else Step()
         case _:
             return machine.reserve_ids("producer")[1]
 

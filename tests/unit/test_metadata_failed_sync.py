@@ -29,7 +29,7 @@ def test_a_failed_sync_is_made_good_in_new_files_and_said(tmp_path: Path, caplog
     storage.failures.append(Failure("fdatasync", ".log", times=1))
     create(catalog, "meanwhile")
     create(catalog, "after")
-    assert "metadata log: offsets 1 to 1 may not be on the disk" in caplog.text
+    assert "metadata log: offsets 2 to 3 may not be on the disk" in caplog.text
     catalog.close(clean=False)
     again = Catalog(str(tmp_path), CONFIG, storage)
     assert topics(again) == ["after", "before", "meanwhile"]
@@ -43,7 +43,7 @@ def test_a_disk_that_refuses_new_files_as_well_stops_every_supervisor_until_it_i
     catalog = Catalog(str(tmp_path), CONFIG, storage)
     create(catalog, "before")
     storage.failures.append(Failure("fdatasync", ".log", times=3))
-    with pytest.raises(MetadataLostError, match="cannot be written: .*offsets from 1 on.*; the supervisor stops"):
+    with pytest.raises(MetadataLostError, match="cannot be written: .*offsets from 2 on.*; the supervisor stops"):
         create(catalog, "meanwhile")
     assert topics(catalog) == ["before"]
     catalog.close(clean=False)
