@@ -1,6 +1,7 @@
 """The supervisor's process: start the zygote, parse, serve, exit code.
 
-    python -P -m shmlog.workers.supervisor [--name N] [--data-dir D] [--config FILE] [--embedded FD [--host PIDFD]]
+    python -P -m shmlog.workers.supervisor [--name N] [--data-dir D] [--log-dir D]... [--config FILE]
+                                           [--embedded FD [--host PIDFD]]
 
 Ready is said to $NOTIFY_SOCKET as systemd expects it (READY=1). A start that fails says why in its last line on stderr,
 beginning with "error: ", and exits with 1. SIGTERM and SIGINT drain and close everything, then it exits with 0.
@@ -20,6 +21,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="shmlog.workers.supervisor", description="The daemon behind `shmlog up`.")
     parser.add_argument("--name", help="default: $SHMLOG_CLUSTER, else default")
     parser.add_argument("--data-dir", help="default: $SHMLOG_DATA_DIR, else as documented")
+    parser.add_argument(
+        "--log-dir", action="append", default=[], help="may be repeated; default: log.dirs, else data.dir"
+    )
     parser.add_argument("--runtime-dir", help="base directory, instead of $SHMLOG_RUNTIME_DIR")
     parser.add_argument("--config", help="TOML file with [cluster] and [topic-defaults]")
     parser.add_argument("--embedded", type=int, metavar="FD", help="end when this pipe reaches its end of file")
@@ -32,7 +36,7 @@ def serve(given: argparse.Namespace, zygote: ZygoteProcess) -> None:
     """Be the supervisor until told to stop. Raises ShmlogError for what keeps the cluster from running."""
     # imported only now: the zygote imports at the same time
     from shmlog.control.config_file import load_config
-    from shmlog.control.paths import cluster_name, data_directory, runtime_paths
+    from shmlog.control.paths import cluster_name, data_directory, log_directories, runtime_paths
     from shmlog.settings import ClusterConfig
     from shmlog.supervisor.supervisor import Options, Supervisor
 
@@ -43,6 +47,7 @@ def serve(given: argparse.Namespace, zygote: ZygoteProcess) -> None:
             name=name,
             runtime=runtime_paths(name, given.runtime_dir),
             data_dir=data_directory(name, given.data_dir, config.data_dir),
+            log_dirs=log_directories(given.log_dir, config.log_dirs),
             config=config,
             zygote=zygote,
             lifetime_fd=given.embedded,

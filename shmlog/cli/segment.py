@@ -184,6 +184,7 @@ def _print_records(file: str) -> bool:
     if not file.endswith(".log"):
         raise InvalidRequestError(f"{file}: only a .log holds records")
     topic, _, number = os.path.basename(os.path.dirname(os.path.abspath(file))).rpartition("-")
+    number = number.partition(".r")[0]  # of a further replica in its directory
     partition = int(number) if number.isdecimal() else 0
     out = sys.stdout.buffer
     is_sound = True

@@ -61,7 +61,9 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
     rows = partition_rows(described, samples, rates, uses)
     if output == "json":
         damage = [asdict(found) for found in info.damage]
-        print_json({**_cluster_json(info, uses.get(info.pid)), "damage": damage, "partitions": rows})
+        directories = [asdict(one) for one in info.directories]
+        whole = _cluster_json(info, uses.get(info.pid))
+        print_json({**whole, "directories": directories, "damage": damage, "partitions": rows})
     else:
         click.echo("\n".join(_cluster_lines(info, uses.get(info.pid))))
         _print_table(rows)
@@ -121,7 +123,7 @@ def partition_rows(
                     "records_per_second": round(rates.records.get(sample.name, 0.0)) if sample else None,
                     "memory_bytes": use.memory_bytes if use else None,
                     "cpu_percent": use.cpu_percent if use else None,
-                    "error": sample.error if sample else "",
+                    "error": sample.error if sample and sample.error else partition.error,
                     "rewrites": sample.rewrites if sample else 0,
                 }
             )
@@ -165,7 +167,21 @@ def _cluster_lines(info: ClusterInfo, use: ProcessUse | None) -> list[str]:
         f"{who}, supervisor pid {info.pid}, up {uptime}{memory}",
         f"data {info.data_dir}, runtime {info.runtime_dir}",
         f"shared memory {used} of {budget}, {clients}, {restarts}",
+        *_directory_lines(info),
     ]
+
+
+def _directory_lines(info: ClusterInfo) -> list[str]:
+    """The log directories; none if logs are in the data directory alone."""
+    lines = []
+    for one in info.directories:
+        free = f", {human_bytes(one.free_bytes)} free" if one.free_bytes is not None else ""
+        closed = ", takes no new ones" if not one.takes_new and not one.error else ""
+        offline = f"; offline: it {one.error}" if one.error else ""
+        lines.append(
+            f"logs {one.path} ({one.directory_id}): {count_of(one.replicas, 'replica')}{free}{closed}{offline}"
+        )
+    return lines if [one.path for one in info.directories] != [info.data_dir] else []
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

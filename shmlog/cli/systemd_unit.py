@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 
 UNIT = """\
 # shmlog cluster "{name}". Install it:
@@ -34,9 +35,11 @@ WantedBy={target}
 """
 
 
-def systemd_unit(name: str, data_dir: str, config: str | None, *, system: bool) -> str:
+def systemd_unit(name: str, data_dir: str, log_dirs: Sequence[str], config: str | None, *, system: bool) -> str:
     """A unit for the system manager (root), or for a user's own."""
     command = [sys.executable, "-P", "-m", "shmlog.cli.main", "up", "--name", name, "--data-dir", data_dir]
+    for log_dir in log_dirs:
+        command += ["--log-dir", log_dir]
     if config is not None:
         command += ["--config", config]
     file = f"shmlog-{name}.service"

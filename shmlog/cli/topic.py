@@ -29,12 +29,17 @@ Examples:
 )
 @topic_argument
 @click.option("-p", "--partitions", type=int, help="Default: the cluster's num.partitions.")
-@click.option("--replication-factor", type=int, default=1, show_default=True)
+@click.option("--replication-factor", type=int, help="Default: the cluster's default.replication.factor.")
 @click.option("-c", "--config", multiple=True, metavar="KEY=VALUE", help="A topic setting; may be repeated.")
 @cluster_option
 @output_option
 def create(
-    topic: str, partitions: int | None, replication_factor: int, config: tuple[str, ...], name: str | None, output: str
+    topic: str,
+    partitions: int | None,
+    replication_factor: int | None,
+    config: tuple[str, ...],
+    name: str | None,
+    output: str,
 ) -> None:
     """Create TOPIC and wait until its partitions run."""
     settings = parse_settings(config, "--config")
@@ -44,6 +49,8 @@ def create(
         print_json(_as_json(made))
     else:
         click.echo(f"created {made.name}: {count_of(len(made.partitions), 'partition')}")
+    if made.warning:
+        click.echo(f"warning: {made.warning}", err=True)
 
 
 @topic.command("list")
@@ -108,6 +115,11 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
         click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
     table = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in partitions]
     click.echo(text_table(list(partitions[0]), table))
+    for partition in found.partitions:
+        if partition.error:
+            click.echo(f"{found.name}-{partition.partition}: {partition.error}", err=True)
+    if found.warning:
+        click.echo(f"warning: {found.warning}", err=True)
     for one in damage:
         click.echo(f"damage: {one.message}", err=True)
 

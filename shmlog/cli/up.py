@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import click
 
 from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
 from shmlog.client.readiness import ReadinessSocket
-from shmlog.control import data_directory
+from shmlog.control import data_directory, paths
+from shmlog.control.config_file import load_config
 from shmlog.errors import ClusterAlreadyRunningError, StartError
 from shmlog.log import damage
+from shmlog.settings import ClusterConfig
 
 READY_TIMEOUT_S = 60.0
 LOG_BYTES_MAX = 10 * 1024 * 1024
@@ -27,6 +30,7 @@ Examples:
   shmlog up                                  in this terminal, until Ctrl-C
   shmlog up --detach                         in the background; see shmlog logs, shmlog down
   shmlog up --name test --data-dir ./data --config shmlog.toml
+  shmlog up --log-dir /disk1/shmlog --log-dir /disk2/shmlog
   shmlog up --print-systemd-unit > ~/.config/systemd/user/shmlog-default.service
 
 \b
@@ -34,46 +38,62 @@ Defaults, the same in a shell and under cron, sudo and systemd:
   name       --name, $SHMLOG_CLUSTER, "default"
   data       --data-dir, $SHMLOG_DATA_DIR, the configuration file,
              /var/lib/shmlog/NAME (root), ~/.local/share/shmlog/NAME (others)
+  logs       --log-dir, log.dirs in the configuration file, the data directory
   socket     $SHMLOG_RUNTIME_DIR/NAME, /dev/shm/shmlog-UID/NAME
 """
 )
 @click.option("-n", "--name", metavar="NAME", help="The cluster. Default: $SHMLOG_CLUSTER, else 'default'.")
 @click.option("-d", "--data-dir", type=click.Path(), help="Where topics are stored.")
+@click.option(
+    "--log-dir", "log_dirs", type=click.Path(), multiple=True, help="Where partitions' logs go; may be repeated."
+)
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="A TOML file: [cluster] and [topic-defaults].")
 @click.option("--detach", is_flag=True, help="Return as soon as the cluster is ready; it goes on in the background.")
 @click.option("--print-systemd-unit", is_flag=True, help="Print a unit (notify, watchdog) for this cluster, and stop.")
-def up(name: str | None, data_dir: str | None, config: str | None, detach: bool, print_systemd_unit: bool) -> None:
+def up(
+    name: str | None,
+    data_dir: str | None,
+    log_dirs: tuple[str, ...],
+    config: str | None,
+    detach: bool,
+    print_systemd_unit: bool,
+) -> None:
     """Start a cluster.
 
     SIGTERM, Ctrl-C and `shmlog down` drain and close it cleanly. After a crash or a power loss the next start recovers
     what is on the disk, and says what of it was damaged.
     """
     config = os.path.abspath(config) if config is not None else None
-    place = find_cluster(name, data_dir=data_dir, configured=_configured_data_dir(config))
+    configured = ClusterConfig.from_mapping({}) if config is None else load_config(config)
+    place = find_cluster(name, data_dir=data_dir, configured=configured.data_dir)
+    log_dirs = paths.log_directories(log_dirs, configured.log_dirs)
     if print_systemd_unit:
         from shmlog.cli.systemd_unit import systemd_unit
 
-        click.echo(systemd_unit(place.name, place.data_dir, config, system=os.getuid() == 0), nl=False)
+        click.echo(systemd_unit(place.name, place.data_dir, log_dirs, config, system=os.getuid() == 0), nl=False)
         return
     if place.pid is not None:
         raise ClusterAlreadyRunningError(
             f"cluster {place.name!r} is already running (pid {place.pid}, data in {place.data_dir});"
             f" stop it with `shmlog down --name {place.name}`, or give this one another --name"
         )
-    command = supervisor_command(place, data_dir=place.data_dir, config=config)
+    command = supervisor_command(place, log_dirs, config)
     if detach:
-        start_detached(place, command)
+        start_detached(place, log_dirs, command)
     else:
         os.execv(command[0], command)
 
 
-def supervisor_command(place: ClusterPlace, *, data_dir: str, config: str | None) -> list[str]:
+def supervisor_command(place: ClusterPlace, log_dirs: Sequence[str], config: str | None) -> list[str]:
     """How the supervisor is run."""
-    command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", place.name, "--data-dir", data_dir]
+    command = [sys.executable, "-P", "-m", "shmlog.workers.supervisor", "--name", place.name]
+    command += ["--data-dir", place.data_dir]
+    for log_dir in log_dirs:
+        command += ["--log-dir", log_dir]
     return command + (["--config", config] if config is not None else [])
 
 
-def start_detached(place: ClusterPlace, command: list[str]) -> None:
+def start_detached(place: ClusterPlace, log_dirs: Sequence[str], command: list[str]) -> None:
     """Start in a session of its own, wait until it is ready, and say where it is. Raises StartError with its words."""
     began = time.monotonic()
     log, log_start = _open_log(place)
@@ -99,19 +119,12 @@ def start_detached(place: ClusterPlace, command: list[str]) -> None:
     child.returncode = 0  # it lives on; nobody waits for it here
     click.echo(
         f"cluster {place.name!r} is up after {1000 * (time.monotonic() - began):.0f} ms:"
-        f" pid {child.pid}, data in {place.data_dir}"
+        f" pid {child.pid}, data in {place.data_dir}; {ready.status}"
     )
-    for topic, partition, found in damage.find(place.data_dir):
-        directory = os.path.join(place.data_dir, f"{topic}-{partition}")
-        click.echo(f"damage: {damage.sentence(topic, partition, directory, found)}", err=True)
-
-
-def _configured_data_dir(config: str | None) -> str | None:
-    if config is None:
-        return None
-    from shmlog.control.config_file import load_config
-
-    return load_config(config).data_dir
+    for log_dir in {os.path.realpath(path): path for path in (*log_dirs, place.data_dir)}.values():
+        if os.access(log_dir, os.R_OK | os.X_OK):  # of those that are not there `status` tells
+            for topic, partition, directory, found in damage.find(log_dir):
+                click.echo(f"damage: {damage.sentence(topic, partition, directory, found)}", err=True)
 
 
 def _open_log(place: ClusterPlace) -> tuple[BinaryIO, int]:

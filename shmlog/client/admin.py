@@ -33,14 +33,16 @@ class NativeAdmin:
         self,
         name: str,
         partitions: int | None = None,
-        replication_factor: int = 1,
+        replication_factor: int | None = None,
         config: Mapping[str, object] | None = None,
     ) -> TopicInfo:
         request = CreateTopic(
             request_id=0,
             name=arguments.text(name, "name"),
             partitions=None if partitions is None else arguments.integer(partitions, "partitions", -arguments.LONG_MAX),
-            replication_factor=arguments.integer(replication_factor, "replication_factor", -arguments.LONG_MAX),
+            replication_factor=None
+            if replication_factor is None
+            else arguments.integer(replication_factor, "replication_factor", -arguments.LONG_MAX),
             config=_overrides(config, "config"),
         )
         return TopicInfo.of(self._connection.request(request, TopicCreated).topic)

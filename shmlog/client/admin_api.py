@@ -15,13 +15,14 @@ class Admin(Protocol):
         self,
         name: str,
         partitions: int | None = None,
-        replication_factor: int = 1,
+        replication_factor: int | None = None,
         config: Mapping[str, object] | None = None,
     ) -> TopicInfo:
-        """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`.
+        """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`,
+        `replication_factor` to its `default.replication.factor`; this version has only 1.
 
         Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
-        InvalidConfigError, ShmBudgetExceededError.
+        InvalidConfigError, ShmBudgetExceededError, and StorageError when no log directory is there.
         """
 
     def delete_topic(self, name: str) -> None:

@@ -19,6 +19,8 @@ class ReadinessSocket:
         self._address = f"shmlog-ready-{os.getpid()}-{secrets.token_hex(4)}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.bind("\0" + self._address)
+        self.status = ""
+        """What the child says of itself, once it is ready."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,7 +38,9 @@ class ReadinessSocket:
             while (left_s := deadline - time.monotonic()) > 0:
                 readable = [fd for fd, _ in poller.poll(left_s * 1000)]
                 if self._socket.fileno() in readable:
-                    if b"READY=1" in self._socket.recv(MESSAGE_BYTES_MAX).splitlines():
+                    said = self._socket.recv(MESSAGE_BYTES_MAX).decode(errors="replace").splitlines()
+                    if "READY=1" in said:
+                        self.status = next((line[7:] for line in said if line.startswith("STATUS=")), "")
                         return True
                 elif death in readable:
                     return False

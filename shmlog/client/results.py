@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shmlog.control.messages import ClusterDescribed, DamageDescription, PartitionDescription, TopicDescription
+from shmlog.control.messages import (
+    ClusterDescribed,
+    DamageDescription,
+    DirectoryDescription,
+    PartitionDescription,
+    TopicDescription,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +18,8 @@ class PartitionInfo:
     """One partition as the supervisor sees it.
 
     `state` is "running" when all is well, else "starting", "waiting" (for its next restart), "closing" or "offline".
-    `pid` is the owner's, 0 while there is none. `log_dir` is an absolute path.
+    `pid` is the owner's, 0 while there is none. `log_dir` is an absolute path, in the log directory whose id is
+    `directory_id`. `error` says why the partition does not run, as far as it is known.
     """
 
     partition: int
@@ -21,6 +28,8 @@ class PartitionInfo:
     state: str
     pid: int
     log_dir: str
+    directory_id: str = ""
+    error: str = ""
 
     @classmethod
     def of(cls, description: PartitionDescription) -> PartitionInfo:
@@ -32,12 +41,17 @@ class PartitionInfo:
             state=description.state,
             pid=description.pid,
             log_dir=description.log_dir,
+            directory_id=description.directory_id,
+            error=description.error,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """One topic. `config` is what was set for it; `effective_config` every setting that applies, as text."""
+    """One topic. `config` is what was set for it; `effective_config` every setting that applies, as text.
+
+    `warning` says what is not as it should be with its replicas, and is empty if nothing is.
+    """
 
     name: str
     topic_id: str
@@ -45,6 +59,7 @@ class TopicInfo:
     config: dict[str, str]
     effective_config: dict[str, str]
     partitions: tuple[PartitionInfo, ...]
+    warning: str = ""
 
     @classmethod
     def of(cls, description: TopicDescription) -> TopicInfo:
@@ -56,6 +71,7 @@ class TopicInfo:
             config=dict(description.config),
             effective_config=dict(description.effective),
             partitions=tuple(PartitionInfo.of(partition) for partition in description.partitions),
+            warning=description.warning,
         )
 
 
@@ -100,11 +116,37 @@ class DamageInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectoryInfo:
+    """A log directory. `replicas` is how many logs are there, `free_bytes` what its disk has left, None while it is not
+    known. `error` says why it cannot be used and what to do; empty while it can. `takes_new`: new logs may go there.
+    """
+
+    path: str
+    directory_id: str
+    replicas: int
+    free_bytes: int | None
+    error: str
+    takes_new: bool
+
+    @classmethod
+    def of(cls, description: DirectoryDescription) -> DirectoryInfo:
+        """From the control message."""
+        return cls(
+            path=description.path,
+            directory_id=description.directory_id,
+            replicas=description.replicas,
+            free_bytes=description.free_bytes,
+            error=description.error,
+            takes_new=description.takes_new,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterInfo:
     """A running cluster. `started_ms` is wall time; `owner_restarts` counts owners that were replaced since then.
 
     `shm_budget_bytes` is what the cluster may take of /dev/shm, `shm_used_bytes` what it has taken. `damage` is what
-    recoveries have cut away, until somebody removes their notes.
+    recoveries have cut away, until somebody removes their notes. `directories` are where logs are, or go.
     """
 
     name: str
@@ -120,6 +162,7 @@ class ClusterInfo:
     owner_restarts: int
     clients: tuple[ClientInfo, ...]
     damage: tuple[DamageInfo, ...]
+    directories: tuple[DirectoryInfo, ...] = ()
 
     @classmethod
     def of(cls, described: ClusterDescribed) -> ClusterInfo:
@@ -138,4 +181,5 @@ class ClusterInfo:
             owner_restarts=described.restarts,
             clients=tuple(ClientInfo(client.client_id, client.pid, client.lanes) for client in described.clients),
             damage=tuple(DamageInfo.of(found) for found in described.damage),
+            directories=tuple(DirectoryInfo.of(one) for one in described.directories),
         )

@@ -32,8 +32,9 @@ def start(data_dir: str | os.PathLike[str] | None = None, *, name: str | None = 
 
     However this process ends, SIGKILL included, the cluster drains, closes and leaves nothing in shared memory. Other
     processes join with `shmlog.connect(cluster.name)`; the name is made up unless you give one. Records stay in
-    `data_dir` for the next start. Without `data_dir` they live where $SHMLOG_DATA_DIR, `config` or the given name put
-    them (see `shmlog up --help`), and without any of these in a temporary directory that goes with the cluster.
+    `data_dir`, or in the directories that `log.dirs` names, for the next start with the same `data_dir`. Without it
+    they live where $SHMLOG_DATA_DIR, `config` or the given name put them (see `shmlog up --help`), and without any of
+    these in a temporary directory that goes with the cluster.
 
     `config` is the path of a TOML file, or a mapping of cluster settings and topic defaults by their Kafka names.
     Raises StartError, ClusterAlreadyRunningError, DataDirectoryInUseError, InvalidConfigError with the reason.

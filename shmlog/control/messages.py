@@ -67,7 +67,7 @@ class PartitionDescription:
 
     `state` is one of supervision's words: "starting", "running", "waiting" (for its next restart), "closing",
     "offline". `pid` is 0 while no owner runs. `ctl` and `bell` are names of shared-memory regions; `log_dir` is an
-    absolute path.
+    absolute path, in the log directory of that id. `error` says why the owner does not run, as far as it is known.
     """
 
     partition: int
@@ -78,11 +78,16 @@ class PartitionDescription:
     ctl: str
     bell: str
     log_dir: str
+    directory_id: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """One topic. `config` holds what was set for this topic only; `effective` every setting that applies to it."""
+    """One topic. `config` holds what was set for this topic only; `effective` every setting that applies to it.
+
+    `warning` says what is not as it should be with its replicas.
+    """
 
     name: str
     topic_id: str
@@ -90,6 +95,22 @@ class TopicDescription:
     config: dict[str, str]
     effective: dict[str, str]
     partitions: list[PartitionDescription]
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryDescription:
+    """A log directory: how many replicas it has, and the room that its disk has for us, None while that is not known.
+
+    `error` says why it cannot be used; empty while it can. `takes_new`: new replicas may go there.
+    """
+
+    path: str
+    directory_id: str
+    replicas: int
+    free_bytes: int | None
+    error: str
+    takes_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +164,12 @@ class DescribeTopics:
 
 @dataclass(frozen=True, slots=True)
 class CreateTopic:
-    """Answered with TopicCreated when all owners run. `partitions` None: num.partitions."""
+    """Answered with TopicCreated when all owners run. None: num.partitions, default.replication.factor."""
 
     request_id: int
     name: str
     partitions: int | None
-    replication_factor: int
+    replication_factor: int | None
     config: dict[str, str]
 
 
@@ -331,6 +352,7 @@ class ClusterDescribed:
     clients: list[ClientDescription]
     restarts: int
     damage: list[DamageDescription]
+    directories: list[DirectoryDescription]
 
 
 Request = (

@@ -72,14 +72,16 @@ def write_down(storage: Storage, directory: str, damage: Damage) -> None:
             return
 
 
-def find(data_dir: str) -> list[tuple[str, int, Damage]]:
-    """What nobody has said to have seen yet: topic, partition and damage, in order. Partitions whose directories may
-    not be read are left out."""
-    found: list[tuple[str, int, Damage]] = []
-    for entry in sorted(os.listdir(data_dir)):
-        topic, dash, partition = entry.rpartition("-")
-        if dash and partition.isdigit():
-            found += [(topic, int(partition), damage) for damage in read(os.path.join(data_dir, entry))]
+def find(log_dir: str) -> list[tuple[str, int, str, Damage]]:
+    """What nobody has said to have seen yet in the partitions of a log directory: topic, partition, the partition's
+    directory and damage, in order. Partitions whose directories may not be read are left out."""
+    found: list[tuple[str, int, str, Damage]] = []
+    for entry in sorted(os.listdir(log_dir)):
+        topic, dash, rest = entry.rpartition("-")
+        partition, _, replica = rest.partition(".r")
+        if dash and partition.isdigit() and (replica.isdigit() or partition == rest):
+            directory = os.path.join(log_dir, entry)
+            found += [(topic, int(partition), directory, damage) for damage in read(directory)]
     return found
 
 

@@ -7,6 +7,7 @@
               backoff     +---------------- waiting
 
     any --unwanted--> closing --closed, exit--> stopped
+    stopped --stranded--> offline
 
 An owner that dies while it closes has a successor, which closes in its place: what producers were told is accepted lies
 in shared memory until some owner has written it. After CLOSE_ATTEMPTS_MAX the partition is left as it is.
@@ -60,6 +61,18 @@ class Wanted:
 
     partition_id: int
     leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """The partition is to have an owner and cannot while this supervisor lives: its log is out of reach. `clean`:
+    nothing of it is in shared memory."""
+
+    partition_id: int
+    leader_epoch: int
+    error: str
+    message: str
+    clean: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +134,7 @@ class Tick:
     """Time has passed."""
 
 
-Observation = Wanted | Ready | Failing | ClosedCleanly | Exited | Unanswered | Standing | Unwanted | Tick
+Observation = Wanted | Stranded | Ready | Failing | ClosedCleanly | Exited | Unanswered | Standing | Unwanted | Tick
 
 
 # --- what it shall do -------------------------------------------------------------------------------------------------
@@ -230,6 +243,8 @@ class SupervisionMachine:
         match seen:
             case Wanted():
                 return self._wanted(seen)
+            case Stranded():
+                return self._stranded(seen)
             case Tick():
                 return self._tick(now_ns)
         one = self._partitions.get(seen.partition_id)
@@ -261,6 +276,13 @@ class SupervisionMachine:
         assert seen.partition_id not in self._partitions, "a partition is wanted once"
         one = self._partitions[seen.partition_id] = Supervised(seen.leader_epoch)
         return self._start(seen.partition_id, one)
+
+    def _stranded(self, seen: Stranded) -> SupervisionStep:
+        assert seen.partition_id not in self._partitions, "a partition is wanted once"
+        self._partitions[seen.partition_id] = Supervised(
+            seen.leader_epoch, OwnerPhase.OFFLINE, clean=seen.clean, error=f"{seen.error}: {seen.message}"
+        )
+        return Step()
 
     def _start(self, partition_id: int, one: Supervised, phase: OwnerPhase = OwnerPhase.STARTING) -> SupervisionStep:
         self._waiting.discard(partition_id)

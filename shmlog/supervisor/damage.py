@@ -10,7 +10,7 @@ from shmlog.log import damage
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
-from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.owners import Owners
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,11 @@ class DamageWatch(OwnerWatcher):
     def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners) -> None:
         self._identity = identity
         self._catalog = catalog
-        found = damage.find(identity.data_dir)
-        self._directories = {f"{topic}-{partition}": (topic, partition) for topic, partition, _ in found}
+        self._directories = {
+            directory: (topic, partition)
+            for path in identity.directories.present_paths()
+            for topic, partition, directory, _ in damage.find(path)
+        }
         self._told: set[str] = set()
         owners.watchers.append(self)
 
@@ -32,8 +35,8 @@ class DamageWatch(OwnerWatcher):
 
     def segments_looked_at(self, partition_id: int) -> None:
         partition = self._catalog.machine.partition_by_id(partition_id)
-        if partition is not None and damage.read(directory := log_directory(self._identity, partition)):
-            self._directories[os.path.basename(directory)] = (partition.topic.name, partition.partition)
+        if partition is not None and damage.read(directory := self._identity.directories.log_directory(partition)):
+            self._directories[directory] = (partition.topic.name, partition.partition)
             self.tell()
 
     def tell(self) -> None:
@@ -55,7 +58,6 @@ class DamageWatch(OwnerWatcher):
                 kept=[os.path.join(directory, name) for name in one.kept],
                 message=damage.sentence(topic, partition, directory, one),
             )
-            for topic, partition in sorted(self._directories.values())
-            for directory in [os.path.join(self._identity.data_dir, f"{topic}-{partition}")]
+            for (topic, partition), directory in sorted((place, path) for path, place in self._directories.items())
             for one in damage.read(directory)
         ]

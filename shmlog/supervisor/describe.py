@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from shmlog.control.messages import PartitionDescription, TopicDescription
+import os
+
+from shmlog.control.messages import DirectoryDescription, PartitionDescription, TopicDescription
 from shmlog.machines.metadata import Partition, Topic
+from shmlog.machines.placement import DirectoryUse
 from shmlog.memory import names
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.owners import Owners
 
 
 class Descriptions:
@@ -27,6 +30,7 @@ class Descriptions:
             config=topic.config,
             effective=self._catalog.machine.effective_config(topic),
             partitions=[self.partition(partition) for partition in partitions if partition is not None],
+            warning=self._warning(topic),
         )
 
     def partition(self, partition: Partition) -> PartitionDescription:
@@ -38,5 +42,40 @@ class Descriptions:
             pid=self._owners.pid(partition.partition_id),
             ctl=names.control_page(self._identity.cid8, partition.partition_id),
             bell=names.bell(self._identity.cid8, partition.partition_id),
-            log_dir=log_directory(self._identity, partition),
+            log_dir=self._identity.directories.log_directory(partition),
+            directory_id=partition.replicas[partition.leader],
+            error=self._owners.machine.error(partition.partition_id),
         )
+
+    def _warning(self, topic: Topic) -> str:
+        """Says which of its partitions would lose two replicas with one disk."""
+        partitions = (self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids)
+        shared = sum(1 for one in partitions if one is not None and len(set(one.replicas.values())) < len(one.replicas))
+        if not shared:
+            return ""
+        return (
+            f"{shared} partitions of topic {topic.name!r} have two replicas or more in one log directory, which are"
+            " lost together if its disk is: add directories to log.dirs before you create such topics"
+        )
+
+
+def describe_directories(identity: ClusterIdentity, catalog: Catalog) -> list[DirectoryDescription]:
+    """The log directories; the data directory is among them if logs are or go there."""
+    use, described = catalog.machine.directory_use(), list[DirectoryDescription]()
+    for one in identity.directories.all():
+        replicas = use.get(one.directory_id, DirectoryUse()).replicas
+        if replicas or one.takes_new:
+            free_bytes, error = (None, one.error) if one.error else _look_at(one.path)
+            described.append(
+                DirectoryDescription(one.path, one.directory_id, replicas, free_bytes, error, one.takes_new)
+            )
+    return described
+
+
+def _look_at(path: str) -> tuple[int | None, str]:
+    """What its disk has for us, or why that cannot be told."""
+    try:
+        status = os.statvfs(path)
+    except OSError as error:
+        return None, f"cannot be looked at ({error.strerror})"
+    return status.f_bavail * status.f_frsize, ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shmlog.control.paths import RuntimePaths
 from shmlog.settings import ClusterConfig
+from shmlog.supervisor.directories import LogDirectories
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,4 @@ class ClusterIdentity:
     config: ClusterConfig
     shm_group: int | None
     started_ms: int
+    directories: LogDirectories

@@ -25,7 +25,7 @@ from shmlog.control.messages import (
     OwnerSpec,
     SegmentsLookedAt,
 )
-from shmlog.errors import DiskFullError, ShmlogError, StartError
+from shmlog.errors import DiskFullError, ShmlogError, StartError, StorageError
 from shmlog.machines.metadata import Partition
 from shmlog.machines.step import Step
 from shmlog.machines.supervision import (
@@ -40,6 +40,7 @@ from shmlog.machines.supervision import (
     OwnerPhase,
     Ready,
     StartOwner,
+    Stranded,
     SupervisionMachine,
     SupervisionStep,
     Tick,
@@ -87,11 +88,6 @@ class Owner:
     """Since when it has been expected to show that it lives; None: nobody doubts it."""
     said_goodbye: bool = False
     broken: bool = False
-
-
-def log_directory(identity: ClusterIdentity, partition: Partition) -> str:
-    """Where a partition's log is, absolute."""
-    return os.path.join(identity.data_dir, f"{partition.topic.name}-{partition.partition}")
 
 
 class Owners:
@@ -157,7 +153,14 @@ class Owners:
         """
         for first in range(0, len(partitions), EPOCHS_AT_ONCE):
             some = [one for one in partitions[first : first + EPOCHS_AT_ONCE] if not one.topic.is_hidden]
-            self._take([Wanted(partition.partition_id, partition.leader_epoch) for partition in some])
+            self._take([self._wanted(partition) for partition in some])
+
+    def _wanted(self, partition: Partition) -> Wanted | Stranded:
+        partition_id, missing = partition.partition_id, self._identity.directories.missing(partition)
+        if not missing:
+            return Wanted(partition_id, partition.leader_epoch)
+        clean = not self._regions.had_leftovers(partition_id)
+        return Stranded(partition_id, partition.leader_epoch, StorageError.__name__, missing, clean)
 
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         """Close the owner; watchers hear owner_gone. Without an owner that happens at once."""
@@ -241,7 +244,7 @@ class Owners:
             partition=partition.partition,
             partition_id=partition.partition_id,
             leader_epoch=leader_epoch,
-            log_dir=log_directory(identity, partition),
+            log_dir=identity.directories.log_directory(partition),
             config=config,
             shm_mode=identity.config.shm_mode,
             shm_group=identity.shm_group,

@@ -94,6 +94,10 @@ class Regions:
         self._touched.add(partition_id)
         return known
 
+    def had_leftovers(self, partition_id: int) -> bool:
+        """Whether something of a partition was in shared memory when this supervisor began, or an owner ran since."""
+        return partition_id in self._touched
+
     def bell(self, partition_id: int) -> Doorbell:
         """The bell of a partition, made if it is not there."""
         return ensure_bell(self._tag, partition_id, mode=self._mode, group=self._group)

@@ -34,6 +34,7 @@ from shmlog.record.compression import check_available, codec_named
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
+from shmlog.supervisor.describe import describe_directories
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
@@ -169,4 +170,5 @@ class Requests:
             ],
             restarts=self._owners.machine.restarts(),
             damage=self._damage.describe(),
+            directories=describe_directories(identity, self._catalog),
         )

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import BrokerNotAvailableError, InvalidConfigError, StorageError
+from shmlog.errors import BrokerNotAvailableError, DiskFullError, InvalidConfigError, StorageError
+from shmlog.machines.placement import DirectoryUse
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
 from shmlog.record.compression import check_topic
@@ -23,6 +24,8 @@ from shmlog.supervisor import home
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.directories import LogDirectory
+from shmlog.supervisor.directory_opening import check_listed, open_directories
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
@@ -37,7 +40,7 @@ from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.requests import Requests
 from shmlog.supervisor.sessions import Listener
-from shmlog.supervisor.topics import Topics
+from shmlog.supervisor.topics import Topics, check_replication_factor
 from shmlog.supervisor.trash import Trash
 from shmlog.supervisor.zygote import ZygoteLink
 from shmlog.supervisor.zygote_process import OWNER_MODULE, ZygoteProcess
@@ -49,6 +52,7 @@ log = logging.getLogger(__name__)
 class Options:
     """What a supervisor is started with.
 
+    `data_dir` and `log_dirs` are absolute; without log_dirs logs go to the data directory.
     `zygote`: runs already, so that it imports while we do.
     `lifetime_fd`: the reading end of a pipe; its end of file means that who started us is gone, and we go too.
     `host_pidfd`: a pidfd of who started us; it says the same when that process dies and a child keeps the pipe open.
@@ -58,6 +62,7 @@ class Options:
     name: str
     runtime: RuntimePaths
     data_dir: str
+    log_dirs: tuple[str, ...]
     config: ClusterConfig
     zygote: ZygoteProcess
     lifetime_fd: int | None = None
@@ -92,6 +97,8 @@ class Supervisor(OwnerWatcher):
     def _open(self, options: Options) -> None:
         config = options.config
         check_topic(TopicConfig.from_mapping(config.topic_defaults))
+        check_replication_factor(config.default_replication_factor)
+        check_listed(options.data_dir, options.log_dirs)
         group = _gid(config.shm_group)
         self._home = home.enter(
             options.name,
@@ -101,6 +108,10 @@ class Supervisor(OwnerWatcher):
             group=group,
         )
         self._undo.callback(lambda: self._home.release(empty=False))
+        self._catalog = Catalog(options.data_dir, config, directory_id=self._home.directory_id)
+        self._undo.callback(lambda: self._catalog.close(clean=False))
+        self._directories = open_directories(self._home, options.name, options.log_dirs, self._catalog.machine, group)
+        self._undo.callback(self._directories.release)
         identity = self._identity = ClusterIdentity(
             name=options.name,
             cluster_id=self._home.cluster_id,
@@ -110,10 +121,9 @@ class Supervisor(OwnerWatcher):
             config=config,
             shm_group=group,
             started_ms=wall_ms(),
+            directories=self._directories.directories,
         )
         loop = self._loop
-        self._catalog = Catalog(options.data_dir, config)
-        self._undo.callback(lambda: self._catalog.close(clean=False))
         end_orphans(options.runtime)
         self._regions = Regions(identity)
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
@@ -124,7 +134,7 @@ class Supervisor(OwnerWatcher):
         self._lanes = Lanes(
             loop, identity, self._catalog, self._regions, self._owners, self._clients, introductions, describe
         )
-        trash = Trash(loop, options.data_dir)
+        trash = Trash(loop, identity.directories.present_paths())
         self._topics = Topics(loop, identity, self._catalog, self._regions, self._owners, describe, trash)
         self._owners.watchers.append(self)
         self._requests = Requests(
@@ -188,12 +198,32 @@ class Supervisor(OwnerWatcher):
             self._regions.drop_partition(partition_id)
         if self._catalog.recovered:
             log.info("metadata log: %s", self._catalog.recovered)
+        self._note_directories()
         self._topics.resume(self._settled)
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         Heartbeats(self._loop, self._identity, self._owners, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
+
+    def _note_directories(self) -> None:
+        """Bring down where they are for the next start, and say which are not there."""
+        try:
+            self._catalog.commit(self._catalog.machine.register_directories(self._directories.found).records)
+        except DiskFullError as error:  # they are found all the same, but one that goes missing is named by an old path
+            log.warning("where the log directories are was not noted: %s", error)
+        use = self._catalog.machine.directory_use()
+        for one in self._missing_directories():
+            log.error(
+                "the log directory %s (directory.id %s) %s; partitions that are offline until then: %d",
+                one.path,
+                one.directory_id,
+                one.error,
+                use.get(one.directory_id, DirectoryUse()).leaders,
+            )
+
+    def _missing_directories(self) -> list[LogDirectory]:
+        return [one for one in self._identity.directories.all() if one.error]
 
     def _settled(self) -> None:
         """All owners run, or will not for a while."""
@@ -214,13 +244,15 @@ class Supervisor(OwnerWatcher):
             self._identity.data_dir,
         )
         self._damage.tell()
-        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run")
+        missing = "".join(f"; the log directory {one.path} {one.error}" for one in self._missing_directories())
+        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run{missing}")
 
     def _close(self) -> None:
         self._listener.close()
         self._regions.sweep(keep_partitions=self._left_in_memory)
         self._zygote.close()
         self._catalog.close(clean=True)
+        self._directories.release()
         self._home.release(empty=True)
         self._loop.close()
         self._undo.pop_all()

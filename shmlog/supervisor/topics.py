@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,22 +18,24 @@ from shmlog.control.messages import (
     TopicCreated,
     TopicsDescribed,
 )
-from shmlog.errors import DiskFullError, LeaderNotAvailableError
+from shmlog.errors import DiskFullError, InvalidReplicationFactorError, LeaderNotAvailableError, ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
+from shmlog.log.checkpoint import read_topic_id
+from shmlog.log.storage import OsStorage
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, Partition, StartPartition, Topic
-from shmlog.machines.metadata_records import TopicConfigReplaced
+from shmlog.machines.metadata_records import LogAbandoned, TopicConfigReplaced
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.record.compression import check_topic
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.capacity import check_partitions
 from shmlog.supervisor.describe import Descriptions
-from shmlog.supervisor.home import random_uuid
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
+from shmlog.supervisor.meta_properties import random_uuid
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
-from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.trash import Trash
 
@@ -41,8 +44,20 @@ log = logging.getLogger(__name__)
 FULL_DISK_PAUSE_S = 1.0
 
 
+REPLICATION_FACTOR_MAX = 1
+"""What is placed, recorded and deleted with any number of replicas is run with one: nobody starts followers yet."""
+
 START_TIMEOUT_S = 0.9 * CONTROL_TIMEOUT_S
 """So that who waits for the answer still gets it."""
+
+
+def check_replication_factor(wanted: int) -> None:
+    """The one place that refuses what the catalog could assign. Raises InvalidReplicationFactorError."""
+    if wanted > REPLICATION_FACTOR_MAX:
+        raise InvalidReplicationFactorError(
+            f"replication_factor must be {REPLICATION_FACTOR_MAX}, not {wanted}: this version keeps one copy of each"
+            " partition"
+        )
 
 
 @dataclass(slots=True)
@@ -96,6 +111,8 @@ class Topics(OwnerWatcher):
 
     def create(self, wanted: CreateTopic, answer: Answer) -> None:
         """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
+        if wanted.replication_factor is not None:
+            check_replication_factor(wanted.replication_factor)
         topic_id = random_uuid()
         step = self._catalog.machine.create_topic(
             wanted.name,
@@ -103,6 +120,7 @@ class Topics(OwnerWatcher):
             partitions=wanted.partitions,
             replication_factor=wanted.replication_factor,
             config=wanted.config,
+            directories=self._identity.directories.for_new_replicas(),
         )
         check_partitions(len(step.actions))
         self._regions.check_partitions(self._effective(wanted.config), len(step.actions))
@@ -123,7 +141,11 @@ class Topics(OwnerWatcher):
     def alter(self, wanted: AlterTopic, answer: Answer) -> None:
         topic = self._catalog.machine.topic(wanted.name)
         step = self._catalog.machine.alter_topic(
-            wanted.name, set_config=wanted.set, unset=wanted.unset, partitions=wanted.partitions
+            wanted.name,
+            set_config=wanted.set,
+            unset=wanted.unset,
+            partitions=wanted.partitions,
+            directories=None if wanted.partitions is None else self._identity.directories.for_new_replicas(),
         )
         added = {action.partition_id for action in step.actions if isinstance(action, StartPartition)}
         replaced = [record.config for record in step.records if isinstance(record, TopicConfigReplaced)]
@@ -156,11 +178,15 @@ class Topics(OwnerWatcher):
 
         `settled` is called when all owners run, or one has failed, or CONTROL_TIMEOUT_S has passed.
         """
+        directories = self._identity.directories
+        for directory_id in directories.present():
+            self._when_there_is_room(partial(self._erase_abandoned, directory_id))
         for topic in self._catalog.machine.deletions():
             self._erasing[topic.topic_id] = set()
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
-        self._wait({partition.partition_id for partition in partitions}, settled, lambda error, message: settled())
+        awaited = {one.partition_id for one in partitions if not directories.missing(one)}
+        self._wait(awaited, settled, lambda error, message: settled())
         self._owners.want(partitions)
 
     def close_all(self) -> None:
@@ -251,16 +277,33 @@ class Topics(OwnerWatcher):
 
     def _finish_deletion(self, topic_id: str) -> None:
         self._erasing.pop(topic_id, None)
+        directories, present = self._identity.directories, self._identity.directories.present()
         (topic,) = [topic for topic in self._catalog.machine.deletions() if topic.topic_id == topic_id]
         for partition_id in topic.partition_ids:
             partition = self._catalog.machine.partition_by_id(partition_id)
             assert partition is not None
             self._regions.drop_partition(partition_id)
-            self._trash.throw_away(log_directory(self._identity, partition), topic_id)
-        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id).records)
+            for replica_id, directory_id in partition.replicas.items():
+                if directory_id in present:
+                    self._trash.throw_away(directories.log_directory(partition, replica_id), topic_id)
+        self._catalog.commit(self._catalog.machine.finish_deletion(topic_id, present).records)
         log.info("topic %r is deleted", topic.name)
         for told in self._on_deleted.pop(topic_id, []):
             told()
+
+    def _erase_abandoned(self, directory_id: str) -> None:
+        """Logs of topics that were deleted while their directory was away. Another topic may have got their names since
+        an interrupted attempt, so it counts whose they are."""
+        gone: list[LogAbandoned] = []
+        for one in self._catalog.machine.abandoned(directory_id):
+            directory = os.path.join(self._identity.directories.path(directory_id), one.log_name)
+            try:
+                if read_topic_id(OsStorage(), directory) == one.topic_id:
+                    self._trash.throw_away(directory, one.topic_id)
+                gone.append(one)
+            except (OSError, ShmlogError) as error:
+                log.warning("%s, of a topic that was deleted, stays until the next start: %s", directory, error)
+        self._catalog.commit(self._catalog.machine.erased(gone).records)
 
     def _wait(self, partition_ids: set[int], done: Callable[[], None], failed: Callable[[str, str], None]) -> None:
         if not partition_ids:

@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 
+from shmlog.limits import LOG_NAME_BYTES_MAX
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.supervisor.loop import Loop
 
 log = logging.getLogger(__name__)
 
 SUFFIX = "-delete"
-DIRECTORY_NAME_BYTES_MAX = 255
 
 
 class Trash:
     """Empties itself whenever something is in it; what a crash left there goes at the next start."""
 
-    def __init__(self, loop: Loop, data_dir: str, storage: Storage | None = None) -> None:
+    def __init__(self, loop: Loop, log_dirs: Iterable[str], storage: Storage | None = None) -> None:
         self._loop = loop
         self._storage = storage if storage is not None else OsStorage()
-        self._data_dir = data_dir
         self._directories: list[str] = []
-        for entry in os.listdir(data_dir):
-            if entry.endswith(SUFFIX) and entry.count(".") and os.path.isdir(os.path.join(data_dir, entry)):
-                self._add(os.path.join(data_dir, entry))
+        for log_dir in log_dirs:
+            for entry in os.listdir(log_dir):
+                if entry.endswith(SUFFIX) and entry.count(".") and os.path.isdir(os.path.join(log_dir, entry)):
+                    self._add(os.path.join(log_dir, entry))
 
-    def throw_away(self, log_dir: str, topic_id: str) -> None:
+    def throw_away(self, directory: str, topic_id: str) -> None:
         """Durably rename a partition's directory as Kafka does, and begin to remove it. One that is not there is fine.
 
         Readers that have its files open read on. Raises OSError.
         """
         ending = f".{topic_id}{SUFFIX}"
-        name = os.path.basename(log_dir)[: DIRECTORY_NAME_BYTES_MAX - len(ending)] + ending
-        target = os.path.join(self._data_dir, name)
+        log_dir, name = os.path.split(directory)
+        target = os.path.join(log_dir, name[: LOG_NAME_BYTES_MAX - len(ending)] + ending)
         try:
-            self._storage.rename(log_dir, target)
+            self._storage.rename(directory, target)
         except FileNotFoundError:
             return
         except OSError:  # an earlier deletion that did not get far left one of the same name
             from shutil import rmtree  # its import takes longer than a supervisor's start should
 
             rmtree(target, ignore_errors=True)
-            self._storage.rename(log_dir, target)
-        self._storage.fsync_dir(self._data_dir)  # else it comes back, and the next topic of that name finds it there
+            self._storage.rename(directory, target)
+        self._storage.fsync_dir(log_dir)  # else it comes back, and the next topic of that name finds it there
         self._add(target)
 
     def _add(self, directory: str) -> None:

@@ -39,7 +39,7 @@ class Actor:
     def __init__(self, storage: PowerLossStorage | FaultyStorage, data_dir: Path, loop: Loop) -> None:
         self.storage, self.data_dir = storage, data_dir
         self.catalog = Catalog(str(data_dir), CONFIG, storage)
-        self.trash = Trash(loop, str(data_dir), storage)
+        self.trash = Trash(loop, [str(data_dir)], storage)
 
     def open_partition(self, name: str, topic_id: str) -> None:
         directory = str(self.data_dir / f"{name}-0")

@@ -20,8 +20,8 @@ SUPERVISOR_MUTATIONS = [
     Mutation(
         "what lies in the trash after a crash stays",
         "shmlog/supervisor/trash.py",
-        "        for entry in os.listdir(data_dir):\n",
-        "        for entry in list[str]():\n",
+        "            for entry in os.listdir(log_dir):\n",
+        "            for entry in list[str]():\n",
         "cluster: a topic is deleted and made again",
     ),
     Mutation(

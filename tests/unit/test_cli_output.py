@@ -68,7 +68,7 @@ def test_rates_for_people(rate: float, text: str) -> None:
 
 @pytest.mark.parametrize("system", [True, False])
 def test_the_systemd_unit_is_a_unit_that_notifies(system: bool) -> None:
-    text = systemd_unit("orders", "/data/100% mine", "/etc/shmlog.toml", system=system)
+    text = systemd_unit("orders", "/data/100% mine", ["/disk 1"], "/etc/shmlog.toml", system=system)
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.read_string(text)
     service = unit["Service"]
@@ -76,7 +76,10 @@ def test_the_systemd_unit_is_a_unit_that_notifies(system: bool) -> None:
     assert int(service["watchdogsec"]) > 0
     assert int(service["tasksmax"]) > 1000
     assert service["removeipc"] == "no"
-    assert "up --name orders --data-dir '/data/100%% mine' --config /etc/shmlog.toml" in service["execstart"]
+    assert (
+        "up --name orders --data-dir '/data/100%% mine' --log-dir '/disk 1' --config /etc/shmlog.toml"
+        in service["execstart"]
+    )
 
 
 def test_percentiles_are_values_that_occurred() -> None:

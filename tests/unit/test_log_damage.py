@@ -69,8 +69,8 @@ def test_what_had_reached_the_disk_is_kept_as_it_was_and_written_down(directory:
     before = write_damaged_log(directory)
     open_log(directory).close(clean=True)
     assert {name: (directory / name).read_bytes() for name in before} == before
-    ((topic, partition, found),) = damage.find(str(directory.parent))
-    assert (topic, partition) == ("flights", 3)
+    ((topic, partition, place, found),) = damage.find(str(directory.parent))
+    assert (topic, partition, place) == ("flights", 3, str(directory))
     assert (found.first_offset, found.end_offset, found.dropped_bytes) == (7, 9, 8 * BATCH_BYTES)
     assert found.kept == tuple(before)
     said = damage.sentence(topic, partition, str(directory), found)

@@ -19,6 +19,7 @@ from shmlog.log import progress
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.partition.owner import OwnerAgent
 from shmlog.settings import ClusterConfig
+from shmlog.supervisor.directories import LogDirectories, LogDirectory
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
@@ -39,7 +40,10 @@ class Start:
         config = ClusterConfig.from_mapping({"owner.unresponsive.ms": "10000"})
         self.catalog = Catalog(str(directory), config)
         self.catalog.commit(self.catalog.machine.create_topic("t", topic_id="id", partitions=1).records)
-        identity = ClusterIdentity("c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0)
+        directories = LogDirectories([LogDirectory("", str(directory))])
+        identity = ClusterIdentity(
+            "c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0, directories
+        )
         bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
         regions = SimpleNamespace(
             reserve_partition=lambda *_: None,

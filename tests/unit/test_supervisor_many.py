@@ -21,6 +21,7 @@ from shmlog.memory import names, region
 from shmlog.partition.opening import open_partition
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor import heartbeats as heartbeats_module, owners as owners_module
+from shmlog.supervisor.directories import LogDirectories, LogDirectory
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
@@ -35,7 +36,8 @@ CONFIG = ClusterConfig.from_mapping({})
 
 
 def identity_at(directory: Path, tag: str = "0" * 8) -> ClusterIdentity:
-    return ClusterIdentity("c", "id", tag, RuntimePaths(str(directory)), str(directory), CONFIG, None, 0)
+    directories = LogDirectories([LogDirectory("", str(directory))])
+    return ClusterIdentity("c", "id", tag, RuntimePaths(str(directory)), str(directory), CONFIG, None, 0, directories)
 
 
 class Cluster:

@@ -27,10 +27,14 @@ from shmlog.errors import (
 )
 from shmlog.limits import ZYGOTE_IMPORT_S
 from shmlog.machines.metadata_records import (
+    DirectoryRegistered,
     IdsReserved,
     LeaderEpochRaised,
+    LogAbandoned,
+    LogErased,
     MetadataRecord,
     PartitionsAdded,
+    ReplicasAssigned,
     TopicAdded,
     TopicConfigReplaced,
     TopicDeleted,
@@ -40,6 +44,7 @@ from shmlog.machines.supervision import OwnerPhase
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
+from shmlog.supervisor.directories import LogDirectories, LogDirectory
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
@@ -117,6 +122,10 @@ records = st.one_of(
     st.builds(TopicDeletionBegun, names),
     st.builds(TopicDeleted, names),
     st.builds(LeaderEpochRaised, ids, ids),
+    st.builds(ReplicasAssigned, ids, st.lists(ids), st.lists(names)),
+    st.builds(DirectoryRegistered, names, names),
+    st.builds(LogAbandoned, names, names, names),
+    st.builds(LogErased, names, names, names),
     st.builds(IdsReserved, st.sampled_from(["producer", "client", "lane"]), ids),
 )
 
@@ -216,8 +225,10 @@ def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet
 ) -> None:
     loop, catalog, zygote = Loop(), Catalog(str(tmp_path), ClusterConfig.from_mapping({})), HeldZygote()
     catalog.commit(catalog.machine.create_topic("t", topic_id="id", partitions=1).records)
+    directories = LogDirectories([LogDirectory("", str(tmp_path))])
+    config = ClusterConfig.from_mapping({})
     identity = ClusterIdentity(
-        "c", "id", "0" * 8, RuntimePaths(str(tmp_path)), str(tmp_path), ClusterConfig.from_mapping({}), None, 0
+        "c", "id", "0" * 8, RuntimePaths(str(tmp_path)), str(tmp_path), config, None, 0, directories
     )
     bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
     regions = SimpleNamespace(
@@ -304,7 +315,7 @@ def test_trash_is_out_of_the_way_at_once_removed_step_by_step_and_resumed_after_
     for number in range(3):
         (log_dir / f"{number}.log").write_text("x")
     loop = Loop()
-    trash = Trash(loop, str(tmp_path))
+    trash = Trash(loop, [str(tmp_path)])
     trash.throw_away(str(log_dir), "a" * 22)
     trash.throw_away(str(tmp_path / "was-never-there-0"), "b")
     assert not log_dir.exists()
@@ -332,7 +343,8 @@ def test_a_topic_whose_owners_do_not_start_in_time_is_answered_with_what_they_sa
     loop, catalog = Loop(clock), Catalog(str(tmp_path), ClusterConfig.from_mapping({}))
     said = SimpleNamespace(error={0: "", 1: "StorageError: the disk is full"}.get, phase=lambda _: OwnerPhase.STARTING)
     owners = SimpleNamespace(watchers=[], machine=said, want=lambda _: None, unwant=lambda *_, **__: None)
-    identity = SimpleNamespace(config=ClusterConfig.from_mapping({}))
+    directories = LogDirectories([LogDirectory("", str(tmp_path))])
+    identity = SimpleNamespace(config=ClusterConfig.from_mapping({}), directories=directories)
     regions = SimpleNamespace(check_partitions=lambda *_: None)
     parts: Any = (loop, identity, catalog, regions, owners, None, None)
     Topics(*parts).create(CreateTopic(0, "t", 2, 1, {}), Answer(7, given_answers.append))

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from shmlog.control.messages import CreateTopic, Failed, OwnerSpec, Reply
+from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import DiskFullError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 from shmlog.machines.metadata_records import LeaderEpochRaised, MetadataRecord, TopicDeleted, TopicDeletionBegun
 from shmlog.machines.supervision import Exited, OwnerPhase
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.directories import LogDirectories, LogDirectory
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
@@ -41,16 +42,23 @@ class Parts:
         self.catalog = Catalog(str(directory), config)
         self._commit = self.catalog.commit
         monkeypatch.setattr(self.catalog, "commit", self._commit_if_there_is_room)
-        identity = ClusterIdentity("c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0)
+        away = LogDirectory("away", "/away", "is on a disk that nobody has plugged in")
+        directories = LogDirectories([LogDirectory("", str(directory)), away])
+        identity = ClusterIdentity(
+            "c", "id", "0" * 8, RuntimePaths(str(directory)), str(directory), config, None, 0, directories
+        )
         regions = SimpleNamespace(
             check_partitions=lambda *_: None,
             reserve_partition=lambda *_: None,
             may_have_leftovers=lambda _: False,
+            had_leftovers=lambda _: False,
             drop_partition=lambda _: None,
             bell=self._bell,
         )
         zygote = SimpleNamespace(connect=lambda *_: None, spawn=self._spawn)
-        trash = SimpleNamespace(throw_away=lambda *_: None)
+        self.thrown_away = list[str]()
+        """Directories."""
+        trash = SimpleNamespace(throw_away=lambda directory, _: self.thrown_away.append(directory))
         owner_parts: Any = (self.loop, identity, self.catalog, regions, zygote)
         self.owners = Owners(*owner_parts)
         parts: Any = (self.loop, identity, self.catalog, regions, self.owners, None, trash)
@@ -143,3 +151,25 @@ def test_owners_that_run_are_closed_while_the_deletion_of_their_topic_waits_for_
     assert [topic.name for topic in parts.catalog.machine.deletions()] == ["t"], "one owner is still there"
     parts.owners.observe(Exited(0))
     assert parts.catalog.machine.partitions() == []
+
+
+def test_a_start_does_not_wait_for_partitions_whose_directory_is_missing(parts: Parts) -> None:
+    machine, settled = parts.catalog.machine, list[str]()
+    parts.catalog.commit(machine.create_topic("t", topic_id="t", partitions=2, directories=["away"]).records)
+    parts.topics.resume(lambda: settled.append("settled"))
+    assert settled == ["settled"]
+    assert (parts.owners.machine.phase(0), parts.spawned) == (OwnerPhase.OFFLINE, [])
+    assert parts.owners.machine.error(1) == (
+        "StorageError: its log is in /away (directory.id away), which is on a disk that nobody has plugged in"
+    )
+    assert machine.partition("t", 0).leader_epoch == -1, "no epoch is spent on an owner that cannot start"
+
+
+def test_a_topic_is_deleted_without_the_directory_of_one_of_its_partitions(parts: Parts) -> None:
+    machine = parts.catalog.machine
+    parts.catalog.commit(machine.create_topic("t", topic_id="t", partitions=1, directories=["away"]).records)
+    parts.topics.resume(lambda: None)
+    parts.topics.delete(DeleteTopic(0, "t"), Answer(7, parts.answers.append))
+    assert parts.answers == [Done(7)]
+    assert [one.log_name for one in machine.abandoned("away")] == ["t-0"]
+    assert parts.thrown_away == [], "it cannot be reached"

@@ -277,7 +277,7 @@ def test_a_consumer_is_made_of_names_of_topics(world: FakeCluster, topic: Any) -
         (lambda admin: admin.create_topic(b"flights"), "name"),
         (lambda admin: admin.create_topic("flights", partitions="6"), "partitions"),
         (lambda admin: admin.create_topic("flights", partitions=6.0), "partitions"),
-        (lambda admin: admin.create_topic("flights", replication_factor=None), "replication_factor"),
+        (lambda admin: admin.create_topic("flights", replication_factor="2"), "replication_factor"),
         (lambda admin: admin.create_topic("flights", config="retention.ms=5"), "config"),
         (lambda admin: admin.create_topic("flights", config=[("retention.ms", 5)]), "config"),
         (lambda admin: admin.create_topic("flights", config={5: 5}), "each of the settings in config"),

@@ -18,7 +18,8 @@ from typing import TypeVar, cast
 from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply, TopicCreated
 from shmlog.control.paths import RuntimePaths
 from shmlog.control.worker_messages import OwnerReady
-from shmlog.machines.metadata import METADATA_TOPIC, Partition
+from shmlog.machines.log_names import METADATA_TOPIC
+from shmlog.machines.metadata import Partition
 from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names, region
@@ -27,11 +28,12 @@ from shmlog.settings import ClusterConfig
 from shmlog.supervisor import home
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.directory_opening import open_directories
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
-from shmlog.supervisor.owners import Owners, log_directory
+from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
@@ -48,7 +50,7 @@ class _Owners:
 
     def __init__(self, catalog: Catalog, regions: Regions, spec: Callable[[Partition, int], OwnerSpec]) -> None:
         self.watchers: list[OwnerWatcher] = []
-        self.machine = SimpleNamespace(phase=lambda partition_id: OwnerPhase.RUNNING)
+        self.machine = SimpleNamespace(phase=lambda partition_id: OwnerPhase.RUNNING, error=lambda partition_id: "")
         self._catalog = catalog
         self._regions = regions
         self._spec = spec
@@ -78,12 +80,18 @@ class _Owners:
 
 
 class ClusterRole:
-    """A supervisor, as far as it needs no processes."""
+    """A supervisor, as far as it needs no processes. `disks`: names of its log directories; none: data.dir alone."""
+
+    disks: tuple[str, ...] = ()
 
     def __init__(self, place: Path) -> None:
         self.data_dir = str(place / "data")
         config = ClusterConfig.from_mapping({}, {})
         self.home = home.enter("c", RuntimePaths(str(place / "run")), self.data_dir, directory_mode=0o700, group=None)
+        self.catalog = Catalog(self.data_dir, config, directory_id=self.home.directory_id)
+        self.opened = open_directories(
+            self.home, "c", [str(place / disk) for disk in self.disks], self.catalog.machine, None
+        )
         self.identity = ClusterIdentity(
             "c",
             self.home.cluster_id,
@@ -93,12 +101,12 @@ class ClusterRole:
             config,
             None,
             0,
+            self.opened.directories,
         )
         self.loop = Loop()
-        self.catalog = Catalog(self.data_dir, config)
         self.regions = Regions(self.identity)
         self.owners = self.make_owners()
-        trash = Trash(self.loop, self.data_dir)
+        trash = Trash(self.loop, self.paths())
         self.describe = Descriptions(self.identity, self.catalog, self.owners)
         self.watch_owners()  # before topics, who says that all have started when everybody was told
         self.topics = Topics(self.loop, self.identity, self.catalog, self.regions, self.owners, self.describe, trash)
@@ -106,6 +114,7 @@ class ClusterRole:
         known = {partition.partition_id for partition in self.catalog.machine.partitions()}
         for partition_id in self.regions.leftover_partitions() - known:  # as Supervisor does when it starts
             self.regions.drop_partition(partition_id)
+        self.catalog.commit(self.catalog.machine.register_directories(self.opened.found).records)
         self.topics.resume(self.settled)
         self.turn()
 
@@ -137,7 +146,7 @@ class ClusterRole:
             partition.partition,
             partition.partition_id,
             epoch,
-            log_directory(identity, partition),
+            identity.directories.log_directory(partition),
             config,
             0o600,
             None,
@@ -162,9 +171,12 @@ class ClusterRole:
         """Let the loop do what is due, which is the trash, one file at a time."""
         for _ in range(TURNS_MAX):
             self.loop.run_once(0.0)
-            if not any(entry.endswith("-delete") for entry in os.listdir(self.data_dir)):
+            if not any(entry.endswith("-delete") for path in self.paths() for entry in os.listdir(path)):
                 return
         raise AssertionError("the trash does not get empty")
+
+    def paths(self) -> list[str]:
+        return self.identity.directories.present_paths()
 
     def existing(self) -> dict[str, list[int]]:
         return {topic.name: topic.partition_ids for topic in self.catalog.machine.topics()}
@@ -172,6 +184,7 @@ class ClusterRole:
     def close(self) -> None:
         self.regions.sweep(keep_partitions=set())
         self.catalog.close(clean=True)
+        self.opened.release()
         self.home.release(empty=True)
 
     def _ask(self, request: Callable[[Answer], None], expected: type[Reply]) -> None:
@@ -295,14 +308,28 @@ def check_cluster(world: ClusterWorld, role: ClusterRole) -> None:
 def check_leftovers(role: ClusterRole) -> None:
     partitions = [partition_id for ids in role.existing().values() for partition_id in ids]
     assert role.regions.leftover_partitions() == set(partitions)
-    wanted = {f"{name}-{k}" for name, ids in role.existing().items() for k in range(len(ids))}
-    directories = {entry.name for entry in os.scandir(role.data_dir) if entry.is_dir()}
-    assert directories == wanted | {f"{METADATA_TOPIC}-0"}, directories
+    wanted = {role.identity.directories.log_directory(partition) for partition in role.catalog.machine.partitions()}
+    directories = {entry.path for path in role.paths() for entry in os.scandir(path) if entry.is_dir()}
+    assert directories == wanted | {os.path.join(role.data_dir, f"{METADATA_TOPIC}-0")}, directories
 
 
-def cluster_scenario(name: str) -> Callable[[Callable[[ClusterWorld], None]], Callable[[ClusterWorld], None]]:
+class SpreadRole(ClusterRole):
+    """A supervisor of a cluster with two disks."""
+
+    disks = ("disk0", "disk1")
+
+
+class SpreadWorld(ClusterWorld):
+    """Its cluster has two disks."""
+
+    role = SpreadRole
+
+
+def cluster_scenario(
+    name: str, make_world: type[ClusterWorld] = ClusterWorld
+) -> Callable[[Callable[[ClusterWorld], None]], Callable[[ClusterWorld], None]]:
     def enter(play: Callable[[ClusterWorld], None]) -> Callable[[ClusterWorld], None]:
-        SCENARIOS[name] = Scenario(name, partial(run_cluster, play, ClusterWorld), FILES)
+        SCENARIOS[name] = Scenario(name, partial(run_cluster, play, make_world), FILES)
         return play
 
     return enter
@@ -337,6 +364,20 @@ def deletes(world: ClusterWorld) -> None:
     world.arm()
     world.delete("goes")
     world.create("goes", 1)
+
+
+@cluster_scenario("cluster: first start with two disks", SpreadWorld)
+def first_start_with_disks(world: ClusterWorld) -> None:
+    world.start(armed=True)
+
+
+@cluster_scenario("cluster: topics on two disks", SpreadWorld)
+def topics_on_disks(world: ClusterWorld) -> None:
+    world.start()
+    world.create("stays", 1)
+    world.arm()
+    world.create("goes", 2)
+    world.delete("goes")
 
 
 @cluster_scenario("cluster: restart")

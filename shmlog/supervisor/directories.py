@@ -1,0 +1,72 @@
+"""The log directories of a cluster, as they were when it started: which partition's log is where.
+
+Replicas are assigned to directories by id. Ids become paths here, so that a disk may be mounted elsewhere the next
+time. A directory that is not there takes along only the partitions whose log is in it: they are offline and say so,
+until a start finds it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from shmlog.errors import StorageError
+from shmlog.machines.metadata import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class LogDirectory:
+    """One directory. `error` is why it cannot be used and what to do, as the end of a sentence; empty while it can be.
+
+    `takes_new`: new replicas may go there. The data directory takes none if log.dirs does not name it.
+    """
+
+    directory_id: str
+    path: str
+    error: str = ""
+    takes_new: bool = True
+
+
+class LogDirectories:
+    """All directories that are known, fixed for a supervisor's life."""
+
+    def __init__(self, directories: Iterable[LogDirectory]) -> None:
+        self._directories = {one.directory_id: one for one in directories}
+
+    def all(self) -> list[LogDirectory]:
+        """Also those that are not there."""
+        return list(self._directories.values())
+
+    def present(self) -> Set[str]:
+        """Ids of those that can be used."""
+        return {one.directory_id for one in self.all() if not one.error}
+
+    def present_paths(self) -> list[str]:
+        """Where those are that can be used."""
+        return [one.path for one in self.all() if not one.error]
+
+    def for_new_replicas(self) -> list[str]:
+        """Ids of those that new replicas may go to. Raises StorageError if there are none."""
+        found = [one.directory_id for one in self.all() if one.takes_new and not one.error]
+        if not found:
+            raise StorageError(
+                "; ".join(f"the log directory {one.path} {one.error}" for one in self.all() if one.error)
+            )
+        return found
+
+    def path(self, directory_id: str) -> str:
+        """Where a directory is, or was last."""
+        return self._directories[directory_id].path
+
+    def log_directory(self, partition: Partition, replica_id: int | None = None) -> str:
+        """Where the log of a replica is, absolute; None: that of the leader. Whether it can be used or not."""
+        chosen = partition.leader if replica_id is None else replica_id
+        return os.path.join(self.path(partition.replicas[chosen]), partition.log_names[chosen])
+
+    def missing(self, partition: Partition) -> str:
+        """Why the leader of a partition cannot run here and what to do; empty if its log can be reached."""
+        found = self._directories[partition.replicas[partition.leader]]
+        if not found.error:
+            return ""
+        return f"its log is in {found.path} (directory.id {found.directory_id}), which {found.error}"
