@@ -14,8 +14,9 @@ _LATER: Final = {
         "max.compaction.lag.ms", "log.cleanup.policy", "log.cleaner.",
     ),
     "replication": (
-        "min.insync.replicas", "unclean.leader.election.enable", "replica.",
-        "leader.replication.throttled.replicas", "follower.replication.throttled.replicas",
+        "min.insync.replicas", "unclean.leader.election.enable", "replica.fetch.", "replica.high.watermark.",
+        "replica.selector.", "replica.socket.", "leader.replication.throttled.replicas",
+        "follower.replication.throttled.replicas",
     ),
     "consumer groups": (
         "group.", "heartbeat.interval.ms", "session.timeout.ms", "max.poll.interval.ms", "enable.auto.commit",

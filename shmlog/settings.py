@@ -75,6 +75,14 @@ TOPIC: Final = _table(
     ),
     *_LEVELS,
     Setting(
+        "replica.lag.time.max.ms",
+        "int",
+        1000,
+        "A follower that is further behind is out of sync, one within half of it in again (Kafka: 30000, for brokers).",
+        10,
+        INT_MAX,
+    ),
+    Setting(
         "shm.ring.bytes",
         "int",
         0,
@@ -269,6 +277,7 @@ class TopicConfig:
     compression_gzip_level: int
     compression_lz4_level: int
     compression_zstd_level: int
+    replica_lag_time_max_ms: int
     ring_bytes: int
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
     ring_bytes_at_first: int

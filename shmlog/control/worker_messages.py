@@ -5,9 +5,18 @@ Everybody imports these from messages.py, which describes the whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shmlog.memory.lane import LaneTerms
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerAt:
+    """A follower process that runs, or is about to. `region`: the name of its replica region, which it makes."""
+
+    replica_id: int
+    region: str
+    in_sync: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class OwnerSpec:
     shm_group: int | None
     leftovers: bool
     """Whether rings of earlier owners may be in shared memory: looking for them costs as much as there are regions."""
+    followers: list[FollowerAt] = field(default_factory=list)
+    """As in FollowersAre, of version 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,19 @@ class AlterConfig:
     """The topic's effective settings from now on."""
 
     config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowersAre:
+    """All followers there are from now on. The high watermark waits for those that are in sync, and for no others.
+
+    `version` counts these orders to one owner, from 1. What the owner reports of a follower carries the version that it
+    had then; a report of an earlier one is void, because this order has undone what the owner did for it, and comes
+    again if it is still true.
+    """
+
+    version: int
+    followers: list[FollowerAt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +202,31 @@ class LogRewritten:
     """A sync failed, and everything that was at stake is in new files now. `message` says what it was."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCaughtUp:
+    """A follower that was not in sync has all that consumers may read, and the high watermark waits for it already.
+
+    `version` as in FollowersAre.
+    """
+
+    version: int
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLags:
+    """A follower in the in-sync set does not keep up. The high watermark waits for it until FollowersAre comes.
+
+    `lag_records`: how far it is behind; `reason`: what is wrong with its region, empty if it is only slow. `version`
+    as in FollowersAre.
+    """
+
+    version: int
+    replica_id: int
+    lag_records: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +348,9 @@ class Exited:
     status: int
 
 
-OwnerOrder = AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | Trace | Close
+OwnerOrder = (
+    AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | FollowersAre | Trace | Close
+)
 OwnerReport = (
     OwnerRecovering
     | OwnerReady
@@ -307,6 +358,8 @@ OwnerReport = (
     | LaneAttached
     | LaneDetached
     | LogRewritten
+    | ReplicaCaughtUp
+    | ReplicaLags
     | SegmentsLookedAt
     | OwnerFailed
     | Closed

@@ -30,16 +30,17 @@ def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd
          int64_t look_ns, int64_t budget_ns):
     """See duty_cycle.pyi."""
     cdef int64_t deadline_ns = until_ns, next_look_ns, now
-    cdef uint64_t tail_pos, began_pos = publisher.tail_pos
+    cdef uint64_t tail_pos, follower_news, began_pos = publisher.tail_pos
     cdef unsigned int ticket
     cdef int outcome
     while True:
+        follower_news = publisher.follower_news
         ticket = bell.prepare()
         next_look_ns = monotonic_ns() + look_ns
         if is_readable(channel_fd):
             bell.cancel()
             return True
-        if publisher.written_pos != publisher.tail_pos or publisher._lanes_have_work():
+        if publisher._has_work():
             bell.cancel()
         else:
             publisher._count(COUNTER_SLEEPS, 1)
@@ -49,7 +50,7 @@ def rest(Publisher publisher not None, Doorbell bell not None, *, int channel_fd
             outcome = publisher._run(budget_ns)
         if outcome != 0:  # the agent runs it again and hears the same
             return True
-        if publisher.tail_pos == tail_pos:
+        if publisher.tail_pos == tail_pos and publisher.follower_news == follower_news:
             now = monotonic_ns()
             if next_look_ns <= now < deadline_ns:
                 continue  # this was a look, and run() has shown that this heart beats

@@ -1,5 +1,7 @@
 """From the ring into the segment: written, synced, and with that visible."""
 
+from collections.abc import Sequence
+
 from shmlog.native.lane_table import LaneTable
 from shmlog.native.mapping import Mapping
 from shmlog.native.packer import BatchPacker
@@ -22,6 +24,10 @@ class LogEnd(LaneTable):
     hold_for_sync: bool
     """The high watermark waits for mark_synced() (flush.messages=1)."""
 
+    index_entries: int
+    leader_epoch: int
+    follower_count: int
+
     def __init__(
         self, control: Mapping, packer: BatchPacker, ring: Mapping, writer: SegmentWriter, *, next_offset: int
     ) -> None: ...
@@ -31,3 +37,14 @@ class LogEnd(LaneTable):
     def stop_trace(self, now_ns: int) -> None: ...
     def use_segment(self, writer: SegmentWriter) -> None: ...
     def ring_bytes_between(self, start: int, end: int) -> bytes: ...
+    def use_followers(self, followers: Sequence[tuple[int, Mapping | None, bool]]) -> None:
+        """Take these in the place of those from before: replica id, its region (writable; None: there is none that can
+        be mapped), and whether the high watermark waits for it. settle() is next."""
+
+    def count_follower(self, replica_id: int, counts: bool) -> None: ...
+    def look_at_followers(self) -> list[tuple[int, int, str]]:
+        """Of each follower: replica id, the offset up to which it has the log (-1 until it follows this leader), and
+        what was wrong with its region: "", "went back", "beyond" (the leader's end), or "absent"."""
+
+    @property
+    def reachable_offset(self) -> int: ...

@@ -2,21 +2,31 @@
 """From the ring into the segment: written, synced, and with that visible. What is published is behind the tail already.
 
 In this order (the crash proofs rest on it): pwrite of the ring's own bytes -> written -> high watermark -> wakes.
+
+With followers the high watermark waits for those that count: it stands at the last batch that all of them have. The
+entries of the ring's index say where that is in the ring; `mark_seq` is the first of them that is not below it.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
 
-from shmlog.native.mapping cimport Mapping, shm_load_acquire, shm_load_relaxed, shm_store_relaxed, shm_store_release
+from shmlog.native.mapping cimport (
+    Mapping, shm_fence_seq_cst, shm_load32_relaxed, shm_load_acquire, shm_load_relaxed, shm_store_relaxed, shm_store_release,
+)
 from shmlog.native.packer cimport BatchPacker
 from shmlog.native.segment cimport SegmentWriter
 
 cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
+    int bell_ring_if_sleeping(unsigned char *bell)
 
 cdef extern from "layout.h" nogil:
     enum: CTL_TAIL_POS, CTL_WRITTEN_OFFSET, CTL_WRITTEN_POS, CTL_SYNCED_OFFSET, CTL_SYNCED_POS, CTL_HW_OFFSET
     enum: CTL_HW_POS, CTL_LSO_OFFSET, CTL_LSO_POS, COUNTER_WRITES, COUNTER_SYNCS, COUNTER_ROLLS, COUNTER_WRITE_ERRORS
+    enum: COUNTER_WAKES, IDX_ENTRY_BYTES, IDX_SEQ, IDX_POS_END, IDX_BASE_OFFSET, IDX_LENGTH, IDX_COUNT, REPLICA_SIZE
+
+FOLLOWER_FAULTS = ("", "went back", "beyond", "absent")  # see log_end.pyi
 
 
 cdef class LogEnd(LaneTable):
@@ -60,7 +70,10 @@ cdef class LogEnd(LaneTable):
         shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
         if self.tracer.following:
             self.tracer.written_ns = monotonic_ns()
-        if not self.hold_for_sync:
+        if self.follower_count:
+            self._wake_followers()
+            self._follow_watermark()
+        elif not self.hold_for_sync:
             self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
         return 0
@@ -81,7 +94,9 @@ cdef class LogEnd(LaneTable):
         self.synced_offset = offset
         self.unsynced_records = self.written_offset - offset
         self._count(COUNTER_SYNCS, 1)
-        if self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
+        if self.follower_count:
+            self._follow_watermark()
+        elif self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
             self._advance_watermark(offset, pos)
         self._wake()
 
@@ -96,7 +111,10 @@ cdef class LogEnd(LaneTable):
 
     def settle(self):
         """Ring everybody, and show what is written or, where that waits for a sync, what a dead owner had synced."""
-        if not self.hold_for_sync or self.unsynced_records == 0:
+        if self.follower_count:
+            self._wake_followers()
+            self._follow_watermark()
+        elif not self.hold_for_sync or self.unsynced_records == 0:
             self._advance_watermark(self.written_offset, self.written_pos)
         self._wake()
 
@@ -108,3 +126,133 @@ cdef class LogEnd(LaneTable):
     def ring_bytes_between(self, uint64_t start, uint64_t end):
         """A copy of the ring's bytes; the caller knows that they are still there."""
         return PyBytes_FromStringAndSize(<const char *>self.ring_base + start % self.capacity, <Py_ssize_t>(end - start))
+
+    # --- followers ----------------------------------------------------------------------------------------------------
+
+    def __dealloc__(self):
+        free(self.followers)
+
+    def use_followers(self, followers):
+        """See log_end.pyi."""
+        cdef follower_view *views = <follower_view *>calloc(max(1, len(followers)), sizeof(follower_view))
+        cdef Mapping mapping
+        cdef size_t k
+        if views == NULL:
+            raise MemoryError
+        try:
+            for k, (replica_id, region, counts) in enumerate(followers):
+                views[k].replica_id = replica_id
+                views[k].counts = counts
+                views[k].fault = FOLLOWER_ABSENT
+                if region is not None:
+                    mapping = region
+                    mapping._check_writable(REPLICA_SIZE - 8, 8)
+                    views[k].region = mapping.base
+                    views[k].fault = FOLLOWER_SOUND
+        except BaseException:
+            free(views)
+            raise
+        free(self.followers)
+        self.followers = views
+        self.follower_count = len(followers)
+        self.follower_mappings = [region for _, region, _ in followers]
+        self._find_mark()
+        if self.follower_count:
+            # SYNC POINT takeover-watermark: a predecessor was killed between the two cells of the watermark: complete it.
+            # What all had then, all have.
+            self._follow_watermark_to(<int64_t>shm_load_relaxed(self.ctl + CTL_HW_OFFSET))
+
+    def count_follower(self, int64_t replica_id, bint counts):
+        """From now on the high watermark waits, or does not wait, for this follower."""
+        cdef size_t k
+        for k in range(self.follower_count):
+            if self.followers[k].replica_id == replica_id:
+                self.followers[k].counts = counts
+        if self._follow_watermark():
+            self._wake()
+
+    def look_at_followers(self):
+        """See log_end.pyi."""
+        cdef size_t k
+        cdef follower_view *follower
+        seen = []
+        for k in range(self.follower_count):
+            follower = &self.followers[k]
+            follower_look(follower, <uint64_t>self.leader_epoch, self.tail_offset)
+            seen.append((follower.replica_id, follower_progress(follower, self.hold_for_sync), FOLLOWER_FAULTS[follower.fault]))
+        if self._follow_watermark():  # nobody else will look at what has been seen now
+            self._wake()
+        return seen
+
+    @property
+    def reachable_offset(self):
+        """The offset up to which this replica alone would let consumers read."""
+        return self.synced_offset if self.hold_for_sync else self.written_offset
+
+    cdef void _find_mark(self) noexcept nogil:
+        """The index entry at the high watermark, or the oldest one there is if it begins behind that."""
+        cdef uint64_t watermark = shm_load_relaxed(self.ctl + CTL_HW_POS), seq = self.next_seq
+        cdef unsigned char *entry
+        while seq > 0 and self.next_seq - seq < self.index_entries:
+            entry = self.idx + (seq - 1) % self.index_entries * IDX_ENTRY_BYTES
+            if shm_load_relaxed(entry + IDX_SEQ) != seq or shm_load_relaxed(entry + IDX_POS_END) <= watermark:
+                break
+            seq -= 1
+        self.mark_seq = seq
+
+    cdef bint _followers_got_on(self) noexcept nogil:
+        """Look at those that count."""
+        cdef size_t k
+        cdef bint got_on = False
+        for k in range(self.follower_count):
+            if self.followers[k].counts and follower_look(&self.followers[k], <uint64_t>self.leader_epoch, self.tail_offset):
+                got_on = True
+        self.follower_news += got_on
+        return got_on
+
+    cdef bint _follow_watermark(self) noexcept nogil:
+        """Let consumers read what all that count have by now; whether that is more than before."""
+        cdef int64_t limit = self.synced_offset if self.hold_for_sync else self.written_offset
+        cdef size_t k
+        self._followers_got_on()
+        for k in range(self.follower_count):
+            if self.followers[k].counts:
+                limit = min(limit, follower_progress(&self.followers[k], self.hold_for_sync))
+        return self._follow_watermark_to(limit)
+
+    cdef bint _follow_watermark_to(self, int64_t limit) noexcept nogil:
+        """To the end of the last batch that ends at `limit` or before it. Never back."""
+        cdef int64_t offset = -1, base, end, shown = <int64_t>shm_load_relaxed(self.ctl + CTL_HW_OFFSET)
+        cdef uint64_t pos = 0, pos_end, shown_pos = shm_load_relaxed(self.ctl + CTL_HW_POS)
+        cdef unsigned char *entry
+        while self.mark_seq < self.next_seq:
+            entry = self.idx + self.mark_seq % self.index_entries * IDX_ENTRY_BYTES
+            base = <int64_t>shm_load_relaxed(entry + IDX_BASE_OFFSET)
+            end = base + shm_load32_relaxed(entry + IDX_COUNT)
+            pos_end = shm_load_relaxed(entry + IDX_POS_END)
+            if end <= limit:
+                offset, pos = end, pos_end
+                self.mark_seq += 1
+                continue
+            if base <= limit:  # the first of this ring, perhaps: what lies before it has no entries any more
+                offset, pos = base, pos_end - shm_load32_relaxed(entry + IDX_LENGTH)
+            break
+        if self.mark_seq == self.next_seq and limit >= self.tail_offset:
+            offset, pos = self.tail_offset, self.tail_pos
+        if offset < shown or pos < shown_pos or (offset == shown and pos == shown_pos):
+            return False
+        self._advance_watermark(offset, pos)
+        return True
+
+    cdef bint _is_held_up(self) noexcept nogil:
+        """Nothing more is taken while followers lack half a ring: where the watermark goes next stands in the index."""
+        return (self.tail_pos - shm_load_relaxed(self.ctl + CTL_HW_POS) > self.capacity // 2
+                or self.next_seq - self.mark_seq > self.index_entries // 2)
+
+    cdef void _wake_followers(self) noexcept nogil:
+        cdef size_t k
+        # SYNC POINT bell-ring: pairs with bell-sleep in Doorbell.prepare.
+        shm_fence_seq_cst()
+        for k in range(self.follower_count):
+            if self.followers[k].region != NULL and bell_ring_if_sleeping(self.followers[k].region):
+                self._count(COUNTER_WAKES, 1)

@@ -14,12 +14,9 @@ cdef struct pending_batch:
 
 
 cdef class Publisher(LogEnd):
-    cdef Mapping index
     cdef size_t turn
-    cdef unsigned char *idx
-    cdef readonly uint64_t index_entries, next_seq, group_bytes, image_pos
+    cdef readonly uint64_t group_bytes, image_pos
     cdef readonly int64_t next_deadline_ns, burst_records, grow_after_ns
-    cdef readonly int32_t leader_epoch
     cdef public int64_t sync_after_records, segment_bytes
     cdef pending_batch *pending
     cdef size_t pending_count
@@ -27,6 +24,7 @@ cdef class Publisher(LogEnd):
 
     cdef int _use_index(self, Mapping index) except -1
     cdef int _run(self, int64_t budget_ns) noexcept nogil
+    cdef bint _has_work(self) noexcept nogil
     cdef int _gather(self, int64_t now) noexcept nogil
     cdef int _append(self, lane_reader *lane, taken_batch *taken, uint64_t *pos, int64_t *offset) noexcept nogil
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil

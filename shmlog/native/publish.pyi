@@ -7,7 +7,7 @@ from shmlog.native.producer_table import ProducerTable
 from shmlog.native.segment import SegmentWriter
 
 IDLE: int
-"""run(): nothing to take now; `next_deadline_ns` says when a lingering batch is due."""
+"""run(): nothing to take before `next_deadline_ns`, when a lingering batch is due; or followers must get on first."""
 ROLL: int
 """run(): the active segment is full; roll it and call use_segment()."""
 FAILED: int
@@ -30,7 +30,6 @@ class Publisher(LogEnd):
     """
 
     producers: ProducerTable
-    index_entries: int
     group_bytes: int
     """About so much is taken from lanes, before any compression, until it is published."""
     next_deadline_ns: int

@@ -121,6 +121,12 @@ cdef class Publisher(LogEnd):
                     return _FAILED
             if self.sync_after_records and self.unsynced_records >= self.sync_after_records:
                 return _SYNC
+            if self.follower_count:
+                if self._follow_watermark():
+                    self._wake()
+                if self._is_held_up():
+                    self.next_deadline_ns = NEVER_NS
+                    return _IDLE
             outcome = self._gather(now)
             if self.written_pos != self.tail_pos and self._write() != 0:
                 return _FAILED
@@ -144,8 +150,18 @@ cdef class Publisher(LogEnd):
                 return _BUSY
 
     def has_work(self):
-        """Would run() take something now, or is there something to write? The last look before sleeping."""
-        return self.written_pos != self.tail_pos or self._lanes_have_work()
+        """Would run() take, write or show something now? The last look before sleeping."""
+        return self._has_work()
+
+    cdef bint _has_work(self) noexcept nogil:
+        if self.written_pos != self.tail_pos:
+            return True
+        if self.follower_count:
+            if self._followers_got_on():
+                return True
+            if self._is_held_up():
+                return False
+        return self._lanes_have_work()
 
     cdef int _gather(self, int64_t now) noexcept nogil:
         """Take one group from the lanes, round-robin with a quantum, and publish it."""
@@ -341,7 +357,7 @@ cdef class Publisher(LogEnd):
         """Go on in a new, empty ring (its index begins anew too). Everything is written."""
         self._use_ring(ring)
         self._use_index(index)
-        self.next_seq = 0
+        self.next_seq = self.mark_seq = 0
         self._store_image()
 
     def defer_growth(self, int64_t until_ns):

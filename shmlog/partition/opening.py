@@ -257,6 +257,10 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
     ):
         page.store(offset_cell, end_offset)
         page.store(pos_cell, base_pos)
+    if any(follower.in_sync for follower in spec.followers):
+        # Until they say what they have, they are known to have nothing; positions of before this ring are nobody's.
+        page.store(layout.CTL_HW_OFFSET, log.log_start_offset)
+        page.store(layout.CTL_LSO_OFFSET, log.log_start_offset)
     page.store(layout.CTL_INTENT_POS, base_pos)
     page.store(layout.CTL_LOG_START_OFFSET, log.log_start_offset)
     page.store(layout.CTL_SEGMENT_SLOTS, log.active_base_offset)

@@ -21,6 +21,7 @@ from shmlog.control.messages import (
     Closed,
     DetachClient,
     DetachLane,
+    FollowersAre,
     LaneAttached,
     LaneDetached,
     LogRewritten,
@@ -42,11 +43,12 @@ from shmlog.errors import (
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, REST_S, RING_BATCHES_MIN
 from shmlog.log.progress import Progress
 from shmlog.memory import layout
-from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.lane import LaneTerms
 from shmlog.memory.layout import OwnerState
 from shmlog.native import inherited, publish
 from shmlog.native.duty_cycle import rest
+from shmlog.partition.client_bells import ClientBells
+from shmlog.partition.followers import Followers
 from shmlog.partition.full_disk import disk_refusal, errno_of_full_disk
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
@@ -110,7 +112,15 @@ class OwnerAgent:
         self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, largest_batch(opened))
-        self._clients: dict[int, ClientRegion] = {}
+        self._clients = ClientBells(opened.publisher)
+        self._followers = Followers(
+            spec.partition_id,
+            opened.control,
+            opened.publisher,
+            self._report,
+            lag_max_ms=opened.config.replica_lag_time_max_ms,
+            followers=spec.followers,
+        )
         self._close: Close | None = None
         self._close_since_ns = 0
         self._orphan_since_ns: int | None = None
@@ -168,6 +178,7 @@ class OwnerAgent:
             self._fit_ring(now_ns, disk_refusal)
         elif self._fit.is_due(self._publisher.capacity, self._publisher.tail_pos):
             self._fit_ring(now_ns, disk_refusal)
+        self._followers.look(now_ns)
         self._keeper.sync_aside(now_ns)
         self._sealed_watch.look(now_ns)
         return done if disk_refusal or outcome == publish.IDLE else 1
@@ -221,7 +232,7 @@ class OwnerAgent:
                 self._bell,
                 channel_fd=self._channel.fileno(),
                 until_ns=now_ns + int(self._sleep_s(now_ns) * 1e9),
-                turn_ns=self._next_housekeeping_ns,
+                turn_ns=min(self._next_housekeeping_ns, self._followers.turn_ns),
                 look_ns=int(IDLE_SLEEP_S * 1e9),
                 budget_ns=RUN_BUDGET_NS,
             )
@@ -259,6 +270,7 @@ class OwnerAgent:
             self._publisher.next_deadline_ns,
             self._keeper.next_deadline_ns(now_ns),
             self._sealed_watch.next_deadline_ns,
+            self._followers.next_deadline_ns,
             (self._orphan_since_ns or now_ns) + int(ORPHAN_GRACE_S * 1e9),
         )
         return max(0, deadline_ns - now_ns) / 1e9
@@ -289,10 +301,12 @@ class OwnerAgent:
                 else:
                     self._channel.send(LaneDetached(lane_id, reason, 0))
             case AttachClient(client_id=client_id, region=region):
-                self._attach_client(client_id, region)
+                self._clients.attach(client_id, region)
                 self._channel.send(ClientAttached(client_id))
             case DetachClient(client_id=client_id):
-                self._detach_client(client_id)
+                self._clients.detach(client_id)
+            case FollowersAre(version=version, followers=followers):
+                self._followers.replace(version, followers)
             case ApplyRetention(now_ms=now_ms):
                 errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
             case AlterConfig(config=config):
@@ -321,27 +335,12 @@ class OwnerAgent:
         else:
             self._channel.send(LaneAttached(lane_id))
 
-    def _attach_client(self, client_id: int, name: str) -> None:
-        if client_id in self._clients:
-            return
-        try:
-            client = ClientRegion.open(name)
-        except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
-            return  # it died meanwhile, or spoiled its own region: nobody to wake
-        self._clients[client_id] = client
-        self._publisher.attach_client(client_id, client.mapping)
-
-    def _detach_client(self, client_id: int) -> None:
-        client = self._clients.pop(client_id, None)
-        if client is not None:
-            self._publisher.detach_client(client_id)
-            client.close()
-
     def _alter(self, config: TopicConfig) -> None:
         """Lanes that are attached keep their limits. A larger ring comes with the first batch that needs it."""
         self._config = config
         self._desk.max_batch_bytes = max(self._desk.max_batch_bytes, config.max_message_bytes)
         self._keeper.configure(config)
+        self._followers.configure(config.replica_lag_time_max_ms)
 
     def _let_lanes_go(self) -> int:
         drained = self._desk.drained()
@@ -375,11 +374,12 @@ class OwnerAgent:
         return self._close is not None and self._is_drained()
 
     def _is_drained(self) -> bool:
-        """All that was accepted is written. (A deleted topic's last records need not be.)"""
+        """All that was accepted is written, also by followers in time. (A deleted topic's last records need not be.)"""
         assert self._close is not None
         if self._close.delete:
             return self._desk.is_empty or bool(self._refused)
-        return self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
+        all_written = self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
+        return all_written and not self._followers.has_patience(self._close_since_ns, monotonic_ns())
 
     def _finish(self) -> None:
         """As an orphan, leave ring and lanes to the next owner: their producers may live."""

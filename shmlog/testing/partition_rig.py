@@ -6,13 +6,13 @@ and files are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
-from shmlog.control.messages import OwnerReady, OwnerRecovering, OwnerSpec
+from shmlog.control.messages import FollowerAt, Message, OwnerReady, OwnerRecovering, OwnerSpec
 from shmlog.log.cold import ColdReader
 from shmlog.memory import names, region
 from shmlog.memory.bell import open_bell
@@ -26,6 +26,7 @@ from shmlog.native.mapping import Mapping
 from shmlog.native.records import Record
 from shmlog.native.send import SendPath, TopicLanes
 from shmlog.partition.attachment import MappedPartition
+from shmlog.partition.followers import Followers
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import open_partition
@@ -35,6 +36,7 @@ from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TOPIC, as_text
 
 TOPIC_NAME = "flights"
+PARTITION_ID = 1
 RUN_NS = 1_000_000_000
 BATCH_SIZE = 16384
 
@@ -42,11 +44,17 @@ BATCH_SIZE = 16384
 class Rig:
     """One partition with partition id 1 under a tag of its own."""
 
-    def __init__(self, tag: str, directory: Path, config: dict[str, str], epoch: int) -> None:
+    def __init__(
+        self, tag: str, directory: Path, config: dict[str, str], epoch: int, in_sync: Sequence[int] = ()
+    ) -> None:
         self.tag = tag
         self.directory = directory
         self.config = {name: as_text(setting.default) for name, setting in TOPIC.items()} | config
         self.lanes_made = 0
+        self.in_sync = in_sync
+        """Replica ids of the followers that the next owner is told of as in sync."""
+        self.reports: list[Message] = []
+        """What the owner has said about its followers."""
         self.lives = False
         self.take_over(epoch)
 
@@ -66,6 +74,14 @@ class Rig:
         self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
         self.desk = LaneDesk(self.control, self.publisher, self.tag, largest_batch(self.opened))
+        self.followers = Followers(
+            PARTITION_ID,
+            self.control,
+            self.publisher,
+            self.reports.append,
+            lag_max_ms=self.opened.config.replica_lag_time_max_ms,
+            followers=self.spec.followers,
+        )
         self.desk.recover(self.opened.end)
         self.keeper.settle()
 
@@ -86,7 +102,12 @@ class Rig:
             0o600,
             None,
             leftovers=True,
+            followers=[self.follower_at(replica_id, in_sync=True) for replica_id in self.in_sync],
         )
+
+    def follower_at(self, replica_id: int, *, in_sync: bool) -> FollowerAt:
+        """What a supervisor would tell the owner of a follower."""
+        return FollowerAt(replica_id, names.replica(self.tag, PARTITION_ID, replica_id), in_sync)
 
     def run(self) -> None:
         """Publish and write until there is nothing to take."""
@@ -251,10 +272,13 @@ def _as_it_is(value: bytes | None) -> bytes | None:
 
 
 @contextmanager
-def open_rig(directory: Path, config: dict[str, str] | None = None, *, epoch: int = 0) -> Iterator[Rig]:
+def open_rig(
+    directory: Path, config: dict[str, str] | None = None, *, epoch: int = 0, in_sync: Sequence[int] = ()
+) -> Iterator[Rig]:
+    """`in_sync`: as Rig.in_sync, from the beginning."""
     tag = names.cluster_tag("rig", str(directory))
     try:
-        rig = Rig(tag, directory, config or {}, epoch)
+        rig = Rig(tag, directory, config or {}, epoch, in_sync)
         try:
             yield rig
         finally:

@@ -23,6 +23,7 @@ from tests.model import (
     generation,
     handoff,
     overrun,
+    replication,
     rolling,
     samples,
     seek,
@@ -71,6 +72,8 @@ MODELS: dict[str, Build] = {
     "growing an empty ring": partial(generation.growing, old=0, offset=0),
     "takeover with a roll": partial(takeover.owners, kills=1, rolls=1),
     "takeover, two kills": partial(takeover.owners, kills=2, rolls=0),
+    "a follower that cuts": replication.cutting,
+    "takeover with a follower": replication.takeover,
     "samples": samples.one_reader,
     "fault orders": fault_orders.arming,
 }
@@ -85,6 +88,8 @@ LARGER: dict[str, Build] = {
     "ring overrun, announced further ahead": partial(overrun.one_reader, groups=4, reads=3, capacity=6, ahead=4),
     **{f"seeking offset {offset}": partial(seek.one_reader, offset=offset) for offset in range(3, 10)},
     "growing a ring, three owners": partial(generation.growing, old=2, offset=1, kills=2),
+    "a follower that cuts, five records": partial(replication.cutting, records=5),
+    "takeover with a follower, four records": partial(replication.takeover, records=4),
     "takeover, two kills and a roll": partial(takeover.owners, kills=2, rolls=1),
 }
 """The same with larger bounds: the long tier."""
@@ -110,6 +115,8 @@ BEHIND, EMPTY, TAKEOVER, TWICE = (
     "takeover, two kills",
 )
 FOLLOWER, ROLLS = "ring read by a follower", "rolls seen by a follower"
+CUTS, FOLLOWED = "a follower that cuts", "takeover with a follower"
+SHOWN = "2 records are shown, the follower has 1"
 TORN = r"accepted cells \(.*\) as positions"
 MISSED_ROLL = "segments begin at"
 TORN_SAMPLE = "sample . was taken as"
@@ -183,6 +190,12 @@ TABLE = [
     litmus("takeover-stale", DROPPED, SEEK, "offset 8 was found at position 18"),
     litmus("takeover-offset", "taken from the tail's cell", TAKEOVER, "segment 0 from position 0 gets"),
     litmus("takeover-results", "after the head", TWICE, r"is told \('pending'"),
+    litmus("takeover-watermark", DROPPED, FOLLOWED, "is offset 2 at position 0"),
+    litmus("replica-epoch", RELAXED, CUTS, SHOWN),
+    litmus("replica-epoch", "before the cut", CUTS, SHOWN),
+    litmus("replica-progress", RELAXED, CUTS, SHOWN),
+    litmus("replica-progress", "whatever the epoch", CUTS, SHOWN),
+    litmus("replica-written", "before the bytes", CUTS, SHOWN),
     litmus("generation", RELAXED, GROW, "thought to be damaged"),
     litmus("generation", "before what it announces", GROW, "thought to be damaged"),
     litmus("generation-attach", RELAXED, GROW, "thought to be damaged"),

@@ -17,6 +17,7 @@ ORDERED = re.compile(r"\bshm_(?:load\d*_acquire|store\d*_release|cas_release|fet
 LINES_BETWEEN = 2  # of code, between the comment and the last access it is about
 SOURCES = [
     *sorted(path for pattern in ("*.pyx", "*.h") for path in (ROOT / "shmlog" / "native").glob(pattern)),
+    *sorted((ROOT / "shmlog" / "memory").glob("*.py")),
     *sorted((ROOT / "shmlog" / "partition").glob("*.py")),
 ]
 

@@ -86,8 +86,8 @@ OWNER_MUTATIONS = [
     Mutation(
         "the high watermark does not wait for the sync",
         LOG_END,
-        "        if not self.hold_for_sync:\n            self._advance_watermark",
-        "        if True:\n            self._advance_watermark",
+        "        elif not self.hold_for_sync:\n            self._advance_watermark",
+        "        elif True:\n            self._advance_watermark",
         "group commit of every record",
     ),
     Mutation(
@@ -244,8 +244,8 @@ OWNER_MUTATIONS = [
     Mutation(
         "a watermark that was not stored after its sync stays where it is",
         LOG_END,
-        "        if not self.hold_for_sync or self.unsynced_records == 0:\n",
-        "        if not self.hold_for_sync:\n",
+        "        elif not self.hold_for_sync or self.unsynced_records == 0:\n",
+        "        elif not self.hold_for_sync:\n",
         "group commit of every record",
     ),
     Mutation(
@@ -327,5 +327,54 @@ OWNER_MUTATIONS = [
         "        start = entry.lane_pos\n",
         "        start = entry.lane_pos_end - (entry.length + 10 & ~7)\n",
         "compress: several lanes",
+    ),
+    Mutation(
+        "the high watermark does not wait for followers",
+        LOG_END,
+        "                limit = min(limit, follower_progress(&self.followers[k], self.hold_for_sync))\n",
+        "                pass\n",
+        "publish: followers, one quick and one slow",
+    ),
+    Mutation(
+        "a successor shows what is written, whatever its followers have",
+        LOG_END,
+        'where that waits for a sync, what a dead owner had synced."""\n        if self.follower_count:\n',
+        'where that waits for a sync, what a dead owner had synced."""\n        if False:\n',
+        "takeover with followers that lag",
+    ),
+    Mutation(
+        "what a follower had of its last leader's log counts",
+        "shmlog/native/followers.h",
+        "    if (shm_load_acquire(follower->region + REPLICA_EPOCH) != leader_epoch) {\n",
+        "    if (0) {\n",
+        "takeover with followers that lag",
+    ),
+    Mutation(
+        "a follower may have no more than what is stored as written",
+        "shmlog/native/followers.h",
+        "    else if (written > end_offset || synced > end_offset) follower->fault",
+        "    else if (written > end_offset || synced > end_offset || written == end_offset) follower->fault",
+        "publish: followers, one quick and one slow",
+    ),
+    Mutation(
+        "a follower that has caught up is reported before it counts",
+        "shmlog/machines/replica_lag.py",
+        "                    decisions.append(Count(one.replica_id, counts=True))\n",
+        "                    pass\n",
+        "publish: a follower catches up and is waited for from then on",
+    ),
+    Mutation(
+        "a high watermark that was half stored stays so",
+        LOG_END,
+        "            self._follow_watermark_to(<int64_t>shm_load_relaxed(self.ctl + CTL_HW_OFFSET))\n",
+        "            pass\n",
+        "publish: followers, one quick and one slow",
+    ),
+    Mutation(
+        "a cold start shows everything at once",
+        OPENING,
+        "    if any(follower.in_sync for follower in spec.followers):\n",
+        "    if False:\n",
+        "start after a reboot with followers",
     ),
 ]

@@ -13,6 +13,7 @@ import pytest
 
 from shmlog.native.duty_cycle import rest
 from shmlog.testing import wait_until
+from shmlog.testing.fake_follower import FakeFollower
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
 
 SECOND_NS = 1_000_000_000
@@ -150,3 +151,32 @@ def test_a_resting_owner_looks_around_and_its_heart_beats_without_the_agent(rig:
     os.write(channel[1], b"!")  # and nobody rings
     wait_until(resting.has_ended)
     assert resting.result is True
+
+
+def test_followers_that_get_on_move_the_high_watermark_without_the_agent(rig: Rig, channel: tuple[int, int]) -> None:
+    """Also those that are not the last to get there: nothing is to be shown then, and the agent sleeps on."""
+    quick, slow = (FakeFollower(rig.tag, replica_id) for replica_id in (1, 2))
+    for follower in (quick, slow):
+        follower.follow(0)
+    rig.followers.replace(1, [rig.follower_at(1, in_sync=True), rig.follower_at(2, in_sync=True)])
+    lane = rig.lane()
+
+    def written(end: int) -> bool:
+        return rig.control.written_offset == end
+
+    def shown(end: int) -> bool:
+        return rig.control.high_watermark == end
+
+    resting = Resting(rig, channel[0])
+    for number in range(20):
+        lane.send(TOPIC_NAME, b"%d" % number)
+        wait_until(partial(written, number + 1))
+        quick.has(number + 1)
+        assert shown(number)
+        slow.has(number + 1)
+        wait_until(partial(shown, number + 1))
+    assert not resting.has_ended()
+    os.write(channel[1], b"!")
+    rig.opened.bell.ring()
+    wait_until(resting.has_ended)
+    assert rig.values() == [b"%d" % number for number in range(20)]

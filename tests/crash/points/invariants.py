@@ -252,6 +252,7 @@ def check_nothing_is_left_over(world: World, rig: OwnerRole) -> None:
         names.ring(rig.tag, PARTITION_ID, generation),
         names.index(rig.tag, PARTITION_ID, generation),
         names.client(rig.tag, CLIENT_ID),
+        *world.replicas.regions(),
     }
     there = {name for name, _ in region.list_regions(rig.tag)}
     lanes = {names.lane(rig.tag, lane_id) for lane_id in range(1, world.lanes_made + 1)}  # the supervisor's

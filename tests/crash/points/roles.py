@@ -6,12 +6,14 @@ import contextlib
 import mmap
 import struct
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from shmlog import settings
 from shmlog.clock import wall_ms
+from shmlog.control.messages import Message
 from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.lane import LaneTerms
@@ -39,11 +41,18 @@ class OwnerRole(Rig):
     """A partition in its owner's hands: methods are the orders that a scenario gives."""
 
     def __init__(
-        self, tag: str, directory: Path, config: dict[str, str], epoch: int, segment_bytes: int, page: CountPage
+        self,
+        tag: str,
+        directory: Path,
+        config: dict[str, str],
+        epoch: int,
+        segment_bytes: int,
+        page: CountPage,
+        in_sync: Sequence[int] = (),
     ) -> None:
         self._segment_bytes = segment_bytes
         self._page = page
-        super().__init__(tag, directory, config, epoch)
+        super().__init__(tag, directory, config, epoch, in_sync)
 
     def take_over(self, epoch: int) -> None:
         super().take_over(epoch)
@@ -101,6 +110,16 @@ class OwnerRole(Rig):
 
     def collect_sync(self) -> None:
         self.keeper.sync_aside(0)
+
+    def followers_are(self, version: int, in_sync: Sequence[int], others: Sequence[int]) -> None:
+        inside = [self.follower_at(replica_id, in_sync=True) for replica_id in in_sync]
+        self.followers.replace(version, [*inside, *(self.follower_at(one, in_sync=False) for one in others)])
+
+    def look_at_followers(self, now_ns: int) -> list[Message]:
+        """What is reported then."""
+        del self.reports[:]
+        self.followers.look(now_ns)
+        return self.reports
 
     def close(self) -> None:
         """A clean end, as the owner's agent does it."""

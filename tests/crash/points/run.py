@@ -35,6 +35,7 @@ def run_once(
             before.check(synced_first=world.config.get("flush.messages") == "1")
         check_index_files(world)
         promises = [promise_of(world)]
+        check_replicas_have(world, promises)
         check_files_keep(world, promises)
         if final == "cold":
             world.reboot()
@@ -45,15 +46,21 @@ def run_once(
                 world.order("run")
             world.kill_everybody()
             promises.append(promise_of(world))
+            check_replicas_have(world, promises)
             check_files_keep(world, promises)
         lanes_survive = not world.was_rebooted
         rings = world.rings()
         world.meanwhile()
+        if world.cells() is not None:
+            world.replicas.copy()
         rig = world.partition(world.next_epoch())
         check_ring(rig)
+        world.replicas.follow(rig.spec.leader_epoch)
         rig.publish_once()
         check_ring(rig)
         rig.run()
+        world.replicas.check_have(rig.control.high_watermark)
+        replicate(world, rig)
         check_recovered(rig, before if lanes_survive else None)
         for promise in filter(None, promises):
             check_kept(world, rig, promise)
@@ -72,6 +79,18 @@ def check_files_keep(world: World, promises: list[Promise | None]) -> None:
         check_kept_in_files(world, promise)
 
 
+def check_replicas_have(world: World, promises: list[Promise | None]) -> None:
+    """Before anybody takes over: whoever of them leads next, has what was shown."""
+    for promise in filter(None, promises):
+        world.replicas.check_have(promise.end)
+
+
+def replicate(world: World, rig: OwnerRole) -> None:
+    """The followers get everything."""
+    world.replicas.copy()
+    rig.run()
+
+
 def go_on(world: World, rig: OwnerRole) -> None:
     """The survivors send on, and are served; the owner looks at sealed segments, as it does when it has time."""
     for party in {party.name: party for party in world.parties}.values():  # of several of a name, the last
@@ -79,6 +98,7 @@ def go_on(world: World, rig: OwnerRole) -> None:
             party.send(1)
             party.seal()
     rig.run()
+    replicate(world, rig)
     while rig.opened.log.sealed.check_next():
         pass
     world.read()

@@ -25,6 +25,7 @@ from shmlog.partition.reader import PartitionReader
 from shmlog.testing.partition_rig import TOPIC_NAME
 from tests.crash.points.actor import Actor
 from tests.crash.points.count import CountPage
+from tests.crash.points.replicas import Replicas
 from tests.crash.points.roles import CLIENT_ID, CONFIG, Journal, OwnerRole, ProducerRole
 
 PARTITION_ID = 1
@@ -124,6 +125,7 @@ class World:
         self._actors: list[Actor] = []
         self.lanes_made = 0
         self.terms: dict[int, LaneTerms] = {}
+        self.replicas = Replicas(self.tag)
         self._reader: PartitionReader | None = None
         self._make_client()
 
@@ -145,7 +147,8 @@ class World:
         return self.epochs_used - 1
 
     def partition(self, epoch: int) -> OwnerRole:
-        return OwnerRole(self.tag, self.directory, self.config, epoch, self.segment_bytes, self.page)
+        in_sync = self.replicas.in_sync
+        return OwnerRole(self.tag, self.directory, self.config, epoch, self.segment_bytes, self.page, in_sync)
 
     def order(self, method: str, *arguments: Any) -> Any:
         assert self.owner is not None
@@ -255,6 +258,7 @@ class World:
         self.was_rebooted = True
         region.sweep(self.tag)
         self._make_client()
+        self.replicas.start_again()
         if self._reader is not None:
             self._reader.close()
             self._reader = None

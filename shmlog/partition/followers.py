@@ -1,0 +1,127 @@
+"""The leader's followers: their regions, which of them the high watermark waits for, and who is reported to lag.
+
+What they have is read in native/log_end, with every group of batches; here is what needs no hurry. A region that is
+missing, spoiled or cut is its follower's trouble: the leader believes nothing of it and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shmlog.control.messages import FollowerAt, Message, ReplicaCaughtUp, ReplicaLags
+from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.machines.replica_lag import CaughtUp, Count, Lags, ReplicaLagMachine, Seen, Standing
+from shmlog.memory import region
+from shmlog.memory.control_page import ControlPage
+from shmlog.memory.replica_region import ReplicaRegion
+from shmlog.native.publish import Publisher
+
+NEVER_NS = (1 << 63) - 1
+LOOKS_PER_LAG = 8  # in the time that makes a follower too slow
+
+_FAULTS = {
+    "": "",
+    "absent": "",
+    "went back": "its region says that it has less of the log than it had, or that it follows another leader",
+    "beyond": "its region says that it has more than the leader's log",
+}
+
+
+class Followers:
+    """The followers of one partition, in its owner's hands: the owner's thread only."""
+
+    def __init__(
+        self,
+        partition_id: int,
+        control: ControlPage,
+        publisher: Publisher,
+        report: Callable[[Message], None],
+        *,
+        lag_max_ms: int,
+        followers: Sequence[FollowerAt],
+    ) -> None:
+        """The caller settles the publisher afterwards."""
+        self._partition_id = partition_id
+        self._control = control
+        self._publisher = publisher
+        self._report = report
+        self._lag_max_ns = lag_max_ms * 1_000_000
+        self._regions: dict[int, ReplicaRegion] = {}
+        self._take(0, followers)
+
+    def replace(self, version: int, followers: Sequence[FollowerAt]) -> None:
+        """The supervisor's word: these are all, and the in-sync ones are so durably."""
+        self._take(version, followers)
+        self._publisher.settle()
+
+    def configure(self, lag_max_ms: int) -> None:
+        """replica.lag.time.max.ms from now on."""
+        self._lag_max_ns = self._machine.lag_max_ns = lag_max_ms * 1_000_000
+
+    def _take(self, version: int, followers: Sequence[FollowerAt]) -> None:
+        self._version = version
+        self._followers = list(followers)
+        self._machine = ReplicaLagMachine(self._lag_max_ns, ((one.replica_id, one.in_sync) for one in followers))
+        self._look_at_ns = 0
+        self._is_settled = not followers
+        self._attach()
+
+    def _attach(self) -> None:
+        """Map the regions that are there now."""
+        old = self._regions
+        self._identities = {one.region: region.identity(one.region) for one in self._followers}
+        self._missing: dict[int, str] = {}
+        self._regions = {one.replica_id: mapped for one in self._followers if (mapped := self._open(one)) is not None}
+        mappings = {replica_id: mapped.mapping for replica_id, mapped in self._regions.items()}
+        self._publisher.use_followers(
+            [(one.replica_id, mappings.get(one.replica_id), self._counts(one.replica_id)) for one in self._followers]
+        )
+        for mapped in old.values():
+            mapped.close()
+
+    def _open(self, follower: FollowerAt) -> ReplicaRegion | None:
+        try:
+            return ReplicaRegion.open(follower.region, self._partition_id, writable=True)
+        except (OSError, CorruptRecordError, ForeignVersionError) as error:
+            self._missing[follower.replica_id] = f"its region {follower.region} cannot be mapped: {error}"
+            return None
+
+    def _counts(self, replica_id: int) -> bool:
+        return self._machine.standing(replica_id) is not Standing.OUT
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def look(self, now_ns: int) -> None:
+        """See who has caught up and who lags, if it is time for that, and tell the supervisor."""
+        if not self._followers or now_ns < self._look_at_ns:
+            return
+        self._look_at_ns = now_ns + max(1_000_000, self._lag_max_ns // LOOKS_PER_LAG)
+        if any(region.identity(name) != known for name, known in self._identities.items()):
+            self._attach()  # one of them was started again
+        seen = [Seen(one, progress, _FAULTS[fault]) for one, progress, fault in self._publisher.look_at_followers()]
+        watermark = self._control.high_watermark
+        for decision in self._machine.look(now_ns, self._publisher.reachable_offset, watermark, seen):
+            match decision:
+                case Count(replica_id, counts):
+                    self._publisher.count_follower(replica_id, counts)
+                case CaughtUp(replica_id):
+                    self._report(ReplicaCaughtUp(self._version, replica_id))
+                case Lags(replica_id, lag_records, fault):
+                    reason = fault or self._missing.get(replica_id, "")
+                    self._report(ReplicaLags(self._version, replica_id, lag_records, reason))
+        self._is_settled = not self._machine.waits()
+
+    @property
+    def turn_ns(self) -> int:
+        """When look() is to be called next while records come."""
+        return self._look_at_ns if self._followers else NEVER_NS
+
+    @property
+    def next_deadline_ns(self) -> int:
+        """When look() is to be called next though nothing comes."""
+        return NEVER_NS if self._is_settled else self._look_at_ns
+
+    def has_patience(self, since_ns: int, now_ns: int) -> bool:
+        """Whether somebody who has waited since then for followers to have the whole log should go on waiting."""
+        behind = self._control.high_watermark < self._publisher.tail_offset
+        return bool(self._followers) and behind and now_ns - since_ns <= self._lag_max_ns
