@@ -25,6 +25,31 @@ SUPERVISOR_MUTATIONS = [
         "cluster: a topic is deleted and made again",
     ),
     Mutation(
+        "what lies in the trash of a further disk stays",
+        "shmlog/supervisor/trash.py",
+        "        for log_dir in log_dirs:\n",
+        "        for log_dir in list(log_dirs)[:2]:\n",
+        "cluster: topics on two disks",
+    ),
+    Mutation(
+        "a log that was abandoned is noted as erased before it is",
+        "shmlog/supervisor/topics.py",
+        "                if read_topic_id(OsStorage(), directory) == one.topic_id:\n"
+        "                    self._trash.throw_away(directory, one.topic_id)\n"
+        "                gone.append(one)\n",
+        "                self._catalog.commit(self._catalog.machine.erased([one]).records)\n"
+        "                if read_topic_id(OsStorage(), directory) == one.topic_id:\n"
+        "                    self._trash.throw_away(directory, one.topic_id)\n",
+        "cluster: a disk comes back with a topic that was deleted",
+    ),
+    Mutation(
+        "meta.properties has its name before its content",
+        "shmlog/supervisor/meta_properties.py",
+        '    with open(path + ".tmp", "w", encoding="utf-8") as file:\n',
+        '    with open(path, "w"), open(path + ".tmp", "w", encoding="utf-8") as file:\n',
+        "cluster: first start with two disks",
+    ),
+    Mutation(
         "ids are handed out before their block is in the log",
         "shmlog/supervisor/metadata.py",
         "            self.commit(step.records)\n            self._ids[kind] = block\n",
