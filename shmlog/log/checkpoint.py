@@ -1,8 +1,9 @@
-"""The small text files of a partition: identity, leader epochs, recovery point, clean-shutdown marker.
+"""The small text files of a partition: identity, leader epochs, recovery point, high watermark, clean-shutdown marker.
 
 partition.metadata        version: 0\\ntopic_id: <22 characters>           Kafka's, no newline at the end
 leader-epoch-checkpoint   0\\n<count>\\n<epoch> <start offset>\\n...        Kafka's
 recovery-point            0\\n<offset>\\n                                  everything before it was synced
+high-watermark            0\\n<offset>\\n                                  all in-sync replicas had everything before it
 clean-shutdown            0\\n<end offset> <active base> <bytes of its log, index and time index>\\n
                               there only between a clean close and the next open
 """
@@ -14,11 +15,12 @@ import os
 from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError, ForeignVersionError, InvalidRequestError
-from shmlog.log.storage import Storage, read_file, replace_file
+from shmlog.log.storage import Storage, read_file, replace_file, rewrite_file
 
 PARTITION_METADATA = "partition.metadata"
 LEADER_EPOCHS = "leader-epoch-checkpoint"
 RECOVERY_POINT = "recovery-point"
+HIGH_WATERMARK = "high-watermark"
 CLEAN_SHUTDOWN = "clean-shutdown"
 VERSION = 0
 DIGITS_MAX = 18
@@ -103,6 +105,17 @@ def read_recovery_point(storage: Storage, directory: str) -> int:
 
 def write_recovery_point(storage: Storage, directory: str, offset: int) -> None:
     replace_file(storage, os.path.join(directory, RECOVERY_POINT), f"{VERSION}\n{offset}\n".encode())
+
+
+def read_high_watermark(storage: Storage, directory: str) -> int:
+    """An offset before which all in-sync replicas had everything at some time; 0 when unknown."""
+    numbers = _read_numbers(storage, os.path.join(directory, HIGH_WATERMARK))
+    return numbers[0] if len(numbers) == 1 else 0
+
+
+def write_high_watermark(storage: Storage, directory: str, offset: int) -> None:
+    """Nobody relies on it, so it is not synced: after a power loss there may be an older one, or none."""
+    rewrite_file(storage, os.path.join(directory, HIGH_WATERMARK), f"{VERSION}\n{offset}\n".encode())
 
 
 def read_clean_shutdown(storage: Storage, directory: str) -> CleanShutdown | None:

@@ -217,3 +217,14 @@ def replace_file(storage: Storage, path: str, data: bytes) -> None:
         storage.close(fd)
     storage.rename(temporary, path)
     storage.fsync_dir(os.path.dirname(path))
+
+
+def rewrite_file(storage: Storage, path: str, data: bytes) -> None:
+    """As replace_file, but not durable: a kill leaves the old or the new bytes, a power loss anything."""
+    temporary = path + ".tmp"
+    fd = storage.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        storage.pwrite(fd, data, 0)
+    finally:
+        storage.close(fd)
+    storage.rename(temporary, path)

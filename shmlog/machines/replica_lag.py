@@ -73,16 +73,18 @@ class _Follower:
     since_ns: int = 0
 
     def observe(self, now_ns: int, end_offset: int, progress: int) -> tuple[bool, int]:
-        """Whether it has got to its target, and how long that took or has taken."""
-        if self.target_offset is None and progress < end_offset:
+        """Whether it has got to its target, and how long that took or has taken; 0 for one that has everything."""
+        if progress >= end_offset:
+            self.target_offset = None
+            return True, 0
+        if self.target_offset is None:
             self.target_offset, self.since_ns = end_offset, now_ns
             return False, 0
-        took_ns = 0 if self.target_offset is None else now_ns - self.since_ns
-        if self.target_offset is not None and progress < self.target_offset:
-            return False, took_ns
-        self.target_offset = end_offset if progress < end_offset else None
-        self.since_ns = now_ns
-        return True, took_ns
+        took_ns = now_ns - self.since_ns
+        got_there = progress >= self.target_offset
+        if got_there:
+            self.target_offset, self.since_ns = end_offset, now_ns
+        return got_there, took_ns
 
 
 class ReplicaLagMachine:

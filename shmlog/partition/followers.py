@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from shmlog.control.messages import FollowerAt, Message, ReplicaCaughtUp, ReplicaLags
+from shmlog.control.messages import FollowerAt, Message, OwnerSpec, ReplicaCaughtUp, ReplicaLags
 from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.machines.replica_lag import CaughtUp, Count, Lags, ReplicaLagMachine, Seen, Standing
 from shmlog.memory import region
-from shmlog.memory.control_page import ControlPage
 from shmlog.memory.replica_region import ReplicaRegion
-from shmlog.native.publish import Publisher
+from shmlog.partition.full_disk import errno_of_full_disk
+from shmlog.partition.opening import OpenPartition
+from shmlog.partition.watermark_note import WatermarkNote
 
 NEVER_NS = (1 << 63) - 1
 LOOKS_PER_LAG = 8  # in the time that makes a follower too slow
@@ -30,24 +31,16 @@ _FAULTS = {
 class Followers:
     """The followers of one partition, in its owner's hands: the owner's thread only."""
 
-    def __init__(
-        self,
-        partition_id: int,
-        control: ControlPage,
-        publisher: Publisher,
-        report: Callable[[Message], None],
-        *,
-        lag_max_ms: int,
-        followers: Sequence[FollowerAt],
-    ) -> None:
-        """The caller settles the publisher afterwards."""
-        self._partition_id = partition_id
-        self._control = control
-        self._publisher = publisher
+    def __init__(self, spec: OwnerSpec, opened: OpenPartition, report: Callable[[Message], None]) -> None:
+        """Those that `spec` names. The caller settles the publisher afterwards."""
+        self._partition_id = spec.partition_id
+        self._control = opened.control
+        self._publisher = opened.publisher
         self._report = report
-        self._lag_max_ns = lag_max_ms * 1_000_000
+        self._note = WatermarkNote(opened.storage, spec.log_dir, opened.control)
+        self._lag_max_ns = opened.config.replica_lag_time_max_ms * 1_000_000
         self._regions: dict[int, ReplicaRegion] = {}
-        self._take(0, followers)
+        self._take(0, spec.followers)
 
     def replace(self, version: int, followers: Sequence[FollowerAt]) -> None:
         """The supervisor's word: these are all, and the in-sync ones are so durably."""
@@ -110,6 +103,7 @@ class Followers:
                     reason = fault or self._missing.get(replica_id, "")
                     self._report(ReplicaLags(self._version, replica_id, lag_records, reason))
         self._is_settled = not self._machine.waits()
+        self._note.keep(now_ns)
 
     @property
     def turn_ns(self) -> int:
@@ -119,7 +113,14 @@ class Followers:
     @property
     def next_deadline_ns(self) -> int:
         """When look() is to be called next though nothing comes."""
-        return NEVER_NS if self._is_settled else self._look_at_ns
+        if not self._is_settled:
+            return self._look_at_ns
+        return max(self._look_at_ns, self._note.next_deadline_ns) if self._followers else NEVER_NS
+
+    def close(self) -> None:
+        """The owner has closed its log."""
+        if self._followers:
+            errno_of_full_disk(self._note.store)  # else there is an older note, or none
 
     def has_patience(self, since_ns: int, now_ns: int) -> bool:
         """Whether somebody who has waited since then for followers to have the whole log should go on waiting."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmlogError
 from shmlog.limits import RING_BATCHES_MIN
+from shmlog.log.checkpoint import read_high_watermark
 from shmlog.log.failed_sync import InterruptedSync, read_failed_sync
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.progress import Progress
@@ -258,9 +259,10 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
         page.store(offset_cell, end_offset)
         page.store(pos_cell, base_pos)
     if any(follower.in_sync for follower in spec.followers):
-        # Until they say what they have, they are known to have nothing; positions of before this ring are nobody's.
-        page.store(layout.CTL_HW_OFFSET, log.log_start_offset)
-        page.store(layout.CTL_LSO_OFFSET, log.log_start_offset)
+        # Until they say what they have, all that is known is what they had. Positions of before this ring are nobody's.
+        known = max(log.log_start_offset, min(end_offset, read_high_watermark(storage, spec.log_dir)))
+        page.store(layout.CTL_HW_OFFSET, known)
+        page.store(layout.CTL_LSO_OFFSET, known)
     page.store(layout.CTL_INTENT_POS, base_pos)
     page.store(layout.CTL_LOG_START_OFFSET, log.log_start_offset)
     page.store(layout.CTL_SEGMENT_SLOTS, log.active_base_offset)

@@ -113,14 +113,7 @@ class OwnerAgent:
         self._keeper.configure(opened.config)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, largest_batch(opened))
         self._clients = ClientBells(opened.publisher)
-        self._followers = Followers(
-            spec.partition_id,
-            opened.control,
-            opened.publisher,
-            self._report,
-            lag_max_ms=opened.config.replica_lag_time_max_ms,
-            followers=spec.followers,
-        )
+        self._followers = Followers(spec, opened, self._report)
         self._close: Close | None = None
         self._close_since_ns = 0
         self._orphan_since_ns: int | None = None
@@ -388,6 +381,7 @@ class OwnerAgent:
             return
         self._keeper.close(clean=not self._close.delete)
         if not self._close.delete:
+            self._followers.close()
             self._page.store(layout.CTL_STATE, OwnerState.CLOSED)
         self._publisher.settle()
         self._channel.send(Closed(self._publisher.tail_offset))

@@ -74,14 +74,7 @@ class Rig:
         self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
         self.desk = LaneDesk(self.control, self.publisher, self.tag, largest_batch(self.opened))
-        self.followers = Followers(
-            PARTITION_ID,
-            self.control,
-            self.publisher,
-            self.reports.append,
-            lag_max_ms=self.opened.config.replica_lag_time_max_ms,
-            followers=self.spec.followers,
-        )
+        self.followers = Followers(self.spec, self.opened, self.reports.append)
         self.desk.recover(self.opened.end)
         self.keeper.settle()
 

@@ -286,7 +286,7 @@ def test_a_segment_that_is_missing_is_said_when_its_neighbour_is_looked_at_and_s
     log.close(clean=True)
 
 
-@pytest.mark.parametrize("name", ["recovery-point", "clean-shutdown", "leader-epoch-checkpoint"])
+@pytest.mark.parametrize("name", ["recovery-point", "high-watermark", "clean-shutdown", "leader-epoch-checkpoint"])
 @pytest.mark.parametrize("digits", [19, 5000])
 def test_a_number_that_is_too_long_is_damage(directory: Path, name: str, digits: int) -> None:
     write_log(directory, SEGMENTS, clean=True)

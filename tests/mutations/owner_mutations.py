@@ -343,13 +343,6 @@ OWNER_MUTATIONS = [
         "takeover with followers that lag",
     ),
     Mutation(
-        "what a follower had of its last leader's log counts",
-        "shmlog/native/followers.h",
-        "    if (shm_load_acquire(follower->region + REPLICA_EPOCH) != leader_epoch) {\n",
-        "    if (0) {\n",
-        "takeover with followers that lag",
-    ),
-    Mutation(
         "a follower may have no more than what is stored as written",
         "shmlog/native/followers.h",
         "    else if (written > end_offset || synced > end_offset) follower->fault",

@@ -229,6 +229,55 @@ def test_a_successor_without_followers_shows_everything(rig: Rig) -> None:
     assert rig.values() == [b"1"]
 
 
+def test_a_cold_start_shows_at_once_what_was_shown_when_the_partition_was_closed(
+    rig: Rig, followers: tuple[FakeFollower, FakeFollower]
+) -> None:
+    lane = rig.lane()
+    publish(rig, lane, b"1")
+    publish(rig, lane, b"2")
+    for follower in followers:
+        follower.has(1)
+    rig.run()
+    rig.keeper.close(clean=True)
+    rig.followers.close()
+    rig.lives = False
+    region.sweep(rig.tag)
+    rig.take_over(1)
+    assert rig.values() == [b"1"]
+
+
+def test_the_high_watermark_is_noted_every_few_seconds_for_a_start_without_shared_memory(
+    rig: Rig, followers: tuple[FakeFollower, FakeFollower]
+) -> None:
+    lane = rig.lane()
+    noted = []
+    for number in range(8):
+        publish(rig, lane, b"%d" % number)
+        for follower in followers:
+            follower.has(number + 1)
+        rig.run()
+        rig.followers.look((number + 1) * LAG_NS)
+        noted.append((rig.directory / "high-watermark").read_text())
+    assert noted == ["0\n0\n"] * 4 + ["0\n5\n"] * 4
+    rig.let_go()
+    region.sweep(rig.tag)
+    rig.take_over(1)
+    assert len(rig.values()) == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"0\n99\n", b"\0\0\0\0", b"1\n1\n", b"0\n1 1\n"])
+def test_a_note_that_cannot_be_shows_nothing_that_is_not_there(
+    rig: Rig, followers: tuple[FakeFollower, FakeFollower], content: bytes
+) -> None:
+    publish(rig, rig.lane(), b"1")
+    rig.let_go()
+    region.sweep(rig.tag)
+    (rig.directory / "high-watermark").write_bytes(content)
+    rig.take_over(1)
+    assert rig.control.high_watermark <= rig.control.written_offset == 1
+    assert rig.values() == ([b"1"] if b"99" in content else [])
+
+
 def test_a_cold_start_shows_what_followers_have_once_they_say_it(
     rig: Rig, followers: tuple[FakeFollower, FakeFollower]
 ) -> None:
@@ -316,4 +365,6 @@ def test_an_owner_whose_followers_have_everything_need_not_look(
     for follower in followers:
         follower.has(1)
     rig.followers.look(2 * LAG_NS)
+    assert 2 * LAG_NS < rig.followers.next_deadline_ns < never, "the high watermark is to be noted"
+    rig.followers.look(rig.followers.next_deadline_ns)
     assert rig.followers.next_deadline_ns == never

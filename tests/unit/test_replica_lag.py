@@ -88,6 +88,12 @@ def test_one_outside_that_has_everything_counts_first_and_is_reported_then() -> 
     assert trial.standing is Standing.IN
 
 
+def test_one_outside_that_took_long_and_has_everything_now_joins() -> None:
+    trial = Trial(in_sync=False)
+    assert trial.look(4, 10, hw=10) == []
+    assert trial.look(20, 20, after=100 * LAG_MAX, hw=20) == [Count(1, counts=True), CaughtUp(1)]
+
+
 def test_one_outside_that_does_not_follow_this_leader_stays_there() -> None:
     trial = Trial(in_sync=False)
     assert trial.look(-1, 0) == []

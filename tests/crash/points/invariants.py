@@ -17,7 +17,7 @@ from shmlog.partition.survey import IndexEntry, read_entries
 from tests.crash.points.roles import CLIENT_ID, OwnerRole, name_and_number
 from tests.crash.points.world import PARTITION_ID, Cells, Party, World
 
-_CHECKPOINTS = {"partition.metadata", "leader-epoch-checkpoint", "recovery-point", "clean-shutdown"}
+_CHECKPOINTS = {"partition.metadata", "leader-epoch-checkpoint", "recovery-point", "high-watermark", "clean-shutdown"}
 _SUFFIXES = (".log", ".index", ".timeindex", ".snapshot", DELETED_SUFFIX)
 
 

@@ -130,6 +130,8 @@ def reboot(world: World) -> None:
     world.order("run")
     world.replicas.copy()
     world.order("run")
+    lane.send(2)
+    world.order("run")
     world.reboot()
     world.start_owner(armed=True)
     world.replicas.follow(world.epochs_used - 1)

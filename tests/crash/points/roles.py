@@ -129,6 +129,7 @@ class OwnerRole(Rig):
         self.run()
         self.desk.drained()
         self.keeper.close(clean=True)
+        self.followers.close()
         page.store(layout.CTL_STATE, layout.OwnerState.CLOSED)
         self.publisher.settle()
 

@@ -55,6 +55,8 @@ def run_once(
             world.replicas.copy()
         rig = world.partition(world.next_epoch())
         check_ring(rig)
+        if rig.opened.end is not None and promises[-1] is not None:
+            check_still_shown(rig, promises[-1])
         world.replicas.follow(rig.spec.leader_epoch)
         rig.publish_once()
         check_ring(rig)
@@ -83,6 +85,13 @@ def check_replicas_have(world: World, promises: list[Promise | None]) -> None:
     """Before anybody takes over: whoever of them leads next, has what was shown."""
     for promise in filter(None, promises):
         world.replicas.check_have(promise.end)
+
+
+def check_still_shown(rig: OwnerRole, promise: Promise) -> None:
+    """By a successor over the same ring, before anybody else has said a word."""
+    records = rig.read_all(rig.opened.log.log_start_offset)
+    end = records[-1].offset + 1 if records else 0
+    assert promise.end <= end, f"records below {promise.end} were shown, a reader now gets those below {end}"
 
 
 def replicate(world: World, rig: OwnerRole) -> None:
