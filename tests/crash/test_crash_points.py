@@ -20,7 +20,7 @@ SCENARIOS = sorted(
     line.split('"')[1]
     for path in POINTS.glob("*.py")
     for line in path.read_text().splitlines()
-    if line.startswith(("@scenario(", "@cluster_scenario(", "@session_scenario("))
+    if line.startswith(("@scenario(", "@follower_scenario(", "@cluster_scenario(", "@session_scenario("))
 )
 DOUBLES_SAMPLED = 40
 DOUBLES_LONG = 400

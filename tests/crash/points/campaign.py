@@ -15,13 +15,23 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from tests.crash.points import clusters, compressing, disks, keeping, producing, recovering, replicating, sessions
+from tests.crash.points import (
+    clusters,
+    compressing,
+    disks,
+    following,
+    keeping,
+    producing,
+    recovering,
+    replicating,
+    sessions,
+)
 from tests.crash.points.count import KINDS, CountPage
 from tests.crash.points.roles import shrink_everything
 from tests.crash.points.scenario import SCENARIOS, Scenario
 
 DEADLINE_S = 60
-STORIES = (producing, compressing, keeping, recovering, replicating, clusters, disks, sessions)
+STORIES = (producing, compressing, keeping, recovering, replicating, following, clusters, disks, sessions)
 """The modules that fill SCENARIOS."""
 DOUBLES_SAMPLED = 40
 """Of the pairs of kills of a scenario; a second kill that comes too late, because recoveries differ, is not counted."""
