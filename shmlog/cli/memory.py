@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from shmlog.errors import NoClusterError, ShmlogError
 from shmlog.memory import layout, region
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.control_page import ControlPage
+from shmlog.memory.replica_region import ReplicaRegion
 
 NAME = re.compile(r"/shmlog\.(?P<tag>[0-9a-f]{8})\.(?P<letter>[plc])(?P<number>\d+)(?:\.(?P<part>\w+)(?:\.\d+)?)?")
 KINDS = {
@@ -100,6 +102,8 @@ def cells_of(found: Region) -> dict[str, Any]:
                 return {"positions": {str(partition): offset for partition, offset in client.positions()}}
         if found.kind == "lane":
             return _lane(found.name)
+        if found.kind == "replica":
+            return _replica(ReplicaRegion.open(found.name, found.number))
     except (OSError, ShmlogError) as error:
         return {"error": str(error)}
     return {}
@@ -131,9 +135,8 @@ def _lane(name: str) -> dict[str, Any]:
     with contextlib.closing(mapping):
         layout.RegionHeader.load(mapping, layout.KIND_LANE, name)
         word = mapping.load(layout.LANE_OPEN)
-        state = mapping.load(layout.LANE_STATE)  # its producer can write here, too
         return {
-            "state": layout.LaneState(state).name.lower() if state in list(layout.LaneState) else f"unknown ({state})",
+            "state": _word(mapping.load(layout.LANE_STATE), layout.LaneState),
             "head": mapping.load(layout.LANE_HEAD),
             "free": mapping.load(layout.LANE_FREE),
             "open_records": word & ((1 << 18) - 1),
@@ -141,6 +144,22 @@ def _lane(name: str) -> dict[str, Any]:
             "open_closed": bool(word >> 38 & 1),
             "linger_us": mapping.load(layout.LANE_LINGER_US),
         }
+
+
+def _replica(follower: ReplicaRegion) -> dict[str, Any]:
+    with contextlib.closing(follower):
+        return {
+            "state": _word(follower.mapping.load(layout.REPLICA_STATE), layout.ReplicaState),
+            "pid": follower.pid,
+            "leader_epoch": follower.leader_epoch,
+            "written_offset": follower.written_offset,
+            "synced_offset": follower.synced_offset,
+        }
+
+
+def _word(state: int, states: type[IntEnum]) -> str:
+    """For people; whoever can write to a region may have stored any number."""
+    return states(state).name.lower() if state in list(states) else f"unknown ({state})"
 
 
 def _regions_of_cluster(name: str | None) -> list[Region]:

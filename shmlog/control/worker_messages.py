@@ -217,10 +217,11 @@ class ReplicaCaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLags:
-    """A follower in the in-sync set does not keep up. The high watermark waits for it until FollowersAre comes.
+    """A follower in the in-sync set does not keep up, or nothing that any follower says is believed any more. The high
+    watermark waits for it, if it did, until FollowersAre comes.
 
-    `lag_records`: how far it is behind; `reason`: what is wrong with its region, empty if it is only slow. `version`
-    as in FollowersAre.
+    `lag_records`: how far it is behind; `reason`: what is wrong with its region, empty if it is only slow: then only a
+    new one helps, which a follower makes when it starts. `version` as in FollowersAre.
     """
 
     version: int

@@ -55,7 +55,7 @@ class CaughtUp:
 
 @dataclass(frozen=True, slots=True)
 class Lags:
-    """Report it: the follower is too slow, by so many records now; or `fault` says what is wrong with it."""
+    """Report it: a follower that counts is too slow, by so many records now; or `fault` says what is wrong with any."""
 
     replica_id: int
     lag_records: int
@@ -71,6 +71,8 @@ class _Follower:
     target_offset: int | None = None
     """Where the log ended at `since_ns`, when the follower did not have all of it; None: it had."""
     since_ns: int = 0
+    is_faulty: bool = False
+    """That was said; one with a fault stays as it is."""
 
     def observe(self, now_ns: int, end_offset: int, progress: int) -> tuple[bool, int]:
         """Whether it has got to its target, and how long that took or has taken; 0 for one that has everything."""
@@ -109,10 +111,11 @@ class ReplicaLagMachine:
             got_there, took_ns = follower.observe(now_ns, end_offset, one.progress)
             is_slow = bool(one.fault) or (not got_there and took_ns > self.lag_max_ns)
             is_quick = not one.fault and got_there and took_ns <= self.lag_max_ns // 2
+            lags = Lags(one.replica_id, max(0, end_offset - max(0, one.progress)), one.fault)
             match follower.standing:
                 case Standing.IN if is_slow:
                     follower.standing = Standing.LAGS
-                    decisions.append(Lags(one.replica_id, end_offset - max(0, one.progress), one.fault))
+                    decisions.append(lags)
                 case Standing.LAGS if got_there and not one.fault:
                     follower.standing = Standing.IN
                 case Standing.OUT if is_quick:
@@ -121,14 +124,22 @@ class ReplicaLagMachine:
                 case Standing.JOINS if one.fault or (not got_there and took_ns > self.lag_max_ns // 2):
                     follower.standing = Standing.OUT
                     decisions.append(Count(one.replica_id, counts=False))
+            if follower.standing is Standing.OUT and one.fault and not follower.is_faulty:
+                decisions.append(lags)
             if follower.standing is Standing.JOINS and one.progress >= high_watermark:
                 follower.standing = Standing.IN
                 decisions.append(CaughtUp(one.replica_id))
+            follower.is_faulty = bool(one.fault)
         return decisions
+
+    def somebody_lags(self) -> bool:
+        """Whether the high watermark waits for one that does not keep up."""
+        return any(follower.standing is Standing.LAGS for follower in self._followers.values())
 
     def waits(self) -> bool:
         """Whether time alone may change something: somebody is behind, or is to join."""
         return any(
-            follower.standing is not Standing.IN or follower.target_offset is not None
+            (follower.standing is not Standing.IN or follower.target_offset is not None)
+            and not (follower.standing is Standing.OUT and follower.is_faulty)
             for follower in self._followers.values()
         )

@@ -122,7 +122,7 @@ class Followers:
         if self._followers:
             errno_of_full_disk(self._note.store)  # else there is an older note, or none
 
-    def has_patience(self, since_ns: int, now_ns: int) -> bool:
-        """Whether somebody who has waited since then for followers to have the whole log should go on waiting."""
+    def are_waited_for(self) -> bool:
+        """Whether those that keep up will soon have more of the log than they have."""
         behind = self._control.high_watermark < self._publisher.tail_offset
-        return bool(self._followers) and behind and now_ns - since_ns <= self._lag_max_ns
+        return bool(self._followers) and behind and not self._machine.somebody_lags()

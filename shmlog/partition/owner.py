@@ -367,12 +367,12 @@ class OwnerAgent:
         return self._close is not None and self._is_drained()
 
     def _is_drained(self) -> bool:
-        """All that was accepted is written, also by followers in time. (A deleted topic's last records need not be.)"""
+        """All that was accepted is written, also by who keeps up. (A deleted topic's last records need not be.)"""
         assert self._close is not None
         if self._close.delete:
             return self._desk.is_empty or bool(self._refused)
         all_written = self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
-        return all_written and not self._followers.has_patience(self._close_since_ns, monotonic_ns())
+        return all_written and not self._followers.are_waited_for()
 
     def _finish(self) -> None:
         """As an orphan, leave ring and lanes to the next owner: their producers may live."""

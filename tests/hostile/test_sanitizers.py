@@ -15,7 +15,7 @@ import pytest
 from shmlog.testing.variant_build import build_sanitized, sanitized_environment
 
 ROOT = Path(__file__).parents[2]
-HOSTILE = ["tests/hostile/test_lanes.py", "tests/hostile/test_files.py"]
+HOSTILE = ["tests/hostile/test_lanes.py", "tests/hostile/test_files.py", "tests/hostile/test_replica_regions.py"]
 ALL_OF_THE_CORE = ["tests/hostile", "tests/unit"]
 LEFT_OUT = [  # and why
     # meant to crash

@@ -310,8 +310,8 @@ OWNER_MUTATIONS = [
     Mutation(
         "a checkpoint is written in place",
         "shmlog/log/storage.py",
-        '    temporary = path + ".tmp"\n',
-        "    temporary = path\n",
+        'fsync of the directory.\n    """\n    temporary = path + ".tmp"\n',
+        'fsync of the directory.\n    """\n    temporary = path\n',
         "first start",
     ),
     Mutation(

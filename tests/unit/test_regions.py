@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from shmlog.cli.memory import cells_of, list_all
 from shmlog.errors import CorruptRecordError, ShmBudgetExceededError
 from shmlog.limits import LANE_BATCHES_MIN, MAX_MESSAGE_BYTES_DEFAULT, PAGE_BYTES
 from shmlog.memory import bell, lane, layout, names, region
@@ -268,3 +269,15 @@ def test_a_replica_region_of_another_partition_is_refused(tag: str) -> None:
     ReplicaRegion.create(tag, 1, 2, mode=0o600)
     with pytest.raises(CorruptRecordError, match="is of partition 1"):
         ReplicaRegion.open(names.replica(tag, 1, 2), 7)
+
+
+def test_people_can_see_what_a_follower_says_whatever_that_is(tag: str) -> None:
+    follower = ReplicaRegion.create(tag, 5, 2, mode=0o600)
+    follower.follow(4, 17, 9)
+    follower.store_state(ReplicaState.FOLLOWING)
+    (found,) = list_all(tag)
+    assert (found.kind, found.number, found.bytes) == ("replica", 5, layout.REPLICA_SIZE)
+    seen = {"state": "following", "pid": os.getpid(), "leader_epoch": 4, "written_offset": 17, "synced_offset": 9}
+    assert cells_of(found) == seen
+    follower.mapping.store(layout.REPLICA_STATE, 77)
+    assert cells_of(found) == seen | {"state": "unknown (77)"}

@@ -120,6 +120,24 @@ def takeover(world: World) -> None:
     world.order("run")
 
 
+@scenario("clean close with a follower", FILES)
+def clean_close(world: World) -> None:
+    world.replicas.start(1)
+    world.start_owner()
+    world.replicas.follow(0)
+    lane = world.lane()
+    lane.send(2)
+    world.order("run")
+    world.replicas.copy()
+    world.order("run")
+    arm(world)
+    world.order("look_at_followers", SECOND_NS)
+    lane.send(1)
+    world.order("run")
+    world.replicas.copy()
+    world.order("close")
+
+
 @scenario("start after a reboot with followers", FILES)
 def reboot(world: World) -> None:
     world.replicas.start(1)
