@@ -103,7 +103,7 @@ CLUSTER: Final = _table(
         "default.replication.factor",
         "int",
         1,
-        "Replicas of a topic that does not say how many; only 1 yet.",
+        "Replicas of a topic that does not say how many.",
         1,
         REPLICAS_PER_PARTITION_MAX,
     ),

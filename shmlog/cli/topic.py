@@ -10,6 +10,7 @@ import click
 
 from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_argument
 from shmlog.cli.output import count_of, output_option, print_json, print_rows, text_table
+from shmlog.cli.replicas import in_sync, replicas
 
 if TYPE_CHECKING:
     from shmlog import TopicInfo
@@ -103,11 +104,14 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
                 "epoch": partition.leader_epoch,
                 "start": counters.get("log_start_offset"),
                 "end": counters.get("high_watermark"),
+                "in sync": in_sync(partition),
                 "directory": partition.log_dir,
             }
         )
+    copies = replicas(found, {row["partition"]: row["end"] for row in partitions})
     if output == "json":
-        print_json({**_as_json(found), "damage": [asdict(one) for one in damage], "partitions": partitions})
+        damages = [asdict(one) for one in damage]
+        print_json({**_as_json(found), "damage": damages, "partitions": partitions, "replicas": copies})
         return
     click.echo(f"topic {found.name}, id {found.topic_id}")
     settings = found.effective_config if all_settings else found.config
@@ -115,7 +119,14 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
         click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
     table = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in partitions]
     click.echo(text_table(list(partitions[0]), table))
+    if len(copies) > len(partitions):
+        rows = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in copies]
+        click.echo(text_table(list(copies[0]), rows))
     for partition in found.partitions:
+        for replica in partition.replicas:
+            if replica.error and not replica.leads:
+                where = f"{found.name}-{partition.partition}, replica {replica.replica_id}"
+                click.echo(f"{where}: {replica.error}", err=True)
         if partition.error:
             click.echo(f"{found.name}-{partition.partition}: {partition.error}", err=True)
     if found.warning:

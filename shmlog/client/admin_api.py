@@ -19,7 +19,7 @@ class Admin(Protocol):
         config: Mapping[str, object] | None = None,
     ) -> TopicInfo:
         """Create a topic and wait until its partitions run. `partitions` defaults to the cluster's `num.partitions`,
-        `replication_factor` to its `default.replication.factor`; this version has only 1.
+        `replication_factor`, how many copies are kept of each partition, to its `default.replication.factor`.
 
         Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
         InvalidConfigError, ShmBudgetExceededError, and StorageError when no log directory is there.

@@ -9,8 +9,36 @@ from shmlog.control.messages import (
     DamageDescription,
     DirectoryDescription,
     PartitionDescription,
+    ReplicaDescription,
     TopicDescription,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """One copy of a partition, and the process that writes it.
+
+    The leader is the partition's owner; its `state` and `pid` are the partition's. A follower is "following" when all
+    is well, else "starting", "waiting" (for its next restart), "closing" or "stopped". `in_sync`: records become
+    visible, and are acknowledged to producers with acks=all, only when this replica has them. `written_offset` is the
+    end of a follower's copy, -1 while it has not said so, and for the leader. `error` says why it does not run, or does
+    not go on.
+    """
+
+    replica_id: int
+    leads: bool
+    in_sync: bool
+    state: str
+    pid: int
+    written_offset: int
+    log_dir: str
+    directory_id: str
+    error: str
+
+    @classmethod
+    def of(cls, description: ReplicaDescription) -> ReplicaInfo:
+        """From the control message."""
+        return cls(**{name: getattr(description, name) for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +47,8 @@ class PartitionInfo:
 
     `state` is "running" when all is well, else "starting", "waiting" (for its next restart), "closing" or "offline".
     `pid` is the owner's, 0 while there is none. `log_dir` is an absolute path, in the log directory whose id is
-    `directory_id`. `error` says why the partition does not run, as far as it is known.
+    `directory_id`. `error` says why the partition does not run, as far as it is known. `replicas` are all copies of it,
+    by replica id, the leader's among them.
     """
 
     partition: int
@@ -30,6 +59,7 @@ class PartitionInfo:
     log_dir: str
     directory_id: str = ""
     error: str = ""
+    replicas: tuple[ReplicaInfo, ...] = ()
 
     @classmethod
     def of(cls, description: PartitionDescription) -> PartitionInfo:
@@ -43,6 +73,7 @@ class PartitionInfo:
             log_dir=description.log_dir,
             directory_id=description.directory_id,
             error=description.error,
+            replicas=tuple(ReplicaInfo.of(one) for one in description.replicas),
         )
 
 

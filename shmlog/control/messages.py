@@ -13,7 +13,7 @@ below. A change of any message changes PROTOCOL.
 # ruff: noqa: PLC0414  (`as` tells mypy that the workers' messages are imported from here)
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shmlog.control.worker_messages import (
     AlterConfig as AlterConfig,
@@ -66,6 +66,26 @@ PROTOCOL = 5
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaDescription:
+    """One replica of a partition as the supervisor knows it.
+
+    The leader's `state` and `pid` are the partition's. A follower is "starting", "following", "waiting" (for its next
+    restart), "closing" or "stopped"; `written_offset` is the end of its copy, as it says itself, and -1 while it has
+    said nothing, and for the leader. `error` says why it does not run, or does not go on.
+    """
+
+    replica_id: int
+    leads: bool
+    in_sync: bool
+    state: str
+    pid: int
+    written_offset: int
+    log_dir: str
+    directory_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionDescription:
     """One partition as the supervisor knows it.
 
@@ -84,6 +104,7 @@ class PartitionDescription:
     log_dir: str
     directory_id: str = ""
     error: str = ""
+    replicas: list[ReplicaDescription] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

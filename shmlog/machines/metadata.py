@@ -20,6 +20,7 @@ from shmlog.machines.metadata_records import (
     DirectoryRegistered,
     IdKind,
     IdsReserved,
+    InSyncChanged,
     LeaderEpochRaised,
     LogAbandoned,
     LogErased,
@@ -84,7 +85,7 @@ class Partition:
     """A partition as the log says. `leader_epoch` -1: no owner was ever started.
 
     `replicas` has the directory id of each replica, `log_names` what its directory is called there; `leader` is the
-    replica whose process owns the partition.
+    replica whose process owns the partition, `in_sync` what the high watermark waits for.
     """
 
     topic: Topic
@@ -92,6 +93,7 @@ class Partition:
     partition_id: int
     replicas: dict[int, str]
     log_names: dict[int, str]
+    in_sync: frozenset[int] = frozenset({0})
     leader: int = 0
     leader_epoch: int = -1
 
@@ -347,12 +349,8 @@ class MetadataMachine:
                     partition.leader_epoch = record.leader_epoch
             case IdsReserved():
                 self._next_ids[record.kind] = record.next_id
-            case ReplicasAssigned():
-                assigned = self._partitions[record.partition_id]
-                replicas = dict(zip(record.replica_ids, record.directory_ids, strict=True))
-                plain = log_name(assigned.topic.name, assigned.partition)
-                assigned.log_names = assign_log_names(plain, replicas, assigned.replicas, assigned.log_names)
-                assigned.replicas = replicas
+            case ReplicasAssigned() | InSyncChanged():
+                self._replay_replicas(record)
             case DirectoryRegistered():
                 self._directories[record.directory_id] = record.path
             case LogAbandoned():
@@ -361,6 +359,18 @@ class MetadataMachine:
                 self._abandoned[record.directory_id].remove(
                     LogAbandoned(record.directory_id, record.log_name, record.topic_id)
                 )
+
+    def _replay_replicas(self, record: ReplicasAssigned | InSyncChanged) -> None:
+        partition = self._partitions.get(record.partition_id)
+        if partition is None:  # its topic was deleted before its last follower had said something
+            return
+        if isinstance(record, InSyncChanged):
+            partition.leader, partition.in_sync = record.leader, frozenset(record.in_sync)
+            return
+        replicas = dict(zip(record.replica_ids, record.directory_ids, strict=True))
+        plain = log_name(partition.topic.name, partition.partition)
+        partition.log_names = assign_log_names(plain, replicas, partition.replicas, partition.log_names)
+        partition.replicas, partition.in_sync = replicas, frozenset(replicas)
 
     def _add_partitions(self, topic: Topic, partition_ids: list[int]) -> None:
         for partition_id in partition_ids:

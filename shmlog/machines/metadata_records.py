@@ -91,6 +91,18 @@ class ReplicasAssigned:
 
 
 @dataclass(frozen=True, slots=True)
+class InSyncChanged:
+    """The replicas of a partition that the high watermark waits for from now on, `leader` among them.
+
+    All replicas of a partition without this record are. Written before anybody is told.
+    """
+
+    partition_id: int
+    leader: int
+    in_sync: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class LogAbandoned:
     """A deleted topic's log is in a directory that is not there: it goes when the directory comes back."""
 
@@ -112,6 +124,7 @@ MetadataRecord = (
     TopicAdded
     | PartitionsAdded
     | ReplicasAssigned
+    | InSyncChanged
     | TopicConfigReplaced
     | TopicDeletionBegun
     | TopicDeleted

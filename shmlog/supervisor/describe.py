@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
-from shmlog.control.messages import DirectoryDescription, PartitionDescription, TopicDescription
+from shmlog.control.messages import DirectoryDescription, PartitionDescription, ReplicaDescription, TopicDescription
 from shmlog.machines.metadata import Partition, Topic
 from shmlog.machines.placement import DirectoryUse
-from shmlog.memory import names
+from shmlog.machines.replication import FollowerPhase
+from shmlog.memory import layout, names
+from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners
@@ -16,10 +18,11 @@ from shmlog.supervisor.owners import Owners
 class Descriptions:
     """Puts together what the catalog and the owners know."""
 
-    def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners) -> None:
+    def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners, followers: Followers) -> None:
         self._identity = identity
         self._catalog = catalog
         self._owners = owners
+        self._followers = followers
 
     def topic(self, topic: Topic) -> TopicDescription:
         partitions = (self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids)
@@ -45,6 +48,31 @@ class Descriptions:
             log_dir=self._identity.directories.log_directory(partition),
             directory_id=partition.replicas[partition.leader],
             error=self._owners.machine.error(partition.partition_id),
+            replicas=[self._replica(partition, replica_id) for replica_id in sorted(partition.replicas)],
+        )
+
+    def _replica(self, partition: Partition, replica_id: int) -> ReplicaDescription:
+        partition_id, leads = partition.partition_id, replica_id == partition.leader
+        process = self._followers.process(partition_id, replica_id)
+        follower = self._followers.machine.followers(partition_id).get(replica_id)
+        region = None if process is None else process.region
+        if leads:
+            state, error = self._owners.machine.phase(partition_id).value, self._owners.machine.error(partition_id)
+            pid = self._owners.pid(partition_id)
+        else:
+            state = (FollowerPhase.DOWN if follower is None else follower.phase).value
+            error = (follower.error if follower is not None else "") or (process.waits_for if process else "")
+            pid = process.pid if process is not None else 0
+        return ReplicaDescription(
+            replica_id=replica_id,
+            leads=leads,
+            in_sync=replica_id in partition.in_sync,
+            state=state,
+            pid=pid,
+            written_offset=-1 if region is None else region.mapping.load(layout.REPLICA_WRITTEN_OFFSET),
+            log_dir=self._identity.directories.log_directory(partition, replica_id),
+            directory_id=partition.replicas[replica_id],
+            error=error,
         )
 
     def _warning(self, topic: Topic) -> str:

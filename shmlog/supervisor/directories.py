@@ -64,9 +64,10 @@ class LogDirectories:
         chosen = partition.leader if replica_id is None else replica_id
         return os.path.join(self.path(partition.replicas[chosen]), partition.log_names[chosen])
 
-    def missing(self, partition: Partition) -> str:
-        """Why the leader of a partition cannot run here and what to do; empty if its log can be reached."""
-        found = self._directories[partition.replicas[partition.leader]]
+    def missing(self, partition: Partition, replica_id: int | None = None) -> str:
+        """Why a replica (None: the leader) cannot run here and what to do; empty if its log can be reached."""
+        chosen = partition.leader if replica_id is None else replica_id
+        found = self._directories[partition.replicas[chosen]]
         if not found.error:
             return ""
         return f"its log is in {found.path} (directory.id {found.directory_id}), which {found.error}"

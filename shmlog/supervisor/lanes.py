@@ -14,7 +14,6 @@ from enum import Enum
 
 from shmlog.control.messages import (
     AttachLane,
-    ClientAttached,
     DetachLane,
     LaneAttached,
     LaneDetached,
@@ -52,7 +51,7 @@ from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
 from shmlog.supervisor.owners import Owner, Owners
 from shmlog.supervisor.regions import Regions
 
@@ -206,7 +205,7 @@ class Lanes(OwnerWatcher):
             else:
                 self._order_attach(owner, lane)
 
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
+    def owner_reported(self, partition_id: int, report: OwnerReport) -> None:
         match report:
             case LaneAttached():
                 lane = self._lanes.get(report.lane_id)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from shmlog.control.messages import ClientAttached, LaneAttached, LaneDetached, OwnerReady
+from shmlog.control.messages import (
+    ClientAttached,
+    LaneAttached,
+    LaneDetached,
+    OwnerReady,
+    ReplicaCaughtUp,
+    ReplicaLags,
+)
+
+OwnerReport = LaneAttached | LaneDetached | ClientAttached | ReplicaCaughtUp | ReplicaLags
 
 
 class OwnerWatcher:
@@ -17,8 +26,8 @@ class OwnerWatcher:
     def owner_failed(self, partition_id: int, error: str, message: str) -> None:
         """An owner said why it is about to exit, or START_ATTEMPTS_MAX in a row died without a word."""
 
-    def owner_reported(self, partition_id: int, report: LaneAttached | LaneDetached | ClientAttached) -> None:
-        """An owner answered an order."""
+    def owner_reported(self, partition_id: int, report: OwnerReport) -> None:
+        """An owner answered an order, or said something of a follower."""
 
     def segments_looked_at(self, partition_id: int) -> None:
         """An owner found something in its older segments; if that is damage, there is a note of it in its directory."""

@@ -6,14 +6,16 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
     ClientAttached,
     Close,
     Closed,
+    FollowerAt,
     LaneAttached,
     LaneDetached,
     LogRewritten,
@@ -23,6 +25,8 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerRecovering,
     OwnerSpec,
+    ReplicaCaughtUp,
+    ReplicaLags,
     SegmentsLookedAt,
 )
 from shmlog.errors import DiskFullError, ShmlogError, StartError, StorageError
@@ -105,8 +109,9 @@ class Owners:
             unresponsive_ms=identity.config.owner_unresponsive_ms,
         )
         self.zygote = zygote
-        zygote.connect(self._spawned, self._refused, self.pids)
+        zygote.knows(self.pids)
         self.watchers: list[OwnerWatcher] = []
+        self.followers: Callable[[int], list[FollowerAt]] = lambda _: []  # what a starting owner is told of them
         self._owners: dict[int, Owner] = {}
         self._timer: Timer | None = None
 
@@ -230,7 +235,12 @@ class Owners:
             self._could_not_start(action.partition_id, error)
             return
         self._owners[action.partition_id] = Owner(action.partition_id, channel, bell)
-        self.zygote.spawn(self._spec(partition, action.leader_epoch, config), end)
+        self.zygote.spawn(
+            self._spec(partition, action.leader_epoch, config),
+            end,
+            partial(self._spawned, action.partition_id),
+            partial(self._refused, action.partition_id),
+        )
 
     def _spec(self, partition: Partition, leader_epoch: int, config: dict[str, str]) -> OwnerSpec:
         identity = self._identity
@@ -249,6 +259,7 @@ class Owners:
             shm_mode=identity.config.shm_mode,
             shm_group=identity.shm_group,
             leftovers=self._regions.may_have_leftovers(partition.partition_id),
+            followers=self.followers(partition.partition_id),
         )
 
     def _order_close(self, action: CloseOwner) -> None:
@@ -273,9 +284,8 @@ class Owners:
     def _refused(self, partition_id: int, reason: str | None) -> None:
         if reason is not None:
             self._failing(partition_id, "StartError", reason)
-        owner = self._owners.get(partition_id)
-        if owner is not None:
-            self._exited(owner)
+        if partition_id in self._owners:
+            self._exited(self._owners[partition_id])
 
     def _on_readable(self, owner: Owner) -> None:
         try:
@@ -308,7 +318,7 @@ class Owners:
                 owner.progress_ns = self._loop.now_ns()
             case OwnerReady():
                 self._ready(owner, message)
-            case LaneAttached() | LaneDetached() | ClientAttached():
+            case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags():
                 for watcher in self.watchers:
                     watcher.owner_reported(partition_id, message)
             case LogRewritten(message=rewritten):

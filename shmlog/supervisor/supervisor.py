@@ -26,6 +26,7 @@ from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
+from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
@@ -40,7 +41,7 @@ from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.requests import Requests
 from shmlog.supervisor.sessions import Listener
-from shmlog.supervisor.topics import Topics, check_replication_factor
+from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
 from shmlog.supervisor.zygote import ZygoteLink
 from shmlog.supervisor.zygote_process import OWNER_MODULE, ZygoteProcess
@@ -97,7 +98,6 @@ class Supervisor(OwnerWatcher):
     def _open(self, options: Options) -> None:
         config = options.config
         check_topic(TopicConfig.from_mapping(config.topic_defaults))
-        check_replication_factor(config.default_replication_factor)
         check_listed(options.data_dir, options.log_dirs)
         group = _gid(config.shm_group)
         self._home = home.enter(
@@ -127,16 +127,20 @@ class Supervisor(OwnerWatcher):
         end_orphans(options.runtime)
         self._regions = Regions(identity)
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
+        self._followers = Followers(loop, identity, self._catalog, self._owners, self._zygote)
         self._damage = DamageWatch(identity, self._catalog, self._owners)  # first: who is told of a start may ask it
-        describe = Descriptions(identity, self._catalog, self._owners)
+        describe = Descriptions(identity, self._catalog, self._owners, self._followers)
         self._clients = Clients(loop, identity, self._catalog, self._regions)
         introductions = Introductions(self._catalog, self._owners, self._clients)
         self._lanes = Lanes(
             loop, identity, self._catalog, self._regions, self._owners, self._clients, introductions, describe
         )
         trash = Trash(loop, identity.directories.present_paths())
-        self._topics = Topics(loop, identity, self._catalog, self._regions, self._owners, describe, trash)
+        self._topics = Topics(
+            loop, identity, self._catalog, self._regions, self._owners, self._followers, describe, trash
+        )
         self._owners.watchers.append(self)
+        self._followers.on_gone.append(lambda _: self._stop_when_closed())
         self._requests = Requests(
             identity,
             self._catalog,
@@ -261,7 +265,7 @@ class Supervisor(OwnerWatcher):
         log.info("cluster %r is down", self._identity.name)
 
     def _stop_when_closed(self) -> None:
-        if self._stopping and self._owners.machine.all_gone():
+        if self._stopping and self._owners.machine.all_gone() and self._followers.machine.all_gone():
             self._loop.stop()
 
     # --- owners -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from shmlog.control.messages import (
     TopicCreated,
     TopicsDescribed,
 )
-from shmlog.errors import DiskFullError, InvalidReplicationFactorError, LeaderNotAvailableError, ShmlogError
+from shmlog.errors import DiskFullError, LeaderNotAvailableError, ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.log.checkpoint import read_topic_id
 from shmlog.log.storage import OsStorage
@@ -30,6 +30,7 @@ from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.capacity import check_partitions
 from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.meta_properties import random_uuid
@@ -44,20 +45,8 @@ log = logging.getLogger(__name__)
 FULL_DISK_PAUSE_S = 1.0
 
 
-REPLICATION_FACTOR_MAX = 1
-"""What is placed, recorded and deleted with any number of replicas is run with one: nobody starts followers yet."""
-
 START_TIMEOUT_S = 0.9 * CONTROL_TIMEOUT_S
 """So that who waits for the answer still gets it."""
-
-
-def check_replication_factor(wanted: int) -> None:
-    """The one place that refuses what the catalog could assign. Raises InvalidReplicationFactorError."""
-    if wanted > REPLICATION_FACTOR_MAX:
-        raise InvalidReplicationFactorError(
-            f"replication_factor must be {REPLICATION_FACTOR_MAX}, not {wanted}: this version keeps one copy of each"
-            " partition"
-        )
 
 
 @dataclass(slots=True)
@@ -80,6 +69,7 @@ class Topics(OwnerWatcher):
         catalog: Catalog,
         regions: Regions,
         owners: Owners,
+        followers: Followers,
         describe: Descriptions,
         trash: Trash,
     ) -> None:
@@ -88,12 +78,14 @@ class Topics(OwnerWatcher):
         self._catalog = catalog
         self._regions = regions
         self._owners = owners
+        self._followers = followers
         self._describe = describe
         self._trash = trash
         self._starting: list[_Wait] = []
-        self._erasing: dict[str, set[int]] = {}  # topic id -> partitions whose owners are still there
+        self._erasing: dict[str, set[int]] = {}  # topic id -> partitions that somebody writes still
         self._on_deleted: dict[str, list[Callable[[], None]]] = {}
         owners.watchers.append(self)
+        followers.on_gone.append(self._followers_gone)
 
     # --- requests: each raises what is wrong with it, or sees to its answer -------------------------------------------
 
@@ -111,8 +103,6 @@ class Topics(OwnerWatcher):
 
     def create(self, wanted: CreateTopic, answer: Answer) -> None:
         """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
-        if wanted.replication_factor is not None:
-            check_replication_factor(wanted.replication_factor)
         topic_id = random_uuid()
         step = self._catalog.machine.create_topic(
             wanted.name,
@@ -188,6 +178,7 @@ class Topics(OwnerWatcher):
         awaited = {one.partition_id for one in partitions if not directories.missing(one)}
         self._wait(awaited, settled, lambda error, message: settled())
         self._owners.want(partitions)
+        self._followers.want(partitions)
 
     def close_all(self) -> None:
         """At the end of the cluster."""
@@ -209,12 +200,26 @@ class Topics(OwnerWatcher):
             wait.failed(error, message)
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
+        if self._followers.are_gone(partition_id):
+            self._gone(partition_id)
+
+    def _followers_gone(self, partition_id: int) -> None:
+        if self._owners.machine.phase(partition_id) is OwnerPhase.STOPPED:
+            self._gone(partition_id)
+
+    def _gone(self, partition_id: int) -> None:
+        """Nobody writes to this partition's logs any more."""
         partition = self._catalog.machine.partition_by_id(partition_id)
         topic_id = partition.topic.topic_id if partition is not None else ""
         if topic_id in self._erasing:
             self._erasing[topic_id].discard(partition_id)
             if not self._erasing[topic_id]:
                 self._when_there_is_room(lambda: self._finish_deletion(topic_id))
+
+    def _is_run(self, partition_id: int) -> bool:
+        """By an owner or by followers, of which somebody will hear that they are gone."""
+        is_owned = self._owners.machine.phase(partition_id) is not OwnerPhase.STOPPED
+        return is_owned or not self._followers.are_gone(partition_id)
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -223,6 +228,7 @@ class Topics(OwnerWatcher):
         for action in step.actions:
             if isinstance(action, ErasePartition):
                 self._owners.unwant(action.partition_id, delete=True)
+                self._followers.unwant(action.partition_id, delete=True)
                 continue
             partition = self._catalog.machine.partition_by_id(action.partition_id)
             if partition is None or partition.topic.is_hidden:
@@ -235,7 +241,9 @@ class Topics(OwnerWatcher):
                     if owner is not None:  # a later one starts with the new settings
                         config = self._catalog.machine.effective_config(partition.topic)
                         self._owners.send(owner, AlterConfig(config))
+                        self._followers.configure(action.partition_id, AlterConfig(config))
         self._owners.want(wanted)
+        self._followers.want([one for one in wanted if not one.topic.is_hidden])
 
     def _effective(self, config: dict[str, str]) -> TopicConfig:
         """Typed. Raises UnsupportedCompressionTypeError when owners could not do what it says."""
@@ -259,15 +267,15 @@ class Topics(OwnerWatcher):
             self._fail_starts(topic)
             for partition_id in topic.partition_ids:
                 self._owners.unwant(partition_id, delete=True)
+                self._followers.unwant(partition_id, delete=True)
 
     def _delete(self, topic: Topic) -> None:
         step = self._catalog.machine.delete_topic(topic.name)
         self._catalog.commit(step.records)
         self._fail_starts(topic)
-        phase = self._owners.machine.phase  # of partitions without an owner nobody will hear that they are gone
-        owned = {one for one in topic.partition_ids if phase(one) is not OwnerPhase.STOPPED}
-        self._erasing[topic.topic_id] = owned
-        if not owned:
+        run = {one for one in topic.partition_ids if self._is_run(one)}
+        self._erasing[topic.topic_id] = run
+        if not run:
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
         self._act(step)
 

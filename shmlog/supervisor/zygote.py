@@ -9,9 +9,20 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Set
+from dataclasses import dataclass
 
 from shmlog.control.channel import Channel, ChannelClosedError
-from shmlog.control.messages import Exited, OwnerSpec, Ping, Pong, Spawned, SpawnFailed, SpawnOwner
+from shmlog.control.messages import (
+    Exited,
+    FollowerSpec,
+    OwnerSpec,
+    Ping,
+    Pong,
+    Spawned,
+    SpawnFailed,
+    SpawnFollower,
+    SpawnOwner,
+)
 from shmlog.limits import RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS, ZYGOTE_EXIT_S, ZYGOTE_IMPORT_S
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.process import becomes_readable, children
@@ -22,24 +33,41 @@ log = logging.getLogger(__name__)
 SPAWNS_AT_ONCE = 16
 """Orders that the zygote has not answered yet: bounds descriptors in flight, of which the kernel allows a user few."""
 
-OwnerSpawned = Callable[[int, int, int], None]  # partition id, pid, pidfd
-SpawnRefused = Callable[[int, str | None], None]  # partition id, reason (None: the zygote died over it)
+Key = tuple[int, int | None]  # partition id, and replica id of a follower
+WorkerSpawned = Callable[[int, int], None]  # pid, pidfd
+SpawnRefused = Callable[[str | None], None]  # reason (None: the zygote died over it)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A process that is to be forked, and who hears of it: exactly one call, of one of the two."""
+
+    spec: OwnerSpec | FollowerSpec
+    end: socket.socket
+    on_spawned: WorkerSpawned
+    on_refused: SpawnRefused
+
+    @property
+    def key(self) -> Key:
+        return self.spec.partition_id, self.spec.replica_id if isinstance(self.spec, FollowerSpec) else None
+
+    @property
+    def message(self) -> SpawnOwner | SpawnFollower:
+        return SpawnFollower(self.spec) if isinstance(self.spec, FollowerSpec) else SpawnOwner(self.spec)
 
 
 class ZygoteLink:
     """Talks to the zygote, and starts another when it dies; owners that it forked live on as our children.
 
-    The first one is running before there is anybody to listen: connect() comes later, and orders only after that.
+    The first one is running before there is anybody to give it orders.
     """
 
     def __init__(self, loop: Loop, owner_module: str, first: ZygoteProcess) -> None:
         self._loop = loop
         self._owner_module = owner_module
-        self._on_spawned: OwnerSpawned
-        self._on_refused: SpawnRefused
-        self._known_pids: Callable[[], Set[int]] = frozenset
-        self._waiting: deque[tuple[OwnerSpec, socket.socket]] = deque()
-        self._ordered: set[int] = set()
+        self._known_pids: list[Callable[[], Set[int]]] = []
+        self._waiting: deque[Order] = deque()
+        self._ordered: dict[Key, Order] = {}
         self._channel: Channel | None = None
         self._watch: Watch | None = None
         self._failures = 0
@@ -55,18 +83,22 @@ class ZygoteLink:
         self._watch = self._loop.watch(self._channel.fileno(), self._on_readable)
         self._send_orders()
 
-    def connect(self, on_spawned: OwnerSpawned, on_refused: SpawnRefused, known_pids: Callable[[], Set[int]]) -> None:
-        """Who hears: each order ends in one call, `on_spawned` (which takes over the pidfd) or `on_refused`.
+    def knows(self, pids: Callable[[], Set[int]]) -> None:
+        """`pids` says which workers its owner has a pidfd of; others that a dead zygote leaves are ended."""
+        self._known_pids.append(pids)
 
-        `known_pids` says which owners the listener has a pidfd of.
+    def spawn(
+        self,
+        spec: OwnerSpec | FollowerSpec,
+        end: socket.socket,
+        on_spawned: WorkerSpawned,
+        on_refused: SpawnRefused,
+    ) -> None:
+        """Order a worker that talks to us over `end`, which is ours to close.
+
+        One of the two is called, once; `on_spawned` takes over the pidfd.
         """
-        self._on_spawned = on_spawned
-        self._on_refused = on_refused
-        self._known_pids = known_pids
-
-    def spawn(self, spec: OwnerSpec, end: socket.socket) -> None:
-        """Order an owner that talks to us over `end`, which is ours to close."""
-        self._waiting.append((spec, end))
+        self._waiting.append(Order(spec, end, on_spawned, on_refused))
         self._send_orders()
 
     def look(self, patience_ns: int) -> None:
@@ -110,14 +142,14 @@ class ZygoteLink:
             return
         with contextlib.suppress(ChannelClosedError):  # _on_readable sees it, too
             while self._waiting and len(self._ordered) < SPAWNS_AT_ONCE:
-                spec, end = self._waiting.popleft()
-                self._ordered.add(spec.partition_id)
+                order = self._waiting.popleft()
+                self._ordered[order.key] = order
                 try:
-                    self._channel.send(SpawnOwner(spec), [end.fileno()])
+                    self._channel.send(order.message, [order.end.fileno()])
                     if self._channel.has_unsent:
                         self._channel.flush(1.0)  # the order's descriptor must be gone before it is closed
                 finally:
-                    end.close()
+                    order.end.close()
 
     def _on_readable(self) -> None:
         assert self._channel is not None
@@ -126,17 +158,15 @@ class ZygoteLink:
                 message, fds = received
                 self._has_answered = True
                 match message:
-                    case Spawned(partition_id=partition_id, pid=pid):
-                        self._ordered.discard(partition_id)
+                    case Spawned(partition_id=partition_id, replica_id=replica_id, pid=pid):
                         self._failures = 0
-                        self._on_spawned(partition_id, pid, fds[0])
-                    case SpawnFailed(partition_id=partition_id, message=reason):
-                        self._ordered.discard(partition_id)
-                        self._on_refused(partition_id, reason)
+                        self._ordered.pop((partition_id, replica_id)).on_spawned(pid, fds[0])
+                    case SpawnFailed(partition_id=partition_id, replica_id=replica_id, message=reason):
+                        self._ordered.pop((partition_id, replica_id)).on_refused(reason)
                     case Pong():
                         self._asked_ns = None
                     case Exited(pid=pid, status=status):
-                        log.debug("owner process %d ended with %d", pid, status)
+                        log.debug("worker process %d ended with %d", pid, status)
                     case _:
                         raise AssertionError(f"the zygote does not send {type(message).__name__}")
             self._send_orders()
@@ -144,21 +174,21 @@ class ZygoteLink:
             self._on_death()
 
     def _on_death(self) -> None:
-        """Owners that it forked without telling us are ended: nobody has their pidfd."""
+        """Workers that it forked without telling us are ended: nobody has their pidfd."""
         log.warning("the zygote (process %d) died; starting another", self.pid)
         self._drop_channel()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.pid = 0
-        for pid in set(children()) - self._known_pids():
+        for pid in set(children()).difference(*(pids() for pids in self._known_pids)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        lost, self._ordered = self._ordered, set()
+        lost, self._ordered = self._ordered, {}
         self._start_another_later()
-        for partition_id in lost:
-            self._on_refused(partition_id, None)
+        for order in lost.values():
+            order.on_refused(None)
 
     def _start_another_later(self) -> None:
         """At once after the first failure, then after longer and longer pauses, until one forks an owner."""

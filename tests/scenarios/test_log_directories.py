@@ -219,20 +219,12 @@ def test_a_cluster_that_is_shared_with_a_group_lets_its_members_into_its_log_dir
     assert (status.st_gid, status.st_mode & 0o777) == (group, 0o750)
 
 
-@pytest.mark.parametrize("setting", [{"default.replication.factor": 2}, {}])
-def test_more_than_one_replica_is_refused_yet_wherever_it_is_asked_for(
-    tmp_path: Path, setting: dict[str, object]
-) -> None:
-    refusal = "replication_factor must be 1, not 2: this version keeps one copy of each partition"
-    if setting:
-        with pytest.raises(StartError, match=refusal):
-            shmlog.start(tmp_path, config=setting)
-        return
-    with shmlog.start(tmp_path) as cluster:
-        with pytest.raises(InvalidReplicationFactorError, match=refusal):
-            cluster.admin.create_topic("t", replication_factor=2)
+def test_a_topic_that_does_not_say_how_many_replicas_gets_the_default_and_nobody_gets_none(tmp_path: Path) -> None:
+    with shmlog.start(tmp_path, config={"default.replication.factor": 2}) as cluster:
+        (partition,) = cluster.admin.create_topic("t").partitions
+        assert [one.replica_id for one in partition.replicas] == [0, 1]
         with pytest.raises(InvalidReplicationFactorError, match="must be 1 to 16, not 0"):
-            cluster.admin.create_topic("t", replication_factor=0)
+            cluster.admin.create_topic("u", replication_factor=0)
 
 
 @pytest.mark.parametrize("how_it_ended", ["cluster", "clean"])

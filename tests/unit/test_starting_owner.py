@@ -51,18 +51,16 @@ class Start:
             count_partition=lambda _: None,
             may_have_leftovers=lambda _: False,
         )
-        self.zygote = SimpleNamespace(connect=self.connect, spawn=self.spawn, look=lambda _: None)
+        self.zygote = SimpleNamespace(knows=lambda _: None, spawn=self.spawn, look=lambda _: None)
         parts: Any = (self.loop, identity, self.catalog, regions, self.zygote)
         self.owners = Owners(*parts)
         lanes: Any = SimpleNamespace(unanswered=list)
         self.heartbeats = Heartbeats(self.loop, identity, self.owners, lanes)
         self.owners.want(self.catalog.machine.partitions()[:1])
-        self.on_spawned(0, pid, os.pidfd_open(pid))
+        self.on_spawned(pid, os.pidfd_open(pid))
 
-    def connect(self, on_spawned: Any, on_refused: Any, *_: object) -> None:
+    def spawn(self, _: object, end: Any, on_spawned: Any, on_refused: Any) -> None:
         self.on_spawned, self.on_refused = on_spawned, on_refused
-
-    def spawn(self, _: object, end: Any) -> None:
         self.channel = Channel(end)
 
     def pass_time(self, seconds: float) -> None:
@@ -75,7 +73,7 @@ class Start:
         self.owners.unwant(0, delete=True)
         while self.owners.pid(0):
             self.loop.run_once(1.0)
-        self.on_refused(0, None)
+        self.on_refused(None)
         self.loop.close()
         self.catalog.close(clean=True)
 

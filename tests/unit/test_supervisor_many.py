@@ -55,12 +55,12 @@ class Cluster:
                 raise ShmBudgetExceededError("no room for a bell")
             return bell
 
-        def spawn(spec: Any, end: Any) -> None:
+        def spawn(spec: Any, end: Any, *_: object) -> None:
             self.started.append(spec.partition_id)
             end.close()
 
         regions = SimpleNamespace(reserve_partition=lambda *_: None, bell=bell_of, may_have_leftovers=lambda _: False)
-        zygote = SimpleNamespace(connect=lambda *_: None, spawn=spawn, look=lambda _: None)
+        zygote = SimpleNamespace(knows=lambda _: None, spawn=spawn, look=lambda _: None)
         parts: Any = (self.loop, identity_at(directory), self.catalog, regions, zygote)
         self.owners = Owners(*parts)
 

@@ -29,6 +29,7 @@ from shmlog.limits import ZYGOTE_IMPORT_S
 from shmlog.machines.metadata_records import (
     DirectoryRegistered,
     IdsReserved,
+    InSyncChanged,
     LeaderEpochRaised,
     LogAbandoned,
     LogErased,
@@ -51,7 +52,7 @@ from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
-from shmlog.supervisor.zygote import OwnerSpawned, SpawnRefused, ZygoteLink
+from shmlog.supervisor.zygote import SpawnRefused, WorkerSpawned, ZygoteLink
 from shmlog.supervisor.zygote_process import ZygoteProcess
 from shmlog.testing.processes import killed_afterwards
 
@@ -123,6 +124,7 @@ records = st.one_of(
     st.builds(TopicDeleted, names),
     st.builds(LeaderEpochRaised, ids, ids),
     st.builds(ReplicasAssigned, ids, st.lists(ids), st.lists(names)),
+    st.builds(InSyncChanged, ids, ids, st.lists(ids)),
     st.builds(DirectoryRegistered, names, names),
     st.builds(LogAbandoned, names, names, names),
     st.builds(LogErased, names, names, names),
@@ -213,10 +215,11 @@ class HeldZygote:
     def __init__(self) -> None:
         self.ends: list[socket.socket] = []
 
-    def connect(self, on_spawned: OwnerSpawned, on_refused: SpawnRefused, *_: object) -> None:
-        self.on_spawned, self.on_refused = on_spawned, on_refused
+    def knows(self, pids: object) -> None:
+        """It does not die."""
 
-    def spawn(self, _: object, end: socket.socket) -> None:
+    def spawn(self, _: object, end: socket.socket, on_spawned: WorkerSpawned, on_refused: SpawnRefused) -> None:
+        self.on_spawned, self.on_refused = on_spawned, on_refused
         self.ends.append(end)
 
 
@@ -246,7 +249,7 @@ def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet
     loop.run_once(0.0)
     assert owners.running(0) is None
     assert owners.machine.phase(0) is OwnerPhase.STARTING, "nobody could kill it, and clients would be told pid 0"
-    zygote.on_spawned(0, sleeper.pid, os.pidfd_open(sleeper.pid))
+    zygote.on_spawned(sleeper.pid, os.pidfd_open(sleeper.pid))
     loop.run_once(0.0)
     assert owners.machine.phase(0) is OwnerPhase.RUNNING
     assert owners.pid(0) == sleeper.pid
@@ -254,7 +257,7 @@ def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet
     while owners.pid(0) == sleeper.pid:
         loop.run_once(1.0)  # its pidfd says so
     owners.unwant(0, delete=True)
-    zygote.on_refused(0, None)  # the successor
+    zygote.on_refused(None)  # the successor
     assert owners.machine.all_gone()
     zygote.ends[1].close()
     channel.close()

@@ -1,0 +1,34 @@
+"""Replicas of partitions, as tables and JSON show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shmlog.client.results import PartitionInfo, TopicInfo
+
+
+def in_sync(partition: PartitionInfo) -> str:
+    """How many of a partition's replicas are in sync, of how many."""
+    return f"{sum(one.in_sync for one in partition.replicas)} of {len(partition.replicas)}"
+
+
+def replicas(topic: TopicInfo, ends: Mapping[object, object]) -> list[dict[str, object]]:
+    """A row for each replica. `ends`: the high watermark of each partition that is known, for lags in records."""
+    rows: list[dict[str, object]] = []
+    for partition in topic.partitions:
+        end = ends.get(partition.partition)
+        for one in partition.replicas:
+            behind = end - one.written_offset if isinstance(end, int) and one.written_offset >= 0 else None
+            rows.append(
+                {
+                    "partition": partition.partition,
+                    "replica": one.replica_id,
+                    "role": "leader" if one.leads else "follower",
+                    "state": one.state,
+                    "pid": one.pid or None,
+                    "in sync": "yes" if one.in_sync else "no",
+                    "lag": None if one.leads or behind is None else max(0, behind),
+                    "directory": one.log_dir,
+                }
+            )
+    return rows
