@@ -19,6 +19,7 @@ from shmlog.partition.watermark_note import WatermarkNote
 
 NEVER_NS = (1 << 63) - 1
 LOOKS_PER_LAG = 8  # in the time that makes a follower too slow
+LOOK_NS_MAX = 125_000_000  # however long that is: who has caught up should not wait to be counted
 
 _FAULTS = {
     "": "",
@@ -88,7 +89,7 @@ class Followers:
         """See who has caught up and who lags, if it is time for that, and tell the supervisor."""
         if not self._followers or now_ns < self._look_at_ns:
             return
-        self._look_at_ns = now_ns + max(1_000_000, self._lag_max_ns // LOOKS_PER_LAG)
+        self._look_at_ns = now_ns + max(1_000_000, min(self._lag_max_ns // LOOKS_PER_LAG, LOOK_NS_MAX))
         if any(region.identity(name) != known for name, known in self._identities.items()):
             self._attach()  # one of them was started again
         seen = [Seen(one, progress, _FAULTS[fault]) for one, progress, fault in self._publisher.look_at_followers()]
