@@ -55,6 +55,7 @@ from shmlog.supervisor.trash import Trash
 from shmlog.supervisor.zygote import SpawnRefused, WorkerSpawned, ZygoteLink
 from shmlog.supervisor.zygote_process import ZygoteProcess
 from shmlog.testing.processes import killed_afterwards
+from tests.no_followers import no_followers
 
 # --- loop -------------------------------------------------------------------------------------------------------------
 
@@ -349,7 +350,7 @@ def test_a_topic_whose_owners_do_not_start_in_time_is_answered_with_what_they_sa
     directories = LogDirectories([LogDirectory("", str(tmp_path))])
     identity = SimpleNamespace(config=ClusterConfig.from_mapping({}), directories=directories)
     regions = SimpleNamespace(check_partitions=lambda *_: None)
-    parts: Any = (loop, identity, catalog, regions, owners, None, None)
+    parts: Any = (loop, identity, catalog, regions, owners, no_followers(), None, None)
     Topics(*parts).create(CreateTopic(0, "t", 2, 1, {}), Answer(7, given_answers.append))
     clock.now_ns = int(START_TIMEOUT_S * 1e9)
     loop.run_once(0.0)

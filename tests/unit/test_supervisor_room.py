@@ -61,7 +61,7 @@ def test_an_owner_whose_epoch_finds_no_room_on_the_disk_is_started_once_there_is
     machine = SimpleNamespace(partition_by_id=lambda _: title)
     catalog = SimpleNamespace(commit=commit, machine=machine)
     identity = SimpleNamespace(config=ClusterConfig.from_mapping({}))
-    zygote = SimpleNamespace(connect=lambda *_: None)
+    zygote = SimpleNamespace(knows=lambda _: None)
     loop = Loop(lambda: now_ns[0])
     parts: Any = (loop, identity, catalog, None, zygote)
     owners = Owners(*parts)

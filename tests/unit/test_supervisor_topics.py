@@ -23,6 +23,7 @@ from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.topics import Topics
+from tests.no_followers import no_followers
 
 
 class Parts:
@@ -55,13 +56,13 @@ class Parts:
             drop_partition=lambda _: None,
             bell=self._bell,
         )
-        zygote = SimpleNamespace(connect=lambda *_: None, spawn=self._spawn)
+        zygote = SimpleNamespace(knows=lambda _: None, spawn=self._spawn)
         self.thrown_away = list[str]()
         """Directories."""
         trash = SimpleNamespace(throw_away=lambda directory, _: self.thrown_away.append(directory))
         owner_parts: Any = (self.loop, identity, self.catalog, regions, zygote)
         self.owners = Owners(*owner_parts)
-        parts: Any = (self.loop, identity, self.catalog, regions, self.owners, None, trash)
+        parts: Any = (self.loop, identity, self.catalog, regions, self.owners, no_followers(), None, trash)
         self.topics = Topics(*parts)
 
     def _commit_if_there_is_room(self, records: tuple[MetadataRecord, ...]) -> None:
@@ -69,7 +70,7 @@ class Parts:
             raise DiskFullError("no room")
         self._commit(records)
 
-    def _spawn(self, spec: OwnerSpec, end: socket.socket) -> None:
+    def _spawn(self, spec: OwnerSpec, end: socket.socket, *_: object) -> None:
         self.spawned.append(spec.partition_id)
         end.close()
 

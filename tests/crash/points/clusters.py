@@ -30,7 +30,6 @@ from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectories
 from shmlog.supervisor.directory_opening import open_directories
-from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog
@@ -42,6 +41,7 @@ from shmlog.supervisor.trash import Trash
 from tests.crash.points.actor import Actor, Killed
 from tests.crash.points.count import CountPage
 from tests.crash.points.scenario import FILES, SCENARIOS, Scenario
+from tests.no_followers import no_followers
 
 CLUSTER_CONFIG = {"max.message.bytes": "2048"}
 TURNS_MAX = 1000
@@ -89,18 +89,6 @@ class _Owners:
             watcher.owner_gone(partition_id, delete, clean=True)
 
 
-def _no_followers() -> Followers:
-    nothing = SimpleNamespace(
-        on_gone=[],
-        want=lambda partitions: None,
-        unwant=lambda partition_id, **_: None,
-        are_gone=lambda partition_id: True,
-        process=lambda partition_id, replica_id: None,
-        machine=SimpleNamespace(followers=lambda partition_id: {}),
-    )
-    return cast(Followers, nothing)
-
-
 class ClusterRole:
     """A supervisor, as far as it needs no processes. `disks`: names of its log directories; none: data.dir alone."""
 
@@ -129,10 +117,10 @@ class ClusterRole:
         self.regions = Regions(self.identity)
         self.owners = self.make_owners()
         trash = Trash(self.loop, self.paths())
-        self.describe = Descriptions(self.identity, self.catalog, self.owners, _no_followers())
+        self.describe = Descriptions(self.identity, self.catalog, self.owners, no_followers())
         self.watch_owners()  # before topics, who says that all have started when everybody was told
         self.topics = Topics(
-            self.loop, self.identity, self.catalog, self.regions, self.owners, _no_followers(), self.describe, trash
+            self.loop, self.identity, self.catalog, self.regions, self.owners, no_followers(), self.describe, trash
         )
         self.begin_to_serve()
         known = {partition.partition_id for partition in self.catalog.machine.partitions()}

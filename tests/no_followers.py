@@ -1,0 +1,17 @@
+"""Followers of a cluster in which no partition has any, for tests of what would ask them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+
+def no_followers() -> Any:
+    return SimpleNamespace(
+        on_gone=[],
+        want=lambda partitions: None,
+        unwant=lambda partition_id, **_: None,
+        are_gone=lambda partition_id: True,
+        process=lambda partition_id, replica_id: None,
+        machine=SimpleNamespace(followers=lambda partition_id: {}),
+    )
