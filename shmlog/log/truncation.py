@@ -52,7 +52,7 @@ def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
     write_leader_epochs(storage, directory, [])
     for base_offset in reversed(list_base_offsets(storage, directory)):
         for_each_file(directory, base_offset, storage.unlink)
-    storage.fsync_dir(directory)
+        storage.fsync_dir(directory)  # before the next one: what is left never lacks its beginning
     SegmentFiles.open(storage, directory, start_offset, create=True).close()
     storage.fsync_dir(directory)
 
