@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations.follower_mutations import FOLLOWER_MUTATIONS
 from tests.mutations.owner_mutations import OWNER_MUTATIONS
 from tests.mutations.supervisor_mutations import SUPERVISOR_MUTATIONS
 
 RUN = Path(__file__).with_name("run.py")
-NAMES = [mutation.name for mutation in (*OWNER_MUTATIONS, *SUPERVISOR_MUTATIONS)]
+NAMES = [mutation.name for mutation in (*OWNER_MUTATIONS, *FOLLOWER_MUTATIONS, *SUPERVISOR_MUTATIONS)]
 
 
 @pytest.mark.long
