@@ -78,10 +78,22 @@ def test_everything_is_killed_stopped_and_failed_and_nothing_is_lost() -> None:
     assert report["faults"] >= 1
 
 
+def test_two_replicas_are_the_same_after_everything_and_nothing_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_text("replicas = 2\n")
+    report = tortured("--seconds", str(SECONDS), "--seed", str(seed_of_commit()), "--profile", str(file))
+    assert_nothing_was_wrong(report)
+    assert report["by_kind"]["kill_follower"] >= 2
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("turn", range(2))
-def test_minutes_of_torture_lose_nothing(turn: int) -> None:
-    report = tortured("--seconds", str(LONG_SECONDS), "--seed", str((seed_of_commit() + turn + 1) % 2**32))
+def test_minutes_of_torture_lose_nothing(turn: int, replicas: int, tmp_path: Path) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_text(f"replicas = {replicas}\n")
+    seed = (seed_of_commit() + turn + 1) % 2**32
+    report = tortured("--seconds", str(LONG_SECONDS), "--seed", str(seed), "--profile", str(file))
     assert_nothing_was_wrong(report)
     assert report["kills"] >= 80
 

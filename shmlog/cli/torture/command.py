@@ -15,7 +15,7 @@ from shmlog.cli.main import EXIT_INTERRUPTED
 from shmlog.cli.output import output_option, print_json
 from shmlog.cli.torture.cast import Cast
 from shmlog.cli.torture.course import Course
-from shmlog.cli.torture.judging import judge, log_complaints
+from shmlog.cli.torture.judging import copy_complaints, judge, log_complaints
 from shmlog.cli.torture.plan import Plan, make_plan, plan_from_json
 from shmlog.cli.torture.profile import Profile, load_profile, profile_text
 from shmlog.cli.torture.progress import Progress
@@ -114,7 +114,7 @@ def torture(
 
 def _plan(plan_file: str | None, seconds: float, seed: int | None, profile: Profile) -> Plan:
     if plan_file is None:
-        return make_plan(secrets.randbelow(SEED_MAX) if seed is None else seed, seconds, profile.faults)
+        return make_plan(secrets.randbelow(SEED_MAX) if seed is None else seed, seconds, profile.rates)
     try:
         return plan_from_json(orjson.loads(Path(plan_file).read_bytes()))
     except (orjson.JSONDecodeError, InvalidConfigError) as error:
@@ -144,6 +144,8 @@ def _torture(profile: Profile, plan: Plan, scratch: Path, data_dir: Path | None)
         progress.say("judging")
         complaints = [*course.complaints, *cast.complaints]
         verdict = judge(histories, recipe, course.log_dirs, complaints)
+        for place, (first, *others) in course.replica_dirs.items():
+            complaints += copy_complaints(place, first, others)
         complaints += log_complaints(stage.log_file, injector.killed_owners)
     report = Report.of(plan.seed, course.seconds, injector, verdict, complaints, cast.troubles)
     return report, course.interrupted

@@ -29,6 +29,8 @@ class Course:
     progress: Progress
     complaints: list[str] = field(default_factory=list)
     log_dirs: dict[TopicPartition, str] = field(default_factory=dict)
+    replica_dirs: dict[TopicPartition, list[str]] = field(default_factory=dict)
+    """Of all replicas, once all were in sync and the cluster was closed."""
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -93,6 +95,7 @@ class Course:
         self.progress.say("stopping the cluster")
         if wrong := self.stage.down():
             self.complaints.append(wrong)
+            self.replica_dirs.clear()
 
     def _is_steady(self, injector: Injector) -> bool:
         """Whether the cluster is up, and not just going down, all its partitions run, and all clients are attached."""
@@ -105,7 +108,9 @@ class Course:
                 topics = cluster.admin.describe_topics(list(self.stage.profile.topics))
         except (ShmlogError, OSError):
             return False
-        return all(partition.state == "running" for topic in topics for partition in topic.partitions)
+        partitions = [partition for topic in topics for partition in topic.partitions]
+        replicas = [one for partition in partitions for one in partition.replicas]
+        return all(one.state == "running" for one in partitions) and all(one.in_sync for one in replicas)
 
     def _drain(self, patience_s: float) -> None:
         self.progress.say("reading to the end")
@@ -113,7 +118,9 @@ class Course:
             with self.stage.connect() as cluster:
                 for name in self.stage.profile.topics:
                     for partition in cluster.admin.describe_topic(name).partitions:
-                        self.log_dirs[TopicPartition(name, partition.partition)] = partition.log_dir
+                        place = TopicPartition(name, partition.partition)
+                        self.log_dirs[place] = partition.log_dir
+                        self.replica_dirs[place] = [one.log_dir for one in partition.replicas]
                 ends = {place: counts["log_end_offset"] for place, counts in cluster.metrics().items()}
         except (ShmlogError, OSError) as error:
             self.complaints.append(f"after everything was healed: {type(error).__name__}: {error}")

@@ -7,7 +7,17 @@ from typing import Literal
 
 Group = Literal["kill", "stop", "disk", "clock"]
 Victim = Literal[
-    "owner", "producer", "consumer", "supervisor", "zygote", "cluster", "everything", "partition", "metadata", "clock"
+    "owner",
+    "follower",
+    "producer",
+    "consumer",
+    "supervisor",
+    "zygote",
+    "cluster",
+    "everything",
+    "partition",
+    "metadata",
+    "clock",
 ]
 
 
@@ -38,6 +48,7 @@ _WRITES = ("pwrite", "write", "open", "posix_fallocate")
 
 KINDS: dict[str, Kind] = {
     "kill_owner": Kind("kill", "owner", 40, "SIGKILL of a partition's owner"),
+    "kill_follower": Kind("kill", "follower", 20, "SIGKILL of a follower, with replicas = 2 or more"),
     "kill_producer": Kind("kill", "producer", 12, "SIGKILL of a producer, which is started again"),
     "kill_consumer": Kind("kill", "consumer", 8, "SIGKILL of a consumer, which goes on at its position"),
     "kill_supervisor": Kind("kill", "supervisor", 8, "SIGKILL of the supervisor, then `shmlog up`", (0.0, 1.5)),
@@ -47,6 +58,7 @@ KINDS: dict[str, Kind] = {
     "restart_cluster": Kind("stop", "cluster", 4, "`shmlog down`, then `shmlog up`, under the clients", (0.0, 1.0)),
     "stop_owner": Kind("stop", "owner", 10, "SIGSTOP of an owner, SIGCONT later", (0.01, 1.0)),
     "hang_owner": Kind("stop", "owner", 3, "SIGSTOP of an owner until the supervisor kills it", (6.0, 8.0)),
+    "stop_follower": Kind("stop", "follower", 10, "SIGSTOP of a follower, SIGCONT later", (0.05, 3.0)),
     "stop_producer": Kind("stop", "producer", 8, "SIGSTOP of a producer, SIGCONT later", (0.05, 3.0)),
     "stop_consumer": Kind("stop", "consumer", 8, "SIGSTOP of a consumer, SIGCONT later", (0.05, 3.0)),
     "stop_supervisor": Kind("stop", "supervisor", 4, "SIGSTOP of the supervisor, SIGCONT later", (0.05, 2.0)),

@@ -80,6 +80,10 @@ class Injector:
         if victim == "owner":
             places = list(self.stage.partition_ids)
             pid = self.stage.owner_pid(places[fault.target % len(places)])
+        elif victim == "follower":
+            places = list(self.stage.partition_ids)
+            turn, number = divmod(fault.target, len(places))
+            pid = self.stage.follower_pid(places[number], 1 + turn % (self.stage.profile.replicas - 1))
         elif victim == "supervisor":
             pid = self.stage.supervisor_pid()
         else:
@@ -127,9 +131,11 @@ class Injector:
     def _spoil(self, fault: Fault) -> None:
         kind = KINDS[fault.kind]
         places = list(self.stage.partition_ids)
-        place = places[fault.target % len(places)]
+        turn, number = divmod(fault.target, len(places))
+        place, replica_id = places[number], turn % self.stage.profile.replicas
         is_metadata = kind.victim == "metadata"
-        where = METADATA_PLACE if is_metadata else f"{place.topic}-{place.partition}/"
+        copy = f".r{replica_id}" if replica_id else ""
+        where = METADATA_PLACE if is_metadata else f"{place.topic}-{place.partition}{copy}/"
         self.supervisor_may_die = self.supervisor_may_die or is_metadata
         orders = self.stage.faults
         number = orders.arm(

@@ -74,6 +74,17 @@ def _read_segments(
     history.read_columns(SEGMENTS, number, offsets, ids)
 
 
+def copy_complaints(place: TopicPartition, first: str, others: list[str]) -> list[str]:
+    """Where replicas of a partition that was closed while all were in sync are not the same, byte for byte."""
+    complaints = []
+    logs = {path.name: path.read_bytes() for path in Path(first).glob("*.log")}
+    for other in others:
+        found = {path.name: path.read_bytes() for path in Path(other).glob("*.log")}
+        if differ := sorted(name for name in {*logs, *found} if logs.get(name) != found.get(name)):
+            complaints.append(f"the replicas of {place} are not the same: {differ[0]} in {first} and in {other}")
+    return complaints
+
+
 def log_complaints(log_file: Path, killed_owners: set[int]) -> list[str]:
     """What the daemon's log says that no fault explains: owners that died by themselves, and tracebacks."""
     try:

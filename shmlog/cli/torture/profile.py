@@ -43,6 +43,7 @@ class Profile:
     consumers: int = 2
     records_per_second: int = 4000
     record_bytes_max: int = 6000
+    replicas: int = 1
     recovery_seconds: float = 60.0
     faults: Mapping[str, float] = field(default_factory=lambda: {name: kind.per_minute for name, kind in KINDS.items()})
     cluster: Mapping[str, object] = field(
@@ -51,12 +52,21 @@ class Profile:
     producer: Mapping[str, object] = field(default_factory=dict)
     topics: Mapping[str, TopicPlan] = field(default_factory=_default_topics)
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """How often each fault is to happen: followers suffer nothing where there are none."""
+        return {
+            name: 0.0 if KINDS[name].victim == "follower" and self.replicas == 1 else rate
+            for name, rate in self.faults.items()
+        }
+
 
 BOUNDS = {
     "producers": (1, 64, "processes that send; they take turns in acks all, all with linger.ms, 1 and 0"),
     "consumers": (1, 16, "processes that read everything; every second one is slow"),
     "records_per_second": (1, 1_000_000, "of all producers together"),
     "record_bytes_max": (8, 1 << 20, "the largest value; most have up to 200 bytes"),
+    "replicas": (1, 4, "of every topic, each a process and a directory"),
     "recovery_seconds": (1, 3600, "after everything was healed, all must be well within this time"),
 }
 """The plain keys of a profile: least, most, and what they say."""

@@ -124,7 +124,9 @@ class Stage:
         with self.connect() as cluster:
             self.tag = region_tag(cluster.describe())
             for name, topic in self.profile.topics.items():
-                info = cluster.admin.create_topic(name, partitions=topic.partitions, config=dict(topic.config))
+                info = cluster.admin.create_topic(
+                    name, topic.partitions, self.profile.replicas, config=dict(topic.config)
+                )
                 for partition in info.partitions:
                     self.partition_ids[TopicPartition(name, partition.partition)] = partition.partition_id
 
@@ -156,6 +158,10 @@ class Stage:
     def owner_pid(self, place: TopicPartition) -> int | None:
         """The process that holds the life lock of a partition's owner."""
         return life.holder(self.runtime.owner(self.partition_ids[place]))
+
+    def follower_pid(self, place: TopicPartition, replica_id: int) -> int | None:
+        """The process that holds the life lock of one of a partition's followers."""
+        return life.holder(self.runtime.follower(self.partition_ids[place], replica_id))
 
     def zygote_pid(self) -> int | None:
         """The supervisor's child that runs the zygote's module and is no owner."""
