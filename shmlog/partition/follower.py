@@ -72,13 +72,14 @@ class FollowerAgent:
         self.following = Following(spec, self.region, storage, self._report)
         storage.progress = None
         self.following.beat()
+        log = self.following.copy.log
         self._report(
             FollowerReady(
                 partition_id=spec.partition_id,
                 replica_id=spec.replica_id,
                 log_end_offset=self.following.copy.end_offset,
-                recovered=self.following.copy.log.recovered,
-                damaged=self.following.copy.log.damaged,
+                recovered="; ".join(filter(None, (log.recovered, log.rewritten))),
+                damaged=log.damaged,
             )
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shmlog.control.messages import FollowerWaits
+from shmlog.control.messages import FollowerReady, FollowerWaits
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.snapshot import latest_snapshot
 from shmlog.log.storage import OsStorage
@@ -91,6 +92,34 @@ def test_other_disk_trouble_ends_a_follower(rig: Rig, copy: Path, monkeypatch: p
         monkeypatch.setattr(PartitionLog, "append", refuse)
         with pytest.raises(OSError, match="broken"):
             follower.work()
+
+
+def test_a_failed_sync_ends_a_follower_and_the_next_one_writes_anew_what_it_concerned(
+    tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_leader(tmp_path / "flights-0", {"flush.messages": "1"}) as rig, open_follower(rig, copy) as follower:
+        lane = rig.lane()
+        produce(rig, lane, 3)
+        follower.work()
+
+        def fail(storage: OsStorage, fd: int) -> None:
+            if os.readlink(f"/proc/self/fd/{fd}").startswith(f"{copy}/0"):
+                raise OSError(errno.EIO, "broken")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(OsStorage, "fdatasync", fail)
+            produce(rig, lane, 2)
+            with pytest.raises(OSError, match="broken"):
+                follower.work()
+        assert (follower.region.written_offset, follower.region.synced_offset) == (5, 3)
+        inode = (copy / f"{0:020d}.log").stat().st_ino
+        follower.following.copy.log.close(clean=False)
+        follower.hang_up()
+        follower.start()
+        assert "a sync failed" in follower.hear(FollowerReady)[-1].recovered
+        assert (copy / f"{0:020d}.log").stat().st_ino != inode
+        assert_same(follower)
+        assert follower.region.synced_offset == 5
 
 
 def test_what_is_not_sound_in_the_leaders_files_is_not_taken(rig: Rig, copy: Path) -> None:
