@@ -57,7 +57,7 @@ class Followers:
         self._followers = list(followers)
         self._machine = ReplicaLagMachine(self._lag_max_ns, ((one.replica_id, one.in_sync) for one in followers))
         self._look_at_ns = 0
-        self._is_settled = not followers
+        self._settled_end = -1
         self._attach()
 
     def _attach(self) -> None:
@@ -103,7 +103,7 @@ class Followers:
                 case Lags(replica_id, lag_records, fault):
                     reason = fault or self._missing.get(replica_id, "")
                     self._report(ReplicaLags(self._version, replica_id, lag_records, reason))
-        self._is_settled = not self._machine.waits()
+        self._settled_end = -1 if self._machine.waits() else self._publisher.tail_offset
         self._note.keep(now_ns)
 
     @property
@@ -114,9 +114,11 @@ class Followers:
     @property
     def next_deadline_ns(self) -> int:
         """When look() is to be called next though nothing comes."""
-        if not self._is_settled:
+        if not self._followers:
+            return NEVER_NS
+        if self._publisher.tail_offset != self._settled_end:  # somebody was behind, or may be by now
             return self._look_at_ns
-        return max(self._look_at_ns, self._note.next_deadline_ns) if self._followers else NEVER_NS
+        return max(self._look_at_ns, self._note.next_deadline_ns)
 
     def close(self) -> None:
         """The owner has closed its log."""

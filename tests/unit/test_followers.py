@@ -359,6 +359,7 @@ def test_an_owner_whose_followers_have_everything_need_not_look(
     rig: Rig, followers: tuple[FakeFollower, FakeFollower]
 ) -> None:
     never = rig.followers.next_deadline_ns
+    assert never > 1 << 62
     publish(rig, rig.lane(), b"1")
     rig.followers.look(LAG_NS)
     assert LAG_NS < rig.followers.next_deadline_ns < 2 * LAG_NS
@@ -368,3 +369,5 @@ def test_an_owner_whose_followers_have_everything_need_not_look(
     assert 2 * LAG_NS < rig.followers.next_deadline_ns < never, "the high watermark is to be noted"
     rig.followers.look(rig.followers.next_deadline_ns)
     assert rig.followers.next_deadline_ns == never
+    publish(rig, rig.lane(producer_id=8), b"2")
+    assert rig.followers.next_deadline_ns < never, "they cannot have that yet"

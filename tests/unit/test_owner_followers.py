@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from shmlog.control.channel import Channel
-from shmlog.control.messages import Close, Closed, FollowersAre, LaneDetached, Message, ReplicaCaughtUp, ReplicaLags
+from shmlog.control.messages import (
+    AlterConfig,
+    Close,
+    Closed,
+    FollowersAre,
+    LaneDetached,
+    Message,
+    ReplicaCaughtUp,
+    ReplicaLags,
+)
+from shmlog.memory.layout import OwnerState
 from shmlog.partition.owner import OwnerAgent
 from shmlog.testing import wait_until
 from shmlog.testing.fake_follower import FakeFollower
@@ -109,10 +119,22 @@ def test_closing_waits_for_followers_that_keep_up(rig: Rig, lane: Lane, stage: S
     follower = FakeFollower(rig.tag, 1)
     follower.follow(1)
     stage.follow(follower, in_sync=True)
+    stage.order(AlterConfig(rig.config | {"replica.lag.time.max.ms": "60000"}))
     lane.send(TOPIC_NAME, b"1")
     wait_until(lambda: rig.control.written_offset == 1)
+    stage.order(Close(delete=False))
+    assert stage.next_report() == LaneDetached(1, "closed", 1)
+    sleeps = rig.control.counters()["sleeps"]
+
+    def has_slept_or_closed() -> bool:
+        rig.opened.bell.ring()
+        return rig.control.counters()["sleeps"] > sleeps or not stage.thread.is_alive()
+
+    wait_until(has_slept_or_closed)
+    assert rig.control.state is OwnerState.CLOSING
     follower.has(1)
-    assert stage.close() == [LaneDetached(1, "closed", 1), Closed(1)]
+    assert stage.next_report() == Closed(1)
+    stage.thread.join(10.0)
     assert rig.control.high_watermark == 1
 
 
