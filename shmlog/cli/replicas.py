@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from shmlog.client.results import PartitionInfo, TopicInfo
 
@@ -32,3 +32,15 @@ def replicas(topic: TopicInfo, ends: Mapping[object, object]) -> list[dict[str, 
                 }
             )
     return rows
+
+
+def out_of_sync(topics: Iterable[TopicInfo]) -> list[str]:
+    """A sentence for each replica that the high watermark does not wait for."""
+    return [
+        f"{topic.name}-{partition.partition}: replica {one.replica_id} in {one.log_dir} is not in sync: "
+        + (one.error or f"it is {one.state}")
+        for topic in topics
+        for partition in topic.partitions
+        for one in partition.replicas
+        if not one.in_sync
+    ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 
 import shmlog
@@ -66,6 +69,11 @@ def read(cluster: shmlog.Cluster) -> list[bytes | None]:
         return [record.value for record in consumer]
 
 
+def run(command: str, cluster: shmlog.Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-P", "-m", "shmlog", command, *arguments, "--name", cluster.name]
+    return subprocess.run(program, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
 def files(directory: Path) -> dict[str, bytes]:
     """Logs and indexes of a replica."""
     return {
@@ -118,6 +126,11 @@ def test_a_follower_that_stands_still_holds_acknowledgements_up_until_it_lags(cl
             assert hasty.send("flights", b"11", partition=0).result(TIMEOUT_S).offset in (10, 11)
             assert delivery.result(TIMEOUT_S).offset in (10, 11)
             assert [one.in_sync for one in leader_and_follower(cluster)] == [True, False]
+            shown = run("status", cluster)
+            assert f"flights-0: replica 1 in {follower.log_dir} is not in sync: it is following\n" in shown.stderr
+            (row,) = orjson.loads(run("status", cluster, "-o", "json").stdout)["partitions"]
+            assert (row["in_sync"], row["replicas"]) == (1, 2)
+            assert "1 of 2" in run("topic", cluster, "describe", "flights").stdout
     finally:
         os.kill(follower.pid, signal.SIGCONT)
     wait_for_sync(cluster)
