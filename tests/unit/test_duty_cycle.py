@@ -154,7 +154,8 @@ def test_a_resting_owner_looks_around_and_its_heart_beats_without_the_agent(rig:
 
 
 def test_followers_that_get_on_move_the_high_watermark_without_the_agent(rig: Rig, channel: tuple[int, int]) -> None:
-    """Also those that are not the last to get there: nothing is to be shown then, and the agent sleeps on."""
+    """Also those that are not the last to get there. (A ring whose news was seen before it came ends the rest: then the
+    agent looks around, of which there is none here.)"""
     quick, slow = (FakeFollower(rig.tag, replica_id) for replica_id in (1, 2))
     for follower in (quick, slow):
         follower.follow(0)
@@ -175,7 +176,8 @@ def test_followers_that_get_on_move_the_high_watermark_without_the_agent(rig: Ri
         assert shown(number)
         slow.has(number + 1)
         wait_until(partial(shown, number + 1))
-    assert not resting.has_ended()
+        if resting.has_ended():
+            resting = Resting(rig, channel[0])
     os.write(channel[1], b"!")
     rig.opened.bell.ring()
     wait_until(resting.has_ended)
