@@ -16,7 +16,8 @@ from shmlog.partition.follower import run
 def main(spec: FollowerSpec, channel_fd: int) -> int:
     """Follow the partition's leader until the supervisor closes it; returns the exit status.
 
-    The life lock tells a later supervisor that this process still lives, and keeps two from ever writing one log.
+    The life lock tells a later supervisor that this process still lives, and keeps two from ever writing one log. As an
+    owner, it looks whether it is still wanted before it begins.
     """
     channel = Channel(socket.socket(fileno=channel_fd))
     try:
@@ -27,7 +28,7 @@ def main(spec: FollowerSpec, channel_fd: int) -> int:
             channel.flush(1.0)
         channel.close()
         return 1
-    status = run(spec, channel)
+    status = 0 if channel.is_hung_up else run(spec, channel)
     channel.close()
     life.release(remove=False)
     return status
