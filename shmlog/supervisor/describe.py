@@ -82,8 +82,9 @@ class Descriptions:
         if not shared:
             return ""
         return (
-            f"{shared} partitions of topic {topic.name!r} have two replicas or more in one log directory, which are"
-            " lost together if its disk is: add directories to log.dirs before you create such topics"
+            f"replicas of one partition of topic {topic.name!r} share a log directory ({shared} of"
+            f" {len(topic.partition_ids)} partitions) and are lost together if its disk is: add directories to log.dirs"
+            " before you create such topics"
         )
 
 
