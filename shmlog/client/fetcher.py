@@ -7,12 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from shmlog.client.cursor import Cursor
-from shmlog.client.freed_memory import keep_freed_memory
 from shmlog.client.read_ahead import ReadAhead
 from shmlog.errors import NoClusterError
 from shmlog.limits import CLIENT_SLEEP_S, CONNECT_PAUSE_S
 from shmlog.model import TopicPartition
 from shmlog.native.doorbell import Doorbell
+from shmlog.partition.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from shmlog.client.loop_bell import LoopBells

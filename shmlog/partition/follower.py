@@ -28,6 +28,7 @@ from shmlog.memory.layout import ReplicaState
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.native import inherited
 from shmlog.partition.following import Following
+from shmlog.partition.freed_memory import keep_freed_memory
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
@@ -38,6 +39,7 @@ CLOSE_S = 10.0  # a closing follower takes what its leader has written, but no l
 def run(spec: FollowerSpec, channel: Channel) -> int:
     """Follow the leader until told to close; returns the exit code. The zygote's child calls this."""
     agent: FollowerAgent | None = None
+    keep_freed_memory()
     try:
         agent = FollowerAgent(spec, channel)
         agent.serve()

@@ -7,7 +7,7 @@ import sys
 
 READ = """
 import os, resource, sys
-from shmlog.client.freed_memory import keep_freed_memory
+from shmlog.partition.freed_memory import keep_freed_memory
 
 def fetch():  # what reading does: a chunk of 256 KiB, and four records out of it
     chunk = bytes(bytearray(262_144))
