@@ -73,6 +73,7 @@ log = logging.getLogger(__name__)
 Key = tuple[int, int]  # partition id, replica id
 FULL_DISK_PAUSE_S = 1.0
 SEND_S = 1.0  # an order to a follower waits so long for room in its socket
+CLOSE_S = 15.0  # one that has not ended so long after it was told to is killed: longer than it would try by itself
 
 
 @dataclass(slots=True)
@@ -153,6 +154,8 @@ class Followers(OwnerWatcher):
         """End a partition's followers; `on_gone` hears when they have. Without followers that is at once."""
         if self.machine.followers(partition_id):
             self._take([ReplicasUnwanted(partition_id, delete)])
+            for process in [one for key, one in self._processes.items() if key[0] == partition_id]:
+                self._loop.call_in(CLOSE_S, partial(self._end, process))
 
     def are_gone(self, partition_id: int) -> bool:
         return not self.machine.followers(partition_id)
@@ -350,6 +353,12 @@ class Followers(OwnerWatcher):
         if before is None or before.error != f"{error}: {message}":  # it is tried again and again
             log.error("%s: %s: %s", self._title(partition_id, replica_id), error, message)
         self._observe(FollowerFailing(partition_id, replica_id, error, message))
+
+    def _end(self, process: FollowerProcess) -> None:
+        """It should be gone by now. What it has is in its files, as after any other death."""
+        if self._processes.get(process.key) is process:
+            log.warning("%s does not end: killing it", self._title(*process.key))
+            self._kill(process)
 
     def _kill(self, process: FollowerProcess) -> None:
         if process.pidfd >= 0:

@@ -195,6 +195,19 @@ def test_a_topic_that_is_deleted_leaves_neither_replica(cluster: shmlog.Cluster,
     send(cluster, 0, 10)
 
 
+def test_a_follower_that_stands_still_does_not_keep_the_cluster_from_ending(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2, config={"replica.lag.time.max.ms": "300"})
+        _, follower = leader_and_follower(cluster)
+        os.kill(follower.pid, signal.SIGSTOP)
+        send(cluster, 0, 10)
+    status = Path(f"/proc/{follower.pid}/status")
+    assert not status.exists() or "(zombie)" in status.read_text()
+    with cluster_at(tmp_path) as cluster:
+        wait_for_sync(cluster)
+        assert read(cluster) == [b"%d" % number for number in range(10)]
+
+
 def test_settings_that_change_reach_the_followers(cluster: shmlog.Cluster) -> None:
     cluster.admin.create_topic("flights", replication_factor=2)
     send(cluster, 0, 10)
