@@ -224,6 +224,8 @@ class ReplicationMachine:
             case CaughtUp() if follower.phase is FollowerPhase.FOLLOWING:
                 follower.failures = 0
                 return self._change(seen.partition_id, one, one.in_sync | {seen.replica_id})
+            case CaughtUp():  # it has died since: the leader must not go on counting it
+                return Step(actions=(TellLeader(seen.partition_id),))
             case Lags():
                 return self._change(seen.partition_id, one, one.in_sync - {seen.replica_id})
         return Step()

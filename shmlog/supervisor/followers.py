@@ -14,6 +14,7 @@ from functools import partial
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
+    AlterConfig,
     Close,
     Closed,
     FollowerAt,
@@ -125,8 +126,9 @@ class Followers(OwnerWatcher):
         return self._processes.get((partition_id, replica_id))
 
     def known_to(self, partition_id: int) -> list[FollowerAt]:
-        """What a leader is to know of its followers: those that run or are in sync."""
-        in_sync = self.machine.in_sync(partition_id)
+        """What a leader is to know of its followers: those that run or are in sync, by what is durable."""
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        in_sync = frozenset[int]() if partition is None else partition.in_sync
         return [
             FollowerAt(replica_id, names.replica(self._identity.cid8, partition_id, replica_id), replica_id in in_sync)
             for replica_id, follower in self.machine.followers(partition_id).items()
@@ -196,7 +198,8 @@ class Followers(OwnerWatcher):
                     case StartFollower():
                         self._start(action.partition_id, action.replica_id)
                     case CloseFollower(partition_id=partition_id, replica_id=replica_id, delete=delete):
-                        self._send(self._processes[partition_id, replica_id], Close(delete))
+                        if (process := self._processes.get((partition_id, replica_id))) is not None:
+                            self._send(process, Close(delete))
                     case TellLeader(partition_id=partition_id):
                         self._tell_leader(partition_id)
                     case FollowersGone(partition_id=partition_id):
@@ -208,12 +211,12 @@ class Followers(OwnerWatcher):
             hear(partition_id)
 
     def _tell_leader(self, partition_id: int) -> None:
-        owner = self._owners.running(partition_id)
-        if owner is None:  # the next one is told with its order to start
+        found = [one for one in self._owners.all_watched() if one.partition_id == partition_id]
+        if not found:  # the next one is told with its order to start
             return
         version = self._versions.get(partition_id, 0) + 1
         self._versions[partition_id] = version
-        self._owners.send(owner, FollowersAre(version, self.known_to(partition_id)))
+        self._owners.send(found[0], FollowersAre(version, self.known_to(partition_id)))
 
     def _start(self, partition_id: int, replica_id: int) -> None:
         partition = self._catalog.machine.partition_by_id(partition_id)
@@ -259,10 +262,10 @@ class Followers(OwnerWatcher):
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def owner_ready(self, ready: OwnerReady) -> None:
-        """What it was started with may be old by now."""
+    def owner_opened(self, ready: OwnerReady) -> None:
+        """What it was started with may be old by now; also if it is only to close."""
         if self.machine.followers(ready.partition_id):
-            self._tell_leader(ready.partition_id)
+            self._loop.call_in(0.0, partial(self._tell_leader, ready.partition_id))
 
     def owner_reported(self, partition_id: int, report: OwnerReport) -> None:
         match report:
@@ -346,6 +349,9 @@ class Followers(OwnerWatcher):
             ready.log_end_offset,
             f"; {ready.recovered}" if ready.recovered else "",
         )
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        if partition is not None:  # it may have been altered since the order to start
+            self._send(process, AlterConfig(self._catalog.machine.effective_config(partition.topic)))
         self._observe(FollowerReady(partition_id, replica_id))
 
     def _failing(self, partition_id: int, replica_id: int, error: str, message: str) -> None:

@@ -84,6 +84,7 @@ class Topics(OwnerWatcher):
         self._starting: list[_Wait] = []
         self._erasing: dict[str, set[int]] = {}  # topic id -> partitions that somebody writes still
         self._on_deleted: dict[str, list[Callable[[], None]]] = {}
+        self._altered: set[int] = set()  # partitions whose owner was ordered, or not even that, when they were
         owners.watchers.append(self)
         followers.on_gone.append(self._followers_gone)
 
@@ -177,8 +178,8 @@ class Topics(OwnerWatcher):
         partitions = [one for one in self._catalog.machine.partitions() if not one.topic.deleting]
         awaited = {one.partition_id for one in partitions if not directories.missing(one)}
         self._wait(awaited, settled, lambda error, message: settled())
+        self._followers.want(partitions)  # first: an owner is told of its followers with its order to start
         self._owners.want(partitions)
-        self._followers.want(partitions)
 
     def close_all(self) -> None:
         """At the end of the cluster."""
@@ -188,6 +189,12 @@ class Topics(OwnerWatcher):
     # --- owners -------------------------------------------------------------------------------------------------------
 
     def owner_ready(self, ready: OwnerReady) -> None:
+        partition = self._catalog.machine.partition_by_id(ready.partition_id)
+        if ready.partition_id in self._altered and partition is not None:
+            self._altered.discard(ready.partition_id)
+            owner = self._owners.running(ready.partition_id)
+            assert owner is not None, "who is ready takes orders"
+            self._owners.send(owner, AlterConfig(self._catalog.machine.effective_config(partition.topic)))
         for wait in [wait for wait in self._starting if ready.partition_id in wait.remaining]:
             wait.remaining.discard(ready.partition_id)
             if not wait.remaining:
@@ -238,12 +245,14 @@ class Topics(OwnerWatcher):
                     wanted.append(partition)
                 case ConfigurePartition():
                     owner = self._owners.running(action.partition_id)
-                    if owner is not None:  # a later one starts with the new settings
-                        config = self._catalog.machine.effective_config(partition.topic)
-                        self._owners.send(owner, AlterConfig(config))
-                        self._followers.configure(action.partition_id, AlterConfig(config))
+                    order = AlterConfig(self._catalog.machine.effective_config(partition.topic))
+                    if owner is not None:
+                        self._owners.send(owner, order)
+                    else:
+                        self._altered.add(action.partition_id)
+                    self._followers.configure(action.partition_id, order)
+        self._followers.want(wanted)
         self._owners.want(wanted)
-        self._followers.want([one for one in wanted if not one.topic.is_hidden])
 
     def _effective(self, config: dict[str, str]) -> TopicConfig:
         """Typed. Raises UnsupportedCompressionTypeError when owners could not do what it says."""

@@ -75,7 +75,9 @@ def test_one_that_lags_is_out_and_one_that_has_caught_up_is_in_again() -> None:
 def test_one_that_died_meanwhile_has_not_caught_up() -> None:
     machine = following(1, 2)
     machine.observe(FollowerExited(7, 2), SECOND_NS)
-    assert machine.observe(CaughtUp(7, 2), SECOND_NS).records == ()
+    step = machine.observe(CaughtUp(7, 2), SECOND_NS)
+    assert step.records == ()
+    assert step.actions == (TellLeader(7),), "or the leader would wait for it"
 
 
 def test_why_a_follower_failed_is_known_until_the_next_one_follows() -> None:
