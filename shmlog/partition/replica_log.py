@@ -68,6 +68,12 @@ class ReplicaLog:
         mine = self.log.leader_epochs or epochs_in(self.log.headers(self.log.log_start_offset))
         agreed = agreed_end(mine, self.end_offset, leaders, end_offset)
         before, was_empty, said = self.end_offset, self.end_offset == self.log.log_start_offset, ""
+        if mine and end_offset < before and not {one.epoch for one in mine} & {one.epoch for one in leaders}:
+            raise StorageError(
+                f"{self._directory} has offsets up to {before - 1}, and its leader's log, which ends at {end_offset},"
+                " has none of its leader epochs: the leader seems to have lost its log, so nothing is cut here; put the"
+                " log back from this copy while the cluster is down, or remove this directory to go on without it"
+            )
         if agreed < start_offset or agreed < self.log.log_start_offset:
             self._begin_anew(start_offset)
             if not was_empty:

@@ -157,6 +157,24 @@ def test_what_the_in_sync_set_is_outlives_supervisor_and_owners(tmp_path: Path) 
     assert files(first) == files(second)
 
 
+def test_a_follower_cuts_nothing_after_a_leader_that_has_lost_its_log(tmp_path: Path) -> None:
+    """Regression: the leader began empty, and the only copy that was left followed it."""
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 100)
+        leader, follower = leader_and_follower(cluster)
+    kept = files(Path(follower.log_dir))
+    shutil.rmtree(leader.log_dir)
+    with cluster_at(tmp_path) as cluster:
+        wait_until(lambda: "seems to have lost its log" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
+    assert files(Path(follower.log_dir)) == kept
+    shutil.rmtree(leader.log_dir)
+    shutil.copytree(follower.log_dir, leader.log_dir)  # as the error says
+    with cluster_at(tmp_path) as cluster:
+        wait_for_sync(cluster)
+        assert read(cluster) == [b"%d" % number for number in range(100)]
+
+
 def test_an_owner_that_dies_is_replaced_and_no_acknowledged_record_is_lost(cluster: shmlog.Cluster) -> None:
     cluster.admin.create_topic("flights", replication_factor=2)
     for turn in range(5):
