@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 import time
 from collections.abc import Callable
@@ -26,8 +27,8 @@ PENDING_CHUNKS = 20
 FLUSH_TIMEOUT_S = 120.0
 POLL_TIMEOUT_S = 10.0
 TARGET_P99_US = 1000.0
-RING_SHARE = 4
-"""A quarter of the ring in payload is all in the ring; as much payload as the ring is large is not, for the headers."""
+LEAST_RECORDS = 1000
+"""So many are in the ring, and so many in segments only: less is no place to seek in."""
 
 
 class WrongRecordError(ShmlogError):
@@ -59,21 +60,18 @@ def measure(plan: SeekPlan, directory: Path) -> SeekReport:
     """Fill a partition through a producer, then seek. Raises WrongRecordError if a seek goes astray."""
     with cluster_in(directory, TOPIC, 1) as cluster:
         began = time.monotonic()
-        _fill(cluster, plan)
+        _fill(cluster, plan, range(plan.records))
         filled_s = time.monotonic() - began
-        ring_bytes = cluster.metrics()[PLACE]["ring_bytes"]
-        in_ring, newest = (
-            min(plan.records, room // plan.size_bytes) for room in (ring_bytes, ring_bytes // RING_SHARE)
-        )
+        records, oldest = _settle(cluster, plan)
         cache = evict(directory / "data") if plan.is_cold else "as the fill left it: warm as far as memory goes"
         rows: list[dict[str, object]] = []
-        places = {"segments": range(max(plan.records - in_ring, 1)), "ring": range(plan.records - newest, plan.records)}
+        places = {"segments": range(oldest), "ring": range(oldest + RECORDS_PER_MS, records)}
         for where, offsets in places.items():
             for by, seek in (("offset", _by_offset), ("timestamp", _by_time)):
                 say(f"{plan.seeks} seeks by {by} into the {where}")
                 rows.append({"seek_by": by, "read_from": where, **_case(cluster, plan, seek, offsets)})
     facts: dict[str, object] = {
-        "records": plan.records,
+        "records": records,
         "bytes_per_record": plan.size_bytes,
         "filled_records_per_second": plan.records / filled_s,
         "page_cache": cache,
@@ -86,17 +84,43 @@ def timestamp_of(offset: int) -> int:
     return FIRST_MS + offset // RECORDS_PER_MS
 
 
-def _fill(cluster: shmlog.Cluster, plan: SeekPlan) -> None:
+def _fill(cluster: shmlog.Cluster, plan: SeekPlan, offsets: range) -> None:
     values = [b"." * plan.size_bytes] * CHUNK_RECORDS
     with cluster.producer() as producer:
-        for number, first in enumerate(range(0, plan.records, CHUNK_RECORDS)):
-            count = min(CHUNK_RECORDS, plan.records - first)
+        for number, first in enumerate(offsets[::CHUNK_RECORDS]):
+            count = min(CHUNK_RECORDS, offsets.stop - first)
             times = [timestamp_of(offset) for offset in range(first, first + count)]
             producer.send_many(TOPIC, values[:count], timestamps_ms=times)
             if number % PENDING_CHUNKS == 0:
                 producer.flush(FLUSH_TIMEOUT_S)
             if number % 1000 == 0:
-                say(f"{first:,} of {plan.records:,} records written")
+                say(f"{first:,} of {offsets.stop:,} records written")
+
+
+def _settle(cluster: shmlog.Cluster, plan: SeekPlan) -> tuple[int, int]:
+    """Write on until the ring and the segments behind it have places to seek in: a ring that grew just now is empty,
+    and a large one may still have everything. Returns the number of records and the oldest that is in the ring."""
+    records = plan.records
+    while True:
+        oldest = _oldest_in_ring(cluster, records)
+        if oldest >= LEAST_RECORDS and records - oldest >= LEAST_RECORDS:
+            return records, oldest
+        _fill(cluster, plan, range(records, records + CHUNK_RECORDS))
+        records += CHUNK_RECORDS
+
+
+def _oldest_in_ring(cluster: shmlog.Cluster, records: int) -> int:
+    """The first offset that a consumer is given from the ring, `records` if there is none: found by bisection."""
+    with cluster.consumer() as consumer:
+        consumer.assign([PLACE])
+
+        def is_in_ring(offset: int) -> bool:
+            before = consumer.metrics()["ring_chunks"]
+            consumer.seek(PLACE, offset)
+            consumer.poll(max_records=1, timeout=POLL_TIMEOUT_S)
+            return consumer.metrics()["ring_chunks"] > before
+
+        return bisect.bisect_left(range(records), True, key=is_in_ring)
 
 
 Seek = Callable[[shmlog.Consumer, int], None]
