@@ -60,6 +60,7 @@ CONTROL_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0  # a client waits this long for a supervisor that is starting or being replaced
 CONNECT_PAUSE_S = 0.05  # between two attempts to connect
 METADATA_REFRESH_S = 5.0  # consumers ask at most this often whether their topics have changed
+LOCATION_ANSWER_S = 0.2  # a cold read waits this long to be told where a new leader's files are; then it pauses
 CONTROL_REQUEST_BYTES_MAX = 1024 * 1024  # what a client may ask in one message; answers may be longer
 HELLO_BYTES_MAX = 4096  # and before it is known
 STRANGERS_MAX = 128  # connections that have not said Hello yet; of more, the oldest is hung up on

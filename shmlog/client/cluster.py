@@ -11,11 +11,11 @@ from shmlog.client.connection import Connection
 from shmlog.client.consumer import NativeConsumer
 from shmlog.client.embedded import EmbeddedSupervisor
 from shmlog.client.handle import ClosableHandle
+from shmlog.client.log_locations import LogLocations
 from shmlog.client.producer import NativeProducer
 from shmlog.client.results import ClusterInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.control.messages import DescribeTopics, PartitionDescription, TopicsDescribed
-from shmlog.log.cold import ColdReader
 from shmlog.memory.control_page import ControlPage
 from shmlog.model import TopicPartition
 from shmlog.partition.attachment import MappedPartition
@@ -30,6 +30,7 @@ class NativeCluster(ClosableHandle):
         self._connection = connection
         self._supervisor = supervisor
         self._admin = NativeAdmin(connection)
+        self._log_locations = LogLocations(connection)
         self._made: weakref.WeakSet[NativeProducer | NativeConsumer] = weakref.WeakSet()
 
     @property
@@ -62,7 +63,7 @@ class NativeCluster(ClosableHandle):
         return PartitionReader(
             partition,
             attach=lambda: MappedPartition(self._connection.tag, found.partition_id),
-            open_segments=lambda: ColdReader(found.log_dir),
+            open_files=self._log_locations.opener(partition.topic, found),
         )
 
     def describe(self) -> ClusterInfo:

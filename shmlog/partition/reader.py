@@ -27,6 +27,7 @@ from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.columns import RecordColumns, decode_columns
 from shmlog.native.records import Record, decode_batches
+from shmlog.partition.leader_files import LeaderFiles, OpenFiles
 from shmlog.record.expansion import expand
 
 T = TypeVar("T", bound=Sized)
@@ -49,6 +50,8 @@ class Page(Protocol):
 
     @property
     def state(self) -> OwnerState: ...
+    @property
+    def leader_epoch(self) -> int: ...
     @property
     def high_watermark(self) -> int: ...
     @property
@@ -79,15 +82,6 @@ class Ring(Protocol):
         """Whether the owner writes to another ring by now."""
 
 
-class Segments(Protocol):
-    """The partition's files (log.cold.ColdReader)."""
-
-    def read(self, offset: int, max_bytes: int, limit_offset: int) -> bytes | None: ...
-    def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None: ...
-    def close(self) -> None:
-        """Let go of files and memory; the next call opens what it needs."""
-
-
 class Attachment(Protocol):
     """The partition's shared memory as it was mapped (attachment.MappedPartition)."""
 
@@ -110,15 +104,15 @@ class Attachment(Protocol):
 class PartitionReader:
     """Reads one partition from `position` on. Not for several threads at once.
 
-    `attach` maps the partition's shared memory and raises FileNotFoundError while there is none; `open_segments` opens
-    its files. Counters: `ring_chunks`, `segment_chunks`, `bytes_read`, `attachments`.
+    `attach` maps the partition's shared memory and raises FileNotFoundError while there is none; `open_files` opens the
+    files of its leader (see LeaderFiles). Counters: `ring_chunks`, `segment_chunks`, `bytes_read`, `attachments`.
     """
 
     def __init__(
         self,
         partition: TopicPartition,
         attach: Callable[[], Attachment],
-        open_segments: Callable[[], Segments],
+        open_files: OpenFiles,
         position: int = 0,
     ) -> None:
         self.partition = partition
@@ -131,9 +125,8 @@ class PartitionReader:
         self.trace_stride = 0
         """As of the last fetch() that gave records: those with offsets that are multiples of it are traced; 0: none."""
         self._attach = attach
-        self._open_segments = open_segments
+        self._files = LeaderFiles(open_files)
         self._attachment: Attachment | None = None
-        self._segments: Segments | None = None
         self._in_ring = False  # the ring's cursor stands at `position`, or behind `_rest`, which begins there
         self._rest = b""  # compressed batches that were read, and not expanded yet
         self._rest_limit = LONG_MAX
@@ -182,7 +175,7 @@ class PartitionReader:
     def has_data(self) -> bool:
         """Whether fetch() would find something: the second look before a sleep."""
         attachment = self._attachment
-        return attachment is not None and attachment.page.high_watermark > self.position
+        return attachment is not None and attachment.page.high_watermark > self.position and not self._files.are_unknown
 
     def _next_chunk(self, attachment: Attachment, max_bytes: int) -> tuple[bytes, int]:
         """Whole batches at `position`, and the offset below which they begin; b"" when there is nothing now."""
@@ -211,8 +204,7 @@ class PartitionReader:
             self._overrun = not self._in_ring
             if not self._in_ring:
                 return None
-            if self._segments is not None:
-                self._segments.close()  # an open file keeps a deleted segment on the disk
+            self._files.close()  # an open file keeps a deleted segment on the disk
         chunk = ring.read(max_bytes)
         if not isinstance(chunk, bytes):
             self._in_ring = False
@@ -231,8 +223,11 @@ class PartitionReader:
                 raise self._out_of_range(low, end)
         if self.position >= limit:
             return b""
+        files = self._files.under(page.leader_epoch)
+        if files is None:
+            return b""
         try:
-            chunk = self._files().read(self.position, max_bytes, limit)
+            chunk = files.read(self.position, max_bytes, limit)
         except (OffsetOutOfRangeError, StorageError):  # deleted as we look, which the page will say too; or lost
             if page.log_start_offset <= self.position and page.state is not OwnerState.DELETED and self._lasts():
                 raise
@@ -305,7 +300,14 @@ class PartitionReader:
         marks = self.watermarks()
         if marks.low >= marks.high:
             return None
-        found = self._files().offset_for_timestamp(timestamp_ms, marks.high)
+        assert self._attachment is not None
+        files = self._files.under(self._attachment.page.leader_epoch)
+        if files is None:
+            raise LeaderNotAvailableError(
+                f"partition {self.partition} has another leader, and the supervisor has not said yet where its files"
+                " are: try again, or look with `shmlog status`"
+            )
+        found = files.offset_for_timestamp(timestamp_ms, marks.high)
         if found is not None and found.offset < marks.low:
             return OffsetAndTimestamp(marks.low, found.timestamp_ms)
         return found
@@ -339,7 +341,7 @@ class PartitionReader:
         if self._attachment is not None:
             self._attachment.close()
         self._attachment = None
-        self._close_segments()  # the next one may be of a log that was cut
+        self._files.forget()  # the next ones may be of a log that was cut
         self._forget_place()
 
     def _look_at_state(self, attachment: Attachment) -> None:
@@ -347,16 +349,6 @@ class PartitionReader:
         state = attachment.page.state
         if state is OwnerState.DELETED:
             raise UnknownTopicOrPartitionError(f"topic {self.partition.topic!r} was deleted")
-        if state is OwnerState.REPLACED or (state is OwnerState.CLOSED and not attachment.is_current()):
+        is_odd = state is OwnerState.CLOSED or self._odd_since >= 0
+        if state is OwnerState.REPLACED or (is_odd and not attachment.is_current()):
             self._detach()
-
-    def _close_segments(self) -> None:
-        """And forget what was known of them."""
-        if self._segments is not None:
-            self._segments.close()
-            self._segments = None
-
-    def _files(self) -> Segments:
-        if self._segments is None:
-            self._segments = self._open_segments()
-        return self._segments

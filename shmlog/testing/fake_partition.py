@@ -22,6 +22,7 @@ class FakePage:
     log_end_offset: int = 0
     log_start_offset: int = 0
     trace_stride: int = 0
+    leader_epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class FakePartition:
     """Batches in order; the ring holds those from `ring_from` on, the files those from the log's start on.
 
     Several readers may attach. `incarnation` grows when the cluster comes back from nothing; `segment_reads` counts.
+    Nobody knows where the files of leaders after `located_epoch` are; `opened_under` has the epochs of those who asked.
     """
 
     batches: list[bytes] = field(default_factory=list)
@@ -40,6 +42,8 @@ class FakePartition:
     there: bool = True
     segment_reads: int = 0
     files_missing: bool = False
+    located_epoch: int = 1 << 31
+    opened_under: list[int] = field(default_factory=list)
 
     def append(self, *values: bytes, timestamp_ms: int = 0) -> None:
         """One batch with these values, readable at once."""
@@ -77,8 +81,11 @@ class FakePartition:
             raise FileNotFoundError("no control page yet")
         return FakeAttachment(self)
 
-    def segments(self) -> FakeSegments:
-        """What PartitionReader takes as `open_segments`."""
+    def segments(self, leader_epoch: int) -> FakeSegments | None:
+        """What PartitionReader takes as `open_files`."""
+        if leader_epoch > self.located_epoch:
+            return None
+        self.opened_under.append(leader_epoch)
         return FakeSegments(self)
 
     def batches_from(self, offset: int, limit_offset: int) -> Sequence[bytes]:

@@ -34,6 +34,7 @@ from shmlog.control.messages import (
 from shmlog.control.paths import RuntimePaths, make_runtime_directory
 from shmlog.memory import names, region
 from shmlog.memory.client_region import create_client_region
+from shmlog.model import TopicPartition
 from shmlog.settings import did_you_mean
 from shmlog.version import VERSION
 
@@ -44,7 +45,8 @@ class FakeSupervisor:
     """Serves from construction to stop().
 
     `silent_on` are request types that get no answer; each entry of `dies_on` closes the connection over one request.
-    `topics` maps names to partition counts. `subscribed`, `received` and `hellos` say what clients asked for. Region
+    `topics` maps names to partition counts, `leaders` partitions to leader epoch and log directory, where a test cares.
+    `subscribed`, `received` and `hellos` say what clients asked for. Region
     names are made unique by `paths` alone, so a second FakeSupervisor at the same paths is a restarted one.
     """
 
@@ -52,6 +54,7 @@ class FakeSupervisor:
         self.paths = paths
         self.tag = names.cluster_tag(CLUSTER_ID, paths.directory)
         self.topics: dict[str, int] = {}
+        self.leaders: dict[TopicPartition, tuple[int, str]] = {}
         self.silent_on: tuple[type[Request], ...] = ()
         self.dies_on: list[type[Request]] = []
         self.knows_old_clients = True
@@ -182,8 +185,9 @@ class FakeSupervisor:
 
     def _topic(self, name: str) -> TopicDescription:
         first_id = 1000 * (1 + sorted(self.topics).index(name))
+        known = [TopicPartition(name, number) for number in range(self.topics[name])]
         partitions = [
-            PartitionDescription(number, first_id + number, 0, "running", 1, "", "", "/nowhere")
-            for number in range(self.topics[name])
+            PartitionDescription(number, first_id + number, leader_epoch, "running", 1, "", "", log_dir)
+            for number, (leader_epoch, log_dir) in enumerate(self.leaders.get(one, (0, "/nowhere")) for one in known)
         ]
         return TopicDescription(name, name[:22].ljust(22, "A"), False, {}, {}, partitions)

@@ -172,7 +172,7 @@ class Rig:
         return PartitionReader(
             TopicPartition(TOPIC_NAME, 0),
             lambda: MappedPartition(self.tag, 1),
-            lambda: ColdReader(str(self.directory)),
+            lambda _: ColdReader(str(self.directory)),
             position,
         )
 

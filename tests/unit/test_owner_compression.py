@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shmlog.errors import UnsupportedCompressionTypeError
+from shmlog.log.cold import ColdReader
 from shmlog.memory import layout
 from shmlog.memory.layout import LaneState
 from shmlog.partition import opening
@@ -58,8 +59,8 @@ def test_the_records_are_the_same_and_fewer_bytes(rig: Rig, codec: int) -> None:
     assert packed.size_bytes < whole.size_bytes / 3
     assert (packed.record_count, packed.last_offset_delta, packed.base_sequence, packed.producer_id) == (20, 19, 0, 7)
     assert rig.control.counters()["bytes"] == packed.size_bytes + whole.size_bytes
-    cold = rig.reader()
-    assert cold._files().offset_for_timestamp(packed.max_timestamp_ms, 40) is not None
+    cold = ColdReader(str(rig.directory))
+    assert cold.offset_for_timestamp(packed.max_timestamp_ms, 40) is not None
     cold.close()
 
 

@@ -171,13 +171,14 @@ def test_a_cluster_that_was_killed_and_started_again_is_followed_once_somebody_l
 def test_what_is_known_of_the_segments_is_kept_in_the_ring_and_forgotten_with_the_attachment() -> None:
     """A log that was cut has other segments under the same names; but every cut comes with new regions."""
     partition = filled()
-    opened: list[FakeSegments] = []
+    opened: list[FakeSegments | None] = []
 
-    def open_segments() -> FakeSegments:
-        opened.append(partition.segments())
-        return opened[-1]
+    def open_files(leader_epoch: int) -> FakeSegments | None:
+        files = partition.segments(leader_epoch)
+        opened.append(files)
+        return files
 
-    reader = PartitionReader(TopicPartition("flights", 3), partition.attach, open_segments)
+    reader = PartitionReader(TopicPartition("flights", 3), partition.attach, open_files)
     for _ in range(2):
         partition.overrun(10)
         reader.seek(0)

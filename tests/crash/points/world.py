@@ -225,7 +225,7 @@ class World:
             self._reader = PartitionReader(
                 TopicPartition(TOPIC_NAME, 0),
                 lambda: MappedPartition(self.tag, PARTITION_ID),
-                lambda: ColdReader(str(self.directory)),
+                lambda _: ColdReader(str(self.directory)),
                 0,
             )
         found: list[Record] = []
