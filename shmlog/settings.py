@@ -133,6 +133,12 @@ CLUSTER: Final = _table(
         "Replace a partition owner that has work, or is starting, and does nothing for this long; 0: never.",
     ),
     Setting(
+        "supervisor.unresponsive.ms",
+        "int",
+        10_000,
+        "A standby kills and replaces a supervisor that shows no sign of life for this long; 0: never.",
+    ),
+    Setting(
         "owner.restart.backoff.max.ms", "int", 10_000, "The longest pause between two restarts of a failing owner.", 100
     ),
 )
@@ -312,6 +318,7 @@ class ClusterConfig:
     shm_group: str
     log_retention_check_interval_ms: int
     owner_unresponsive_ms: int
+    supervisor_unresponsive_ms: int
     owner_restart_backoff_max_ms: int
     topic_defaults: dict[str, str]
 

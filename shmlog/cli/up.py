@@ -16,6 +16,7 @@ from shmlog.client.readiness import ReadinessSocket
 from shmlog.control import data_directory, paths
 from shmlog.control.config_file import load_config
 from shmlog.errors import ClusterAlreadyRunningError, StartError
+from shmlog.limits import STANDBYS_MAX
 from shmlog.log import damage
 from shmlog.settings import ClusterConfig
 
@@ -31,6 +32,7 @@ Examples:
   shmlog up --detach                         in the background; see shmlog logs, shmlog down
   shmlog up --name test --data-dir ./data --config shmlog.toml
   shmlog up --log-dir /disk1/shmlog --log-dir /disk2/shmlog
+  shmlog up --detach --standbys 1            another supervisor takes over when the first one dies
   shmlog up --print-systemd-unit > ~/.config/systemd/user/shmlog-default.service
 
 \b
@@ -49,6 +51,12 @@ Defaults, the same in a shell and under cron, sudo and systemd:
 )
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="A TOML file: [cluster] and [topic-defaults].")
 @click.option("--detach", is_flag=True, help="Return as soon as the cluster is ready; it goes on in the background.")
+@click.option(
+    "--standbys",
+    type=click.IntRange(0, STANDBYS_MAX),
+    default=0,
+    help="Supervisors that wait to take over when the first one dies or hangs.  [default: 0]",
+)
 @click.option("--print-systemd-unit", is_flag=True, help="Print a unit (notify, watchdog) for this cluster, and stop.")
 def up(
     name: str | None,
@@ -56,6 +64,7 @@ def up(
     log_dirs: tuple[str, ...],
     config: str | None,
     detach: bool,
+    standbys: int,
     print_systemd_unit: bool,
 ) -> None:
     """Start a cluster.
@@ -68,6 +77,11 @@ def up(
     place = find_cluster(name, data_dir=data_dir, configured=configured.data_dir)
     log_dirs = paths.log_directories(log_dirs, configured.log_dirs)
     if print_systemd_unit:
+        if standbys:
+            raise click.UsageError(
+                "a unit has no use for --standbys: systemd ends all of a service with its main process, and starts it"
+                " again by itself; leave the option out"
+            )
         from shmlog.cli.systemd_unit import systemd_unit
 
         click.echo(systemd_unit(place.name, place.data_dir, log_dirs, config, system=os.getuid() == 0), nl=False)
@@ -78,6 +92,7 @@ def up(
             f" stop it with `shmlog down --name {place.name}`, or give this one another --name"
         )
     command = supervisor_command(place, log_dirs, config)
+    command += ["--standbys", str(standbys)] if standbys else []
     if detach:
         start_detached(place, log_dirs, command)
     else:

@@ -42,6 +42,19 @@ class RuntimePaths:
         return os.path.join(self.directory, "supervisor.lock")
 
     @property
+    def sign_of_life(self) -> str:
+        """Where the supervisor shows its standbys that it is not stuck."""
+        return os.path.join(self.directory, "supervisor.alive")
+
+    @property
+    def standbys(self) -> str:
+        return os.path.join(self.directory, "standbys")
+
+    def standby(self, number: int) -> str:
+        """The life file of a supervisor that waits for its turn."""
+        return os.path.join(self.standbys, str(number))
+
+    @property
     def lives(self) -> str:
         return os.path.join(self.directory, "life")
 
@@ -116,7 +129,7 @@ def _home() -> str:
 def make_runtime_directory(paths: RuntimePaths, *, mode: int = 0o700, group: int | None = None) -> None:
     """Create what is missing of the runtime directory. `mode` 0o750 and `group` let a group's clients in."""
     parent = os.path.dirname(paths.directory)
-    for directory in (parent, paths.directory, paths.lives, paths.owners):
+    for directory in (parent, paths.directory, paths.lives, paths.owners, paths.standbys):
         try:
             os.mkdir(directory, mode)
         except FileExistsError:

@@ -32,7 +32,7 @@ class Home:
             self.runtime_lock.release(remove=False)
             return
         if empty:
-            for directory in (self.runtime.lives, self.runtime.owners):
+            for directory in (self.runtime.lives, self.runtime.owners, self.runtime.standbys):
                 with contextlib.suppress(FileNotFoundError):
                     for entry in os.listdir(directory):
                         with contextlib.suppress(FileNotFoundError):
@@ -40,8 +40,16 @@ class Home:
         _leave(self.runtime, self.runtime_lock)
 
 
-def enter(name: str, runtime: RuntimePaths, data_dir: str, *, directory_mode: int, group: int | None) -> Home:
-    """Create and lock both directories.
+def enter(
+    name: str,
+    runtime: RuntimePaths,
+    data_dir: str,
+    *,
+    directory_mode: int,
+    group: int | None,
+    runtime_lock: LifeLock | None = None,
+) -> Home:
+    """Create and lock both directories. `runtime_lock`: that of the runtime directory, if a standby has it already.
 
     Raises ClusterAlreadyRunningError or DataDirectoryInUseError naming process and data directory, StartError for a
     directory that cannot be used, ForeignVersionError for one of another version.
@@ -52,7 +60,7 @@ def enter(name: str, runtime: RuntimePaths, data_dir: str, *, directory_mode: in
     except OSError as error:
         _remove_directories(runtime)
         raise StartError(f"cannot make the runtime directory {error.filename}: {error.strerror}") from error
-    runtime_lock = _lock_runtime(name, runtime)
+    runtime_lock = runtime_lock or _lock_runtime(name, runtime)
     try:
         make_runtime_directory(runtime, mode=directory_mode, group=group)  # a predecessor may just have cleaned up
         data_lock = data_directory.lock(data_dir)
@@ -67,9 +75,10 @@ def enter(name: str, runtime: RuntimePaths, data_dir: str, *, directory_mode: in
 
 def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
     """Unlock, and remove every directory that nobody needs: not if another cluster, worker or client lives there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(runtime.control_socket)
-    for directory in (runtime.lives, runtime.owners):
+    for file in (runtime.control_socket, runtime.sign_of_life):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
+    for directory in (runtime.lives, runtime.owners, runtime.standbys):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
     runtime_lock.release()
@@ -78,7 +87,8 @@ def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
 
 def _remove_directories(runtime: RuntimePaths) -> None:
     """Those that are empty."""
-    for directory in (runtime.lives, runtime.owners, runtime.directory, os.path.dirname(runtime.directory)):
+    mine = (runtime.lives, runtime.owners, runtime.standbys, runtime.directory)
+    for directory in (*mine, os.path.dirname(runtime.directory)):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 

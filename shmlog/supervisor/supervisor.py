@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shmlog.clock import monotonic_ns, wall_ms
+from shmlog.control.life import LifeLock
 from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import BrokerNotAvailableError, DiskFullError, InvalidConfigError, StorageError
@@ -41,6 +42,7 @@ from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.requests import Requests
 from shmlog.supervisor.sessions import Listener
+from shmlog.supervisor.standbys import NO_STANDBYS, StandbyPlan, Standbys
 from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
 from shmlog.supervisor.zygote import ZygoteLink
@@ -58,6 +60,8 @@ class Options:
     `lifetime_fd`: the reading end of a pipe; its end of file means that who started us is gone, and we go too.
     `host_pidfd`: a pidfd of who started us; it says the same when that process dies and a child keeps the pipe open.
     `owner_module`: the module whose main() owns a partition, for tests of supervision itself.
+    `standbys`: who is to take over when this process dies.
+    `runtime_lock`: the lock of the runtime directory, of a standby that has it already.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Options:
     lifetime_fd: int | None = None
     host_pidfd: int | None = None
     owner_module: str = OWNER_MODULE
+    standbys: StandbyPlan = NO_STANDBYS
+    runtime_lock: LifeLock | None = None
 
 
 class Supervisor(OwnerWatcher):
@@ -106,6 +112,7 @@ class Supervisor(OwnerWatcher):
             options.data_dir,
             directory_mode=0o700 if group is None else 0o770,
             group=group,
+            runtime_lock=options.runtime_lock,
         )
         self._undo.callback(lambda: self._home.release(empty=False))
         self._catalog = Catalog(options.data_dir, config, directory_id=self._home.directory_id)
@@ -125,6 +132,8 @@ class Supervisor(OwnerWatcher):
         )
         loop = self._loop
         end_orphans(options.runtime)
+        self._standbys = Standbys(loop, options.runtime, options.standbys, config.supervisor_unresponsive_ms)
+        self._zygote.knows(self._standbys.pids)
         self._regions = Regions(identity)
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
         self._followers = Followers(loop, identity, self._catalog, self._owners, self._zygote)
@@ -190,6 +199,7 @@ class Supervisor(OwnerWatcher):
         self._stopping = self._requests.is_closing = True
         log.info("stopping: %s", reason)
         self._notifier.tell("STOPPING=1")
+        self._standbys.close()
         self._topics.close_all()
         self._stop_when_closed()
 
@@ -248,6 +258,7 @@ class Supervisor(OwnerWatcher):
             self._identity.data_dir,
         )
         self._damage.tell()
+        self._standbys.start()
         missing = "".join(f"; the log directory {one.path} {one.error}" for one in self._missing_directories())
         self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run{missing}")
 

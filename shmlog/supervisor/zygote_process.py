@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 OWNER_MODULE = "shmlog.workers.owner"
 _OURS_ALONE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 """Between systemd and the supervisor; a worker that used them would speak for it."""
+
+
+def for_workers(environment: Mapping[str, str]) -> dict[str, str]:
+    """The supervisor's environment without what is between systemd and it."""
+    return {name: value for name, value in environment.items() if name not in _OURS_ALONE}
 
 
 class ZygoteProcess(NamedTuple):
@@ -29,9 +35,8 @@ def start_zygote(owner_module: str) -> ZygoteProcess:
     with theirs:
         os.set_inheritable(theirs.fileno(), True)
         command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(theirs.fileno()), owner_module]
-        environment = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
         try:
-            pid = os.posix_spawn(sys.executable, command, environment, setsid=True)
+            pid = os.posix_spawn(sys.executable, command, for_workers(os.environ), setsid=True)
         except OSError:
             ours.close()
             raise
