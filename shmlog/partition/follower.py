@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from time import monotonic_ns
 
-from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.channel import Channel
 from shmlog.control.messages import (
     AlterConfig,
     Close,
@@ -20,8 +20,7 @@ from shmlog.control.messages import (
     Message,
     OwnerRecovering,
 )
-from shmlog.errors import ShmlogError, StorageError
-from shmlog.limits import ORPHAN_GRACE_S
+from shmlog.errors import ShmlogError
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
 from shmlog.memory.layout import ReplicaState
@@ -29,6 +28,7 @@ from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.native import inherited
 from shmlog.partition.following import Following
 from shmlog.partition.freed_memory import keep_freed_memory
+from shmlog.partition.supervisor_link import SupervisorLink, report_failure
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
@@ -46,10 +46,7 @@ def run(spec: FollowerSpec, channel: Channel) -> int:
     except (ShmlogError, OSError) as error:
         if agent is not None:
             agent.go_offline()
-        name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
-        with contextlib.suppress(ChannelClosedError):  # the supervisor is gone too; the region says it
-            channel.send(FollowerFailed(name, str(error)))
-            channel.flush(1.0)
+        report_failure(channel, FollowerFailed, error)
         return 1
     return 0
 
@@ -58,7 +55,7 @@ class FollowerAgent:
     """One follower. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
     def __init__(self, spec: FollowerSpec, channel: Channel) -> None:
-        self._channel = channel
+        self._supervisor = SupervisorLink(channel, self._handle)
         self.region = ReplicaRegion.create(
             spec.cid8, spec.partition_id, spec.replica_id, mode=spec.shm_mode, group=spec.shm_group
         )
@@ -66,16 +63,15 @@ class FollowerAgent:
         self._doorbell = self.region.doorbell
         self._close: Close | None = None
         self._close_since_ns = 0
-        self._orphan_since_ns: int | None = None
         self._next_housekeeping_ns = 0
         self._has_worked = True
         storage = OsStorage(file_mode=spec.shm_mode, group=spec.shm_group)
         storage.progress = Progress(self._report_progress)
-        self.following = Following(spec, self.region, storage, self._report)
+        self.following = Following(spec, self.region, storage, self._supervisor.report)
         storage.progress = None
         self.following.beat()
         log = self.following.copy.log
-        self._report(
+        self._supervisor.report(
             FollowerReady(
                 partition_id=spec.partition_id,
                 replica_id=spec.replica_id,
@@ -93,7 +89,7 @@ class FollowerAgent:
 
     def work(self, now_ns: int) -> int:
         """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
-        done = self._handle_messages()
+        done = self._supervisor.look()
         if now_ns >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
             self.following.keep_house()
@@ -101,19 +97,14 @@ class FollowerAgent:
 
     def _report_progress(self) -> None:
         self.region.beat(monotonic_ns())
-        self._report(OwnerRecovering())
-
-    def _report(self, message: Message) -> None:
-        if self._orphan_since_ns is None:
-            with contextlib.suppress(ChannelClosedError):  # the next look at the channel sees it, too
-                self._channel.send(message)
+        self._supervisor.report(OwnerRecovering())
 
     # --- sleeping -----------------------------------------------------------------------------------------------------
 
     def _sleep(self) -> None:
         ticket = self._doorbell.prepare()
         try:
-            busy = self._handle_messages() or self.following.has_news() or self._finished()
+            busy = self._supervisor.look() or self.following.has_news() or self._finished()
         except BaseException:
             self._doorbell.cancel()
             raise
@@ -128,25 +119,10 @@ class FollowerAgent:
 
     def _sleep_s(self, now_ns: int) -> float:
         deadline_ns = self.following.next_deadline_ns(now_ns)
-        if self._orphan_since_ns is not None:
-            deadline_ns = min(deadline_ns, self._orphan_since_ns + int(ORPHAN_GRACE_S * 1e9))
+        deadline_ns = min(deadline_ns, self._supervisor.grace_ends_ns or deadline_ns)
         return max(0, deadline_ns - now_ns) / 1e9
 
     # --- the supervisor's orders, and the end -------------------------------------------------------------------------
-
-    def _handle_messages(self) -> int:
-        if self._orphan_since_ns is not None:
-            return 0
-        handled = 0
-        try:
-            while (message := self._channel.receive()) is not None:
-                self._handle(message)
-                handled += 1
-            if self._channel.has_unsent:
-                self._channel.flush()
-        except ChannelClosedError:
-            self._orphan_since_ns = monotonic_ns()
-        return handled
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -158,22 +134,17 @@ class FollowerAgent:
                 raise AssertionError(f"a follower does not get {type(message).__name__}")
 
     def _finished(self) -> bool:
-        now_ns = monotonic_ns()
-        if self._orphan_since_ns is not None:
-            return now_ns - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9
-        if self._close is None:
-            return False
+        if self._close is None or self._supervisor.is_orphan:
+            return self._supervisor.is_given_up
         has_all = bool(self.following.waits_for) or not self.following.has_news()
-        return self._close.delete or has_all or now_ns - self._close_since_ns > CLOSE_S * 1e9
+        return self._close.delete or has_all or monotonic_ns() - self._close_since_ns > CLOSE_S * 1e9
 
     def _finish(self) -> None:
         """As an orphan, leave everything as it is to the next follower."""
         self.following.close(clean=self._close is not None and not self._close.delete)
         if self._close is not None:
             self.region.store_state(ReplicaState.CLOSED)
-            self._report(Closed(self.following.copy.end_offset))
-            with contextlib.suppress(ChannelClosedError):
-                self._channel.flush(1.0)
+            self._supervisor.part(Closed(self.following.copy.end_offset))
 
     def go_offline(self) -> None:
         """Show that this follower has stopped; what it has stays for the next one."""

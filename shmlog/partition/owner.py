@@ -10,7 +10,7 @@ import contextlib
 from time import monotonic_ns
 from typing import Literal
 
-from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.channel import Channel
 from shmlog.control.messages import (
     AlterConfig,
     ApplyRetention,
@@ -40,7 +40,7 @@ from shmlog.errors import (
     StorageError,
     UnsupportedCompressionTypeError,
 )
-from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, ORPHAN_GRACE_S, REST_S, RING_BATCHES_MIN
+from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, REST_S, RING_BATCHES_MIN
 from shmlog.log.progress import Progress
 from shmlog.memory import layout
 from shmlog.memory.lane import LaneTerms
@@ -55,6 +55,7 @@ from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import OpenPartition, open_partition
 from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.partition.sealed_watch import SealedWatch
+from shmlog.partition.supervisor_link import SupervisorLink, report_failure
 from shmlog.settings import TopicConfig
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
@@ -68,13 +69,13 @@ def run(spec: OwnerSpec, channel: Channel) -> int:
     try:
         agent = OwnerAgent(spec, channel)
     except (ShmlogError, OSError) as error:
-        _report_failure(channel, error)
+        report_failure(channel, OwnerFailed, error)
         return 1
     try:
         agent.serve()
     except (ShmlogError, OSError) as error:
         agent.go_offline(error)
-        _report_failure(channel, error)
+        report_failure(channel, OwnerFailed, error)
         return 1
     return 0
 
@@ -85,25 +86,13 @@ def largest_batch(opened: OpenPartition) -> int:
     return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN, *granted)
 
 
-def _report_failure(channel: Channel, error: Exception) -> None:
-    name = type(error).__name__ if isinstance(error, ShmlogError) else StorageError.__name__
-    with contextlib.suppress(ChannelClosedError):  # the supervisor is gone too; the ctl region says it
-        channel.send(OwnerFailed(name, str(error)))
-        channel.flush(1.0)
-
-
-def _report_progress(channel: Channel) -> None:
-    with contextlib.suppress(ChannelClosedError):  # the supervisor is gone: the partition may go on for a while
-        channel.send(OwnerRecovering())
-
-
 class OwnerAgent:
     """One partition's owner. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
     def __init__(self, spec: OwnerSpec, channel: Channel) -> None:
-        opened = open_partition(spec, Progress(lambda: _report_progress(channel)))
+        self._supervisor = SupervisorLink(channel, self._handle)
+        opened = open_partition(spec, Progress(lambda: self._supervisor.report(OwnerRecovering())))
         self._spec = spec
-        self._channel = channel
         self._control = opened.control
         self._page = opened.control.mapping
         self._bell = opened.bell
@@ -113,10 +102,9 @@ class OwnerAgent:
         self._keeper.configure(opened.config)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, largest_batch(opened))
         self._clients = ClientBells(opened.publisher)
-        self._followers = Followers(spec, opened, self._report)
+        self._followers = Followers(spec, opened, self._supervisor.report)
         self._close: Close | None = None
         self._close_since_ns = 0
-        self._orphan_since_ns: int | None = None
         self._next_housekeeping_ns = 0
         self._refused: Literal["", "ring", "disk"] = ""
         self._growth_refusal = ""
@@ -127,7 +115,7 @@ class OwnerAgent:
         self._control.store_error_text("")
         self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())  # stopped right after this, it must be missed
         self._page.store(layout.CTL_STATE, OwnerState.RUN)
-        self._channel.send(
+        self._supervisor.report(
             OwnerReady(
                 partition_id=spec.partition_id,
                 leader_epoch=spec.leader_epoch,
@@ -142,10 +130,11 @@ class OwnerAgent:
             )
         )
         opened.storage.progress = None  # its heart beats in the control page from now on
-        self._keeper.on_rewritten = lambda sentence: self._report(LogRewritten(sentence))
+        self._keeper.on_rewritten = lambda sentence: self._supervisor.report(LogRewritten(sentence))
         if opened.log.rewritten:
-            self._report(LogRewritten(opened.log.rewritten))
-        self._sealed_watch = SealedWatch(opened.log.sealed, opened.storage, self._keeper.beat, self._report)
+            self._supervisor.report(LogRewritten(opened.log.rewritten))
+        report = self._supervisor.report
+        self._sealed_watch = SealedWatch(opened.log.sealed, opened.storage, self._keeper.beat, report)
 
     def serve(self) -> None:
         while not self._finished():
@@ -160,7 +149,8 @@ class OwnerAgent:
         self._note_refusals(disk_refusal)
         if disk_refusal:
             errno_of_full_disk(self._keeper.free_space)
-        done = self._handle_messages() if disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY) else 1
+        is_free = disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY)
+        done = self._supervisor.look() if is_free else 1
         if self._desk.is_closing:
             done += self._let_lanes_go()
         if now_ns >= self._next_housekeeping_ns:
@@ -182,10 +172,6 @@ class OwnerAgent:
         if wanted != publisher.capacity and not disk_refusal and publisher.written_pos == publisher.tail_pos:
             with contextlib.suppress(ShmBudgetExceededError):  # this one does
                 grow_ring(self._spec, wanted, self._control, publisher)
-
-    def _report(self, message: Message) -> None:
-        if self._orphan_since_ns is None:  # else there is no supervisor
-            self._channel.send(message)
 
     def _carry_out(self, outcome: int) -> str:
         """What the publisher cannot do itself. Returns what the disk has no room for now, in a sentence; else "".
@@ -216,14 +202,14 @@ class OwnerAgent:
         """Until something comes that needs this agent; records alone do not, unless a clock or somebody waits."""
         is_needed = self._refused or self._desk.is_closing or self._close is not None or self._keeper.follows_clock
         tail_pos = self._publisher.tail_pos
-        if is_needed or self._orphan_since_ns is not None:
+        if is_needed or self._supervisor.is_orphan:
             only_time_passed = not self._sleep_once()
         else:
             now_ns = monotonic_ns()
             only_time_passed = not rest(
                 self._publisher,
                 self._bell,
-                channel_fd=self._channel.fileno(),
+                channel_fd=self._supervisor.fileno(),
                 until_ns=now_ns + int(self._sleep_s(now_ns) * 1e9),
                 turn_ns=min(self._next_housekeeping_ns, self._followers.turn_ns),
                 look_ns=int(IDLE_SLEEP_S * 1e9),
@@ -240,7 +226,7 @@ class OwnerAgent:
         ticket = self._bell.prepare()
         try:
             can_work = self._refused != "disk"
-            busy = self._handle_messages() or (can_work and self._publisher.has_work()) or self._finished()
+            busy = self._supervisor.look() or (can_work and self._publisher.has_work()) or self._finished()
         except BaseException:
             self._bell.cancel()
             raise
@@ -264,25 +250,11 @@ class OwnerAgent:
             self._keeper.next_deadline_ns(now_ns),
             self._sealed_watch.next_deadline_ns,
             self._followers.next_deadline_ns,
-            (self._orphan_since_ns or now_ns) + int(ORPHAN_GRACE_S * 1e9),
+            self._supervisor.grace_ends_ns or now_ns + int(REST_S * 1e9),
         )
         return max(0, deadline_ns - now_ns) / 1e9
 
     # --- the supervisor's orders --------------------------------------------------------------------------------------
-
-    def _handle_messages(self) -> int:
-        if self._orphan_since_ns is not None:
-            return 0
-        handled = 0
-        try:
-            while (message := self._channel.receive()) is not None:
-                self._handle(message)
-                handled += 1
-            if self._channel.has_unsent:
-                self._channel.flush()
-        except ChannelClosedError:
-            self._orphan_since_ns = monotonic_ns()
-        return handled
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -292,10 +264,10 @@ class OwnerAgent:
                 if lane_id in self._publisher.lane_ids():
                     self._desk.begin_close(lane_id, reason)
                 else:
-                    self._channel.send(LaneDetached(lane_id, reason, 0))
+                    self._supervisor.report(LaneDetached(lane_id, reason, 0))
             case AttachClient(client_id=client_id, region=region):
                 self._clients.attach(client_id, region)
-                self._channel.send(ClientAttached(client_id))
+                self._supervisor.report(ClientAttached(client_id))
             case DetachClient(client_id=client_id):
                 self._clients.detach(client_id)
             case FollowersAre(version=version, followers=followers):
@@ -324,9 +296,9 @@ class OwnerAgent:
             ShmBudgetExceededError,
             UnsupportedCompressionTypeError,
         ):
-            self._channel.send(LaneDetached(lane_id, "quarantined", 0))
+            self._supervisor.report(LaneDetached(lane_id, "quarantined", 0))
         else:
-            self._channel.send(LaneAttached(lane_id))
+            self._supervisor.report(LaneAttached(lane_id))
 
     def _alter(self, config: TopicConfig) -> None:
         """Lanes that are attached keep their limits. A larger ring comes with the first batch that needs it."""
@@ -338,7 +310,7 @@ class OwnerAgent:
     def _let_lanes_go(self) -> int:
         drained = self._desk.drained()
         for lane_id, reason, records in drained:
-            self._report(LaneDetached(lane_id, reason, records))
+            self._supervisor.report(LaneDetached(lane_id, reason, records))
         return len(drained)
 
     def _note_refusals(self, disk_refusal: str) -> None:
@@ -362,7 +334,7 @@ class OwnerAgent:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _finished(self) -> bool:
-        if self._orphan_since_ns is not None and monotonic_ns() - self._orphan_since_ns > ORPHAN_GRACE_S * 1e9:
+        if self._supervisor.is_given_up:
             return True
         return self._close is not None and self._is_drained()
 
@@ -384,8 +356,7 @@ class OwnerAgent:
             self._followers.close()
             self._page.store(layout.CTL_STATE, OwnerState.CLOSED)
         self._publisher.settle()
-        self._channel.send(Closed(self._publisher.tail_offset))
-        self._channel.flush(1.0)
+        self._supervisor.part(Closed(self._publisher.tail_offset))
 
     def go_offline(self, error: Exception) -> None:
         """Say in the ctl region why the partition stopped; what is in ring and lanes stays for a successor."""

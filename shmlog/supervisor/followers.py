@@ -3,16 +3,11 @@ done here."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from functools import partial
 
-from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
     AlterConfig,
     Close,
@@ -22,7 +17,6 @@ from shmlog.control.messages import (
     FollowerOrder,
     FollowerReady as ReadyMessage,
     FollowersAre,
-    FollowerSpec,
     FollowerTruncated,
     FollowerWaits,
     Message,
@@ -36,7 +30,6 @@ from shmlog.errors import (
     CorruptRecordError,
     DiskFullError,
     ForeignVersionError,
-    ShmlogError,
     StartError,
     StorageError,
 )
@@ -63,36 +56,31 @@ from shmlog.machines.replication import (
 from shmlog.memory import names
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.supervisor.identity import ClusterIdentity
-from shmlog.supervisor.loop import Loop, Timer, Watch
+from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
 from shmlog.supervisor.owners import Owners
+from shmlog.supervisor.worker import Worker
+from shmlog.supervisor.worker_specs import follower_spec
 from shmlog.supervisor.zygote import ZygoteLink
 
 log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # partition id, replica id
 FULL_DISK_PAUSE_S = 1.0
-SEND_S = 1.0  # an order to a follower waits so long for room in its socket
 CLOSE_S = 15.0  # one that has not ended so long after it was told to is killed: longer than it would try by itself
 
 
-@dataclass(slots=True)
-class FollowerProcess:
-    """One follower process, from the order to start it until its exit was seen. `pidfd` -1: not forked yet."""
+class FollowerProcess(Worker):
+    """One follower process."""
 
-    key: Key
-    channel: Channel
-    pid: int = 0
-    pidfd: int = -1
-    watch: Watch | None = None
-    pid_watch: Watch | None = None
-    region: ReplicaRegion | None = None
-    """Its replica region, mapped when it is ready; None as well if somebody has spoiled it."""
-    waits_for: str = ""
-    """Why it cannot go on now, as it says."""
-    said_goodbye: bool = False
-    broken: bool = False
+    def __init__(self, loop: Loop, key: Key, title: str) -> None:
+        super().__init__(loop, title)
+        self.key = key
+        self.region: ReplicaRegion | None = None
+        """Its replica region, mapped when it is ready; None as well if somebody has spoiled it."""
+        self.waits_for = ""
+        """Why it cannot go on now, as it says."""
 
 
 class Followers(OwnerWatcher):
@@ -166,7 +154,7 @@ class Followers(OwnerWatcher):
         """Give an order to all followers of a partition that run."""
         for key, process in self._processes.items():
             if key[0] == partition_id and process.region is not None:
-                self._send(process, order)
+                process.send(order)
 
     # --- deciding and acting ------------------------------------------------------------------------------------------
 
@@ -199,7 +187,7 @@ class Followers(OwnerWatcher):
                         self._start(action.partition_id, action.replica_id)
                     case CloseFollower(partition_id=partition_id, replica_id=replica_id, delete=delete):
                         if (process := self._processes.get((partition_id, replica_id))) is not None:
-                            self._send(process, Close(delete))
+                            process.send(Close(delete))
                     case TellLeader(partition_id=partition_id):
                         self._tell_leader(partition_id)
                     case FollowersGone(partition_id=partition_id):
@@ -222,43 +210,30 @@ class Followers(OwnerWatcher):
         partition = self._catalog.machine.partition_by_id(partition_id)
         assert partition is not None
         missing = self._identity.directories.missing(partition, replica_id)
-        if missing:
-            self._failing(partition_id, replica_id, StorageError.__name__, missing)
         if missing or partition.topic.is_hidden:
-            self._loop.call_in(0.0, lambda: self._observe(FollowerExited(partition_id, replica_id)))
+            self._could_not_start(partition_id, replica_id, StorageError(missing) if missing else None)
             return
-        channel, end = Channel.pair()
-        process = FollowerProcess((partition_id, replica_id), channel)
+        try:
+            process = FollowerProcess(self._loop, (partition_id, replica_id), self._title(partition_id, replica_id))
+        except OSError as error:
+            self._could_not_start(partition_id, replica_id, error)
+            return
         self._processes[process.key] = process
-        self._zygote.spawn(
-            self._spec(partition, replica_id), end, partial(self._spawned, process), partial(self._refused, process)
+        process.order(
+            self._zygote,
+            follower_spec(
+                self._identity, partition, self._catalog.machine.effective_config(partition.topic), replica_id
+            ),
+            hear=partial(self._handle, process),
+            on_refused=partial(self._refused, process),
+            on_exit=partial(self._exited, process),
         )
 
-    def _spec(self, partition: Partition, replica_id: int) -> FollowerSpec:
-        identity = self._identity
-        return FollowerSpec(
-            cluster_id=identity.cluster_id,
-            cluster_name=identity.name,
-            cid8=identity.cid8,
-            runtime_dir=identity.runtime.directory,
-            topic=partition.topic.name,
-            topic_id=partition.topic.topic_id,
-            partition=partition.partition,
-            partition_id=partition.partition_id,
-            replica_id=replica_id,
-            log_dir=identity.directories.log_directory(partition, replica_id),
-            leader_log_dir=identity.directories.log_directory(partition),
-            config=self._catalog.machine.effective_config(partition.topic),
-            shm_mode=identity.config.shm_mode,
-            shm_group=identity.shm_group,
-        )
-
-    def _send(self, process: FollowerProcess, order: FollowerOrder) -> None:
-        with contextlib.suppress(ChannelClosedError):  # it is dying: its pidfd says so in a moment
-            process.channel.send(order)
-            process.channel.flush(SEND_S)
-        if process.region is not None and process.region.doorbell is not None:
-            process.region.doorbell.ring()
+    def _could_not_start(self, partition_id: int, replica_id: int, error: Exception | None) -> None:
+        """Without an error nobody need hear of it: its topic is going."""
+        if error is not None:
+            self._failing(partition_id, replica_id, type(error).__name__, str(error))
+        self._loop.call_in(0.0, lambda: self._observe(FollowerExited(partition_id, replica_id)))
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -288,28 +263,9 @@ class Followers(OwnerWatcher):
         """Whether a leader's report is not undone by what it was told since."""
         return self._versions.get(partition_id, 0) == version
 
-    def _spawned(self, process: FollowerProcess, pid: int, pidfd: int) -> None:
-        process.pid, process.pidfd = pid, pidfd
-        process.pid_watch = self._loop.watch(pidfd, lambda: self._exited(process))
-        process.watch = self._loop.watch(process.channel.fileno(), lambda: self._on_readable(process))
-
-    def _refused(self, process: FollowerProcess, reason: str | None) -> None:
-        if reason is not None:
-            self._failing(*process.key, StartError.__name__, reason)
-        self._exited(process)
-
-    def _on_readable(self, process: FollowerProcess) -> None:
-        try:
-            while (message := process.channel.receive()) is not None:
-                self._handle(process, message)
-        except ShmlogError as error:
-            if process.watch is not None:
-                self._loop.forget(process.watch)
-            process.broken = True
-            if not process.said_goodbye:
-                if not isinstance(error, ChannelClosedError):
-                    log.error("%s talks nonsense: %s", self._title(*process.key), error)
-                self._kill(process)
+    def _refused(self, process: FollowerProcess, reason: str) -> None:
+        process.said_goodbye = True
+        self._failing(*process.key, StartError.__name__, reason)
 
     def _handle(self, process: FollowerProcess, message: Message) -> None:
         match message:
@@ -318,13 +274,13 @@ class Followers(OwnerWatcher):
             case ReadyMessage():
                 self._ready(process, message)
             case FollowerTruncated(message=said):
-                log.warning("%s: %s", self._title(*process.key), said)
+                log.warning("%s: %s", process.title, said)
             case SegmentsLookedAt(message=said):
-                log.warning("%s: %s", self._title(*process.key), said)
+                log.warning("%s: %s", process.title, said)
             case FollowerWaits(message=said):
                 process.waits_for = said
                 if said:
-                    log.warning("%s waits: %s", self._title(*process.key), said)
+                    log.warning("%s waits: %s", process.title, said)
             case FollowerFailed(error=error, message=said):
                 process.said_goodbye = True
                 self._failing(*process.key, error, said)
@@ -339,19 +295,20 @@ class Followers(OwnerWatcher):
         try:
             process.region = ReplicaRegion.open(name, partition_id, writable=True)
         except (FileNotFoundError, CorruptRecordError, ForeignVersionError) as error:
-            log.warning("%s has no replica region: %s; starting another", self._title(*process.key), error)
-            self._kill(process)
+            log.warning("%s has no replica region: %s; starting another", process.title, error)
+            process.kill()
             return
+        process.bell = process.region.doorbell  # with it the region is closed
         log.info(
             "%s: process %d has offsets up to %d%s",
-            self._title(*process.key),
+            process.title,
             process.pid,
             ready.log_end_offset,
             f"; {ready.recovered}" if ready.recovered else "",
         )
         partition = self._catalog.machine.partition_by_id(partition_id)
         if partition is not None:  # it may have been altered since the order to start
-            self._send(process, AlterConfig(self._catalog.machine.effective_config(partition.topic)))
+            process.send(AlterConfig(self._catalog.machine.effective_config(partition.topic)))
         self._observe(FollowerReady(partition_id, replica_id))
 
     def _failing(self, partition_id: int, replica_id: int, error: str, message: str) -> None:
@@ -363,31 +320,13 @@ class Followers(OwnerWatcher):
     def _end(self, process: FollowerProcess) -> None:
         """It should be gone by now. What it has is in its files, as after any other death."""
         if self._processes.get(process.key) is process:
-            log.warning("%s does not end: killing it", self._title(*process.key))
-            self._kill(process)
-
-    def _kill(self, process: FollowerProcess) -> None:
-        if process.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+            log.warning("%s does not end: killing it", process.title)
+            process.kill()
 
     def _exited(self, process: FollowerProcess) -> None:
-        """The kernel says that it is gone: hear its last words first."""
-        if not process.broken and process.watch is not None:
-            self._on_readable(process)
-        if process.watch is not None and not process.broken:
-            self._loop.forget(process.watch)
-        process.channel.close()
-        if process.region is not None:
-            process.region.close()
-        if process.pid_watch is not None:
-            self._loop.forget(process.pid_watch)
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOHANG)
-            os.close(process.pidfd)
         del self._processes[process.key]
         if not process.said_goodbye:
-            log.warning("%s: process %d died", self._title(*process.key), process.pid)
+            log.warning("%s: process %d died", process.title, process.pid)
         self._observe(FollowerExited(*process.key))
 
     def _title(self, partition_id: int, replica_id: int) -> str:

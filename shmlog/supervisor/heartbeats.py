@@ -55,7 +55,7 @@ class Heartbeats:
                 owner.rung_ns = None
             elif owner.rung_ns is None:
                 owner.rung_ns = now_ns
-                owner.bell.ring()
+                owner.ring()
             else:
                 self._owners.observe(Unanswered(owner.partition_id, owner.rung_ns))
         self._look_at_those_that_start()

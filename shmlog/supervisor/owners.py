@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
 from functools import partial
 
-from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
     ClientAttached,
     Close,
@@ -24,7 +19,6 @@ from shmlog.control.messages import (
     OwnerOrder,
     OwnerReady,
     OwnerRecovering,
-    OwnerSpec,
     ReplicaCaughtUp,
     ReplicaLags,
     SegmentsLookedAt,
@@ -56,10 +50,12 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.identity import ClusterIdentity
-from shmlog.supervisor.loop import Loop, Timer, Watch
+from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.worker import Worker
+from shmlog.supervisor.worker_specs import owner_spec
 from shmlog.supervisor.zygote import ZygoteLink
 
 log = logging.getLogger(__name__)
@@ -69,29 +65,22 @@ EPOCHS_AT_ONCE = 100
 """So many owners are started after one sync: the zygote forks these while the next are made durable."""
 
 
-@dataclass(slots=True)
-class Owner:
-    """One owner process, from the order to start it until its exit was seen. `pidfd` -1: not forked yet."""
+class Owner(Worker):
+    """One owner process."""
 
-    partition_id: int
-    channel: Channel
-    bell: Doorbell
-    pid: int = 0
-    pidfd: int = -1
-    watch: Watch | None = None
-    """Of its channel, which nobody reads before its pidfd is there."""
-    pid_watch: Watch | None = None
-    ready: OwnerReady | None = None
-    page: ControlPage | None = None
-    """Its heartbeat, mapped at the first look after it is ready."""
-    progress_ns: int = 0
-    """When it last showed that it gets on with its start."""
-    clients: set[int] = field(default_factory=set)
-    """Clients that it was told to ring."""
-    rung_ns: int | None = None
-    """Since when it has been expected to show that it lives; None: nobody doubts it."""
-    said_goodbye: bool = False
-    broken: bool = False
+    def __init__(self, loop: Loop, partition_id: int, title: str, bell: Doorbell) -> None:
+        super().__init__(loop, f"the owner of {title}", bell)
+        self.partition_id = partition_id
+        self.ready: OwnerReady | None = None
+        self.page: ControlPage | None = None
+        """Its heartbeat, mapped at the first look after it is ready."""
+        self.clients: set[int] = set()
+        """Clients that it was told to ring."""
+
+    def close(self) -> None:
+        super().close()
+        if self.page is not None:
+            self.page.close()
 
 
 class Owners:
@@ -142,8 +131,8 @@ class Owners:
 
     def all_starting(self) -> list[Owner]:
         """Owners that are forked and not ready, after what they have said by now is heard."""
-        for owner in [one for one in self._owners.values() if one.pid and one.ready is None and not one.broken]:
-            self._on_readable(owner)
+        for owner in [one for one in self._owners.values() if one.pid and one.ready is None]:
+            owner.listen()
         return [one for one in self._owners.values() if one.pid and one.ready is None]
 
     def all_running(self) -> list[Owner]:
@@ -173,11 +162,7 @@ class Owners:
 
     def send(self, owner: Owner, order: OwnerOrder) -> None:
         """Give an order and wake the owner."""
-        with contextlib.suppress(ChannelClosedError):  # it is dying: its pidfd says so in a moment
-            owner.channel.send(order)
-            if owner.channel.has_unsent and owner.watch is not None:
-                self._loop.when_writable(owner.watch, lambda: self._flush(owner))
-        owner.bell.ring()
+        owner.send(order)
 
     def observe(self, seen: Observation) -> None:
         """Tell the machine, make its records durable, then do what it says."""
@@ -198,7 +183,7 @@ class Owners:
                     self._order_close(action)
                 case KillOwner():
                     log.warning("the owner of %s does not react: killing it", self._title(action.partition_id))
-                    self._kill(self._owners[action.partition_id])
+                    self._owners[action.partition_id].kill()
                 case Gone():
                     for watcher in self.watchers:
                         watcher.owner_gone(action.partition_id, action.delete, action.clean)
@@ -230,36 +215,24 @@ class Owners:
         self._regions.reserve_partition(action.partition_id, TopicConfig.from_mapping(config))
         try:
             bell = self._regions.bell(action.partition_id)
-            channel, end = Channel.pair()
+            owner = Owner(self._loop, action.partition_id, self._title(action.partition_id), bell)
         except (ShmlogError, OSError) as error:
             self._could_not_start(action.partition_id, error)
             return
-        self._owners[action.partition_id] = Owner(action.partition_id, channel, bell)
-        self.zygote.spawn(
-            self._spec(partition, action.leader_epoch, config),
-            end,
-            partial(self._spawned, action.partition_id),
-            partial(self._refused, action.partition_id),
-        )
-
-    def _spec(self, partition: Partition, leader_epoch: int, config: dict[str, str]) -> OwnerSpec:
-        identity = self._identity
-        return OwnerSpec(
-            cluster_id=identity.cluster_id,
-            cluster_name=identity.name,
-            cid8=identity.cid8,
-            runtime_dir=identity.runtime.directory,
-            topic=partition.topic.name,
-            topic_id=partition.topic.topic_id,
-            partition=partition.partition,
-            partition_id=partition.partition_id,
-            leader_epoch=leader_epoch,
-            log_dir=identity.directories.log_directory(partition),
-            config=config,
-            shm_mode=identity.config.shm_mode,
-            shm_group=identity.shm_group,
-            leftovers=self._regions.may_have_leftovers(partition.partition_id),
-            followers=self.followers(partition.partition_id),
+        self._owners[action.partition_id] = owner
+        owner.order(
+            self.zygote,
+            owner_spec(
+                self._identity,
+                partition,
+                config,
+                leader_epoch=action.leader_epoch,
+                leftovers=self._regions.may_have_leftovers(action.partition_id),
+                followers=self.followers(action.partition_id),
+            ),
+            hear=partial(self._handle, owner),
+            on_refused=partial(self._refused, owner),
+            on_exit=partial(self._exited, owner),
         )
 
     def _order_close(self, action: CloseOwner) -> None:
@@ -267,49 +240,11 @@ class Owners:
         if owner is not None:
             self.send(owner, Close(action.delete))
 
-    def _kill(self, owner: Owner) -> None:
-        if owner.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(owner.pidfd, signal.SIGKILL)
-
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def _spawned(self, partition_id: int, pid: int, pidfd: int) -> None:
-        owner = self._owners[partition_id]
-        owner.pid, owner.pidfd, owner.progress_ns = pid, pidfd, self._loop.now_ns()
-        owner.pid_watch = self._loop.watch(pidfd, lambda: self._exited(owner))
-        # only now: it may have said that it is ready, and nobody could kill it or say who it is
-        owner.watch = self._loop.watch(owner.channel.fileno(), lambda: self._on_readable(owner))
-
-    def _refused(self, partition_id: int, reason: str | None) -> None:
-        if reason is not None:
-            self._failing(partition_id, "StartError", reason)
-        if partition_id in self._owners:
-            self._exited(self._owners[partition_id])
-
-    def _on_readable(self, owner: Owner) -> None:
-        try:
-            while (message := owner.channel.receive()) is not None:
-                self._handle(owner, message)
-        except ShmlogError as error:
-            self._stop_listening(owner)
-            owner.broken = True
-            if not owner.said_goodbye:
-                if not isinstance(error, ChannelClosedError):
-                    log.error("the owner of %s talks nonsense: %s", self._title(owner.partition_id), error)
-                self._kill(owner)
-
-    def _stop_listening(self, owner: Owner) -> None:
-        if owner.watch is not None:
-            self._loop.forget(owner.watch)
-
-    def _flush(self, owner: Owner) -> None:
-        assert owner.watch is not None, "nobody sends to an owner that is not ready"
-        with contextlib.suppress(ChannelClosedError):
-            if owner.channel.flush():
-                self._loop.when_writable(owner.watch, None)
-            return
-        self._loop.when_writable(owner.watch, None)
+    def _refused(self, owner: Owner, reason: str) -> None:
+        owner.said_goodbye = True
+        self._failing(owner.partition_id, StartError.__name__, reason)
 
     def _handle(self, owner: Owner, message: Message) -> None:
         partition_id = owner.partition_id
@@ -364,19 +299,6 @@ class Owners:
             watcher.owner_failed(partition_id, error, message)
 
     def _exited(self, owner: Owner) -> None:
-        """The kernel says that it is gone: hear its last words, then act in its place."""
-        if not owner.broken:
-            self._on_readable(owner)
-        self._stop_listening(owner)
-        owner.channel.close()
-        owner.bell.close()
-        if owner.page is not None:
-            owner.page.close()
-        if owner.pid_watch is not None:
-            self._loop.forget(owner.pid_watch)
-            with contextlib.suppress(ChildProcessError):  # the zygote's child, unless the zygote died before it
-                os.waitid(os.P_PIDFD, owner.pidfd, os.WEXITED | os.WNOHANG)
-            os.close(owner.pidfd)
         del self._owners[owner.partition_id]
         if owner.said_goodbye:
             self.observe(Exited(owner.partition_id))

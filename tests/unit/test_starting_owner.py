@@ -73,7 +73,8 @@ class Start:
         self.owners.unwant(0, delete=True)
         while self.owners.pid(0):
             self.loop.run_once(1.0)
-        self.on_refused(None)
+        if not self.owners.machine.all_gone():
+            self.on_refused(None)  # the successor
         self.loop.close()
         self.catalog.close(clean=True)
 

@@ -181,5 +181,5 @@ def test_an_owners_heartbeat_is_mapped_once_and_let_go_with_the_owner(
     heartbeats.look()
     heartbeats.look()
     assert len(opened) == 1
-    cluster.owners._exited(owner)
+    owner._exited()
     assert opened == []

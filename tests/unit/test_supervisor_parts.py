@@ -17,8 +17,7 @@ from hypothesis import given, strategies as st
 
 from shmlog.control.catalog import decode_record, encode_record
 from shmlog.control.channel import Channel
-from shmlog.control.messages import CreateTopic, Done, Failed, OwnerReady, Ping, Pong, Reply
-from shmlog.control.paths import RuntimePaths
+from shmlog.control.messages import CreateTopic, Done, Failed, Ping, Pong, Reply
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
@@ -46,13 +45,11 @@ from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.directories import LogDirectories, LogDirectory
-from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
-from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.topics import START_TIMEOUT_S, Topics
 from shmlog.supervisor.trash import Trash
-from shmlog.supervisor.zygote import SpawnRefused, WorkerSpawned, ZygoteLink
+from shmlog.supervisor.zygote import ZygoteLink
 from shmlog.supervisor.zygote_process import ZygoteProcess
 from shmlog.testing.processes import killed_afterwards
 from tests.no_followers import no_followers
@@ -205,65 +202,6 @@ def test_a_disk_that_refuses_a_record_ends_the_supervisor_and_changes_nothing(
         catalog.commit(step.records)
     assert catalog.machine.topics() == []
     catalog.close(clean=False)
-
-
-# --- owners -----------------------------------------------------------------------------------------------------------
-
-
-class HeldZygote:
-    """A zygote whose news the test delivers: `ends` are the owners' ends of their channels."""
-
-    def __init__(self) -> None:
-        self.ends: list[socket.socket] = []
-
-    def knows(self, pids: object) -> None:
-        """It does not die."""
-
-    def spawn(self, _: object, end: socket.socket, on_spawned: WorkerSpawned, on_refused: SpawnRefused) -> None:
-        self.on_spawned, self.on_refused = on_spawned, on_refused
-        self.ends.append(end)
-
-
-def test_an_owner_that_is_ready_before_the_zygote_tells_its_pid_does_not_run_yet(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes]
-) -> None:
-    loop, catalog, zygote = Loop(), Catalog(str(tmp_path), ClusterConfig.from_mapping({})), HeldZygote()
-    catalog.commit(catalog.machine.create_topic("t", topic_id="id", partitions=1).records)
-    directories = LogDirectories([LogDirectory("", str(tmp_path))])
-    config = ClusterConfig.from_mapping({})
-    identity = ClusterIdentity(
-        "c", "id", "0" * 8, RuntimePaths(str(tmp_path)), str(tmp_path), config, None, 0, directories
-    )
-    bell = SimpleNamespace(ring=lambda: None, close=lambda: None)
-    regions = SimpleNamespace(
-        reserve_partition=lambda *_: None,
-        bell=lambda _: bell,
-        count_partition=lambda _: None,
-        may_have_leftovers=lambda _: False,
-    )
-    parts: Any = (loop, identity, catalog, regions, zygote)
-    owners = Owners(*parts)
-    owners.want(catalog.machine.partitions()[:1])
-    (end,) = zygote.ends
-    channel = Channel(end)
-    channel.send(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], "", False))
-    loop.run_once(0.0)
-    assert owners.running(0) is None
-    assert owners.machine.phase(0) is OwnerPhase.STARTING, "nobody could kill it, and clients would be told pid 0"
-    zygote.on_spawned(sleeper.pid, os.pidfd_open(sleeper.pid))
-    loop.run_once(0.0)
-    assert owners.machine.phase(0) is OwnerPhase.RUNNING
-    assert owners.pid(0) == sleeper.pid
-    sleeper.kill()
-    while owners.pid(0) == sleeper.pid:
-        loop.run_once(1.0)  # its pidfd says so
-    owners.unwant(0, delete=True)
-    zygote.on_refused(None)  # the successor
-    assert owners.machine.all_gone()
-    zygote.ends[1].close()
-    channel.close()
-    loop.close()
-    catalog.close(clean=True)
 
 
 # --- zygote -----------------------------------------------------------------------------------------------------------

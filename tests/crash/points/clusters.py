@@ -38,6 +38,7 @@ from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.topics import Topics
 from shmlog.supervisor.trash import Trash
+from shmlog.supervisor.worker_specs import owner_spec
 from tests.crash.points.actor import Actor, Killed
 from tests.crash.points.count import CountPage
 from tests.crash.points.scenario import FILES, SCENARIOS, Scenario
@@ -146,23 +147,13 @@ class ClusterRole:
 
     def owner_spec(self, partition: Partition, epoch: int) -> OwnerSpec:
         """What an owner of `partition` is told."""
-        identity, topic = self.identity, partition.topic
-        config = self.catalog.machine.effective_config(topic)
-        return OwnerSpec(
-            identity.cluster_id,
-            identity.name,
-            identity.cid8,
-            identity.runtime.directory,
-            topic.name,
-            topic.topic_id,
-            partition.partition,
-            partition.partition_id,
-            epoch,
-            identity.directories.log_directory(partition),
-            config,
-            0o600,
-            None,
+        return owner_spec(
+            self.identity,
+            partition,
+            self.catalog.machine.effective_config(partition.topic),
+            leader_epoch=epoch,
             leftovers=self.regions.may_have_leftovers(partition.partition_id),
+            followers=[],
         )
 
     # --- orders -------------------------------------------------------------------------------------------------------

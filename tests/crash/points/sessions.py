@@ -58,7 +58,7 @@ class MeetingRole(ClusterRole):
     """A supervisor that clients can talk to."""
 
     def make_owners(self) -> Owners:
-        self.hosted = HostedOwners(self.catalog, self.regions, self.owner_spec)
+        self.hosted = HostedOwners(self.loop, self.catalog, self.regions, self.owner_spec)
         return cast(Owners, self.hosted)
 
     def watch_owners(self) -> None:
