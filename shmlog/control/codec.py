@@ -159,6 +159,7 @@ _KINDS: dict[str, type[Any]] = {
         messages.Request,
         messages.Reply,
         messages.OwnerOrder,
+        messages.FollowerOrder,
         messages.OwnerReport,
         messages.FollowerReport,
         messages.ZygoteMessage,

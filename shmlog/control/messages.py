@@ -13,8 +13,16 @@ below. A change of any message changes PROTOCOL.
 # ruff: noqa: PLC0414  (`as` tells mypy that the workers' messages are imported from here)
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from shmlog.control.descriptions import (
+    ClientDescription as ClientDescription,
+    DamageDescription as DamageDescription,
+    DirectoryDescription as DirectoryDescription,
+    PartitionDescription as PartitionDescription,
+    ReplicaDescription as ReplicaDescription,
+    TopicDescription as TopicDescription,
+)
 from shmlog.control.worker_messages import (
     AlterConfig as AlterConfig,
     ApplyRetention as ApplyRetention,
@@ -26,25 +34,24 @@ from shmlog.control.worker_messages import (
     DetachClient as DetachClient,
     DetachLane as DetachLane,
     Exited as Exited,
-    FollowerAt as FollowerAt,
     FollowerFailed as FollowerFailed,
     FollowerOrder as FollowerOrder,
     FollowerReady as FollowerReady,
     FollowerReport as FollowerReport,
     FollowersAre as FollowersAre,
-    FollowerSpec as FollowerSpec,
     FollowerTruncated as FollowerTruncated,
     FollowerWaits as FollowerWaits,
+    HandOver as HandOver,
     LaneAttached as LaneAttached,
     LaneDetached as LaneDetached,
     LaneHeld as LaneHeld,
+    LeaderMoved as LeaderMoved,
     LogRewritten as LogRewritten,
     OwnerFailed as OwnerFailed,
     OwnerOrder as OwnerOrder,
     OwnerReady as OwnerReady,
     OwnerRecovering as OwnerRecovering,
     OwnerReport as OwnerReport,
-    OwnerSpec as OwnerSpec,
     Ping as Ping,
     Pong as Pong,
     ReplicaCaughtUp as ReplicaCaughtUp,
@@ -54,115 +61,18 @@ from shmlog.control.worker_messages import (
     SpawnFailed as SpawnFailed,
     SpawnFollower as SpawnFollower,
     SpawnOwner as SpawnOwner,
+    StepDown as StepDown,
     Trace as Trace,
     ZygoteMessage as ZygoteMessage,
 )
+from shmlog.control.worker_specs import (
+    FollowerAt as FollowerAt,
+    FollowerSpec as FollowerSpec,
+    OwnerSpec as OwnerSpec,
+)
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
-
-
-# --- descriptions: parts of messages ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaDescription:
-    """One replica of a partition as the supervisor knows it.
-
-    The leader's `state` and `pid` are the partition's. A follower is "starting", "following", "waiting" (for its next
-    restart), "closing" or "stopped"; `written_offset` is the end of its copy, as it says itself, and -1 while it has
-    said nothing, and for the leader. `error` says why it does not run, or does not go on.
-    """
-
-    replica_id: int
-    leads: bool
-    in_sync: bool
-    state: str
-    pid: int
-    written_offset: int
-    log_dir: str
-    directory_id: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionDescription:
-    """One partition as the supervisor knows it.
-
-    `state` is one of supervision's words: "starting", "running", "waiting" (for its next restart), "closing",
-    "offline". `pid` is 0 while no owner runs. `ctl` and `bell` are names of shared-memory regions; `log_dir` is an
-    absolute path, in the log directory of that id. `error` says why the owner does not run, as far as it is known.
-    """
-
-    partition: int
-    partition_id: int
-    leader_epoch: int
-    state: str
-    pid: int
-    ctl: str
-    bell: str
-    log_dir: str
-    directory_id: str = ""
-    error: str = ""
-    replicas: list[ReplicaDescription] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicDescription:
-    """One topic. `config` holds what was set for this topic only; `effective` every setting that applies to it.
-
-    `warning` says what is not as it should be with its replicas.
-    """
-
-    name: str
-    topic_id: str
-    internal: bool
-    config: dict[str, str]
-    effective: dict[str, str]
-    partitions: list[PartitionDescription]
-    warning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryDescription:
-    """A log directory: how many replicas it has, and the room that its disk has for us, None while that is not known.
-
-    `error` says why it cannot be used; empty while it can. `takes_new`: new replicas may go there.
-    """
-
-    path: str
-    directory_id: str
-    replicas: int
-    free_bytes: int | None
-    error: str
-    takes_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ClientDescription:
-    """One attached client process: its open lanes and the name of its client region."""
-
-    client_id: int
-    pid: int
-    lanes: int
-    region: str
-
-
-@dataclass(frozen=True, slots=True)
-class DamageDescription:
-    """Offsets from `first_offset` up to, not including, `end_offset` that a recovery found damaged.
-
-    `dropped_bytes` were cut away; `kept` are absolute paths of the files as they were: copies, or the segment itself
-    where nothing was cut. `message` says it all in a sentence.
-    """
-
-    topic: str
-    partition: int
-    first_offset: int
-    end_offset: int
-    dropped_bytes: int
-    kept: list[str]
-    message: str
 
 
 # --- client -> supervisor ---------------------------------------------------------------------------------------------
@@ -397,4 +307,4 @@ Request = (
     | Shutdown
 )
 Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
-Message = Request | Reply | OwnerOrder | OwnerReport | FollowerReport | ZygoteMessage
+Message = Request | Reply | OwnerOrder | OwnerReport | FollowerOrder | FollowerReport | ZygoteMessage

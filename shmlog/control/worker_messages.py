@@ -5,66 +5,10 @@ Everybody imports these from messages.py, which describes the whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerAt:
-    """A follower process that runs, or is about to. `region`: the name of its replica region, which it makes."""
-
-    replica_id: int
-    region: str
-    in_sync: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSpec:
-    """Everything that a partition's owner must know to start. `log_dir` is absolute; `config` is effective."""
-
-    cluster_id: str
-    cluster_name: str
-    cid8: str
-    runtime_dir: str
-    topic: str
-    topic_id: str
-    partition: int
-    partition_id: int
-    leader_epoch: int
-    log_dir: str
-    config: dict[str, str]
-    shm_mode: int
-    shm_group: int | None
-    leftovers: bool
-    """Whether rings of earlier owners may be in shared memory: looking for them costs as much as there are regions."""
-    followers: list[FollowerAt] = field(default_factory=list)
-    """As in FollowersAre, of version 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerSpec:
-    """Everything that a follower must know to start. Both directories are absolute; `config` is effective.
-
-    Its orders are AlterConfig and Close; ring the doorbell in its replica region after sending one. It reports
-    OwnerRecovering, FollowerReady, FollowerTruncated, FollowerWaits, SegmentsLookedAt, FollowerFailed and Closed.
-    """
-
-    cluster_id: str
-    cluster_name: str
-    cid8: str
-    runtime_dir: str
-    topic: str
-    topic_id: str
-    partition: int
-    partition_id: int
-    replica_id: int
-    log_dir: str
-    leader_log_dir: str
-    config: dict[str, str]
-    shm_mode: int
-    shm_group: int | None
-
 
 # --- supervisor -> owner ----------------------------------------------------------------------------------------------
 
@@ -130,6 +74,24 @@ class Trace:
 
     until_ns: int
     interval_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """To an owner: finish what is begun, leave ring and lanes as they are to another replica, answer Closed, exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """To a follower: take what the leader has written, as far as that can be read, answer Closed and exit, so that an
+    owner can go on with the copy at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderMoved:
+    """To a follower: another replica leads from now on, whose log is in `log_dir`."""
+
+    log_dir: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +312,16 @@ class Exited:
 
 
 OwnerOrder = (
-    AttachClient | DetachClient | AttachLane | DetachLane | ApplyRetention | AlterConfig | FollowersAre | Trace | Close
+    AttachClient
+    | DetachClient
+    | AttachLane
+    | DetachLane
+    | ApplyRetention
+    | AlterConfig
+    | FollowersAre
+    | Trace
+    | StepDown
+    | Close
 )
 OwnerReport = (
     OwnerRecovering
@@ -365,7 +336,7 @@ OwnerReport = (
     | OwnerFailed
     | Closed
 )
-FollowerOrder = AlterConfig | Close
+FollowerOrder = AlterConfig | LeaderMoved | HandOver | Close
 FollowerReport = (
     OwnerRecovering | FollowerReady | FollowerTruncated | FollowerWaits | SegmentsLookedAt | FollowerFailed | Closed
 )

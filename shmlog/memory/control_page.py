@@ -63,6 +63,11 @@ class ControlPage:
         return self.mapping.load(layout.CTL_EPOCH)
 
     @property
+    def leader_replica(self) -> int:
+        """Whose log the page speaks of: a replica id, or layout.NO_REPLICA while one takes over from another."""
+        return self.mapping.load(layout.CTL_LEADER_REPLICA)
+
+    @property
     def pid(self) -> int:
         return self.mapping.load(layout.CTL_PID)
 

@@ -14,7 +14,8 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0480 log start                                   0x0000 header
     0x0500 last stable (offset, pos)                   0x0100 doorbell, 0x0180 sleeping
     0x0580 segment: turn, 2 x (base offset, base pos), 0x1000 slots of 64 bytes
-           whether a sync failed, the one that runs    0x11000 samples of 64 bytes: when was read
+           whether a sync failed, the one that runs,
+           whose files these are (since 1.2)           0x11000 samples of 64 bytes: when was read
     0x0600 reserved: lease, followers, share groups
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
@@ -45,7 +46,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 1
-LAYOUT_MINOR = 1
+LAYOUT_MINOR = 2
 KNOWN_FEATURES = 0
 
 CTL_RING_GENERATION = 0x100
@@ -78,6 +79,7 @@ CTL_SEGMENT_TURN = 0x580
 CTL_SEGMENT_SLOTS = 0x588
 CTL_SYNC_FAILED = 0x5A8
 CTL_SYNC_RUNNING = 0x5B0
+CTL_LEADER_REPLICA = 0x5B8
 CTL_LEASE = 0x600
 CTL_FOLLOWERS = 0x680
 CTL_SHARE_GROUPS = 0x780
@@ -183,6 +185,10 @@ class OwnerState(IntEnum):
     OFFLINE = 5
     REPLACED = 6
     DELETED = 7
+
+
+NO_REPLICA = (1 << 64) - 1
+"""In the ctl region's leader replica: a takeover has begun and not ended, so positions in segments are nobody's."""
 
 
 class SyncFailed(IntEnum):

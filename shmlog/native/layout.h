@@ -40,6 +40,7 @@
 #define CTL_SEGMENT_SLOTS     0x588   /* two of (base offset, base position); slot turn & 1 is valid */
 #define CTL_SYNC_FAILED       0x5A8   /* memory.layout.SyncFailed */
 #define CTL_SYNC_RUNNING      0x5B0   /* memory.layout.SyncRunning */
+#define CTL_LEADER_REPLICA    0x5B8   /* whose segments `segment`, `written` and `synced` speak of */
 #define CTL_LEASE             0x600   /* reserved */
 #define CTL_FOLLOWERS         0x680   /* reserved */
 #define CTL_SHARE_GROUPS      0x780   /* reserved */

@@ -17,6 +17,8 @@ from shmlog.control.messages import (
     FollowerFailed,
     FollowerReady,
     FollowerSpec,
+    HandOver,
+    LeaderMoved,
     Message,
     OwnerRecovering,
 )
@@ -61,7 +63,7 @@ class FollowerAgent:
         )
         assert self.region.doorbell is not None
         self._doorbell = self.region.doorbell
-        self._close: Close | None = None
+        self._close: Close | HandOver | None = None
         self._close_since_ns = 0
         self._next_housekeeping_ns = 0
         self._has_worked = True
@@ -128,7 +130,9 @@ class FollowerAgent:
         match message:
             case AlterConfig(config=config):
                 self.following.configure(TopicConfig.from_mapping(config))
-            case Close():
+            case LeaderMoved():
+                self.following.lead_from(message.log_dir)
+            case Close() | HandOver():
                 self._close, self._close_since_ns = message, monotonic_ns()
             case _:
                 raise AssertionError(f"a follower does not get {type(message).__name__}")
@@ -137,11 +141,18 @@ class FollowerAgent:
         if self._close is None or self._supervisor.is_orphan:
             return self._supervisor.is_given_up
         has_all = bool(self.following.waits_for) or not self.following.has_news()
-        return self._close.delete or has_all or monotonic_ns() - self._close_since_ns > CLOSE_S * 1e9
+        return self._deletes or has_all or monotonic_ns() - self._close_since_ns > CLOSE_S * 1e9
+
+    @property
+    def _deletes(self) -> bool:
+        return isinstance(self._close, Close) and self._close.delete
 
     def _finish(self) -> None:
         """As an orphan, leave everything as it is to the next follower."""
-        self.following.close(clean=self._close is not None and not self._close.delete)
+        if isinstance(self._close, HandOver):
+            self.following.hand_over()
+        else:
+            self.following.close(clean=self._close is not None and not self._deletes)
         if self._close is not None:
             self.region.store_state(ReplicaState.CLOSED)
             self._supervisor.part(Closed(self.following.copy.end_offset))

@@ -14,7 +14,7 @@ from shmlog.machines.replica_lag import CaughtUp, Count, Lags, ReplicaLagMachine
 from shmlog.memory import region
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.partition.full_disk import errno_of_full_disk
-from shmlog.partition.opening import OpenPartition
+from shmlog.partition.opened import OpenPartition
 from shmlog.partition.watermark_note import WatermarkNote
 
 NEVER_NS = (1 << 63) - 1

@@ -79,6 +79,12 @@ class Following:
         self.sync = ReplicaSync(self.copy.log, self._config, self._wake)
         self._sealed_watch = SealedWatch(self.copy.sealed, self._storage, self.beat, self._tell)
 
+    def lead_from(self, log_dir: str) -> None:
+        """Another replica leads, whose log is there."""
+        self._detach()
+        self.leader.directory = log_dir
+        self._retry_ns = 0
+
     def configure(self, config: TopicConfig) -> None:
         """Use these settings from now on."""
         self._config = config
@@ -300,6 +306,13 @@ class Following:
         if self._remove_at_ms is not None:
             deadline_ns = min(deadline_ns, now_ns + max(0, self._remove_at_ms - wall_ms()) * 1_000_000)
         return deadline_ns
+
+    def hand_over(self) -> None:
+        """As close(), so that an owner can go on with the copy at once; the region says how far it goes."""
+        self.sync.finish()
+        self._region.store_written(self.copy.end_offset)
+        self.copy.hand_over()
+        self.leader.detach()
 
     def close(self, *, clean: bool) -> None:
         """Let go of everything but the region. `clean` as in ReplicaLog.close."""

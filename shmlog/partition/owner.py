@@ -30,6 +30,7 @@ from shmlog.control.messages import (
     OwnerReady,
     OwnerRecovering,
     OwnerSpec,
+    StepDown,
     Trace,
 )
 from shmlog.errors import (
@@ -40,7 +41,7 @@ from shmlog.errors import (
     StorageError,
     UnsupportedCompressionTypeError,
 )
-from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, REST_S, RING_BATCHES_MIN
+from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, REST_S
 from shmlog.log.progress import Progress
 from shmlog.memory import layout
 from shmlog.memory.lane import LaneTerms
@@ -52,7 +53,7 @@ from shmlog.partition.followers import Followers
 from shmlog.partition.full_disk import disk_refusal, errno_of_full_disk
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
-from shmlog.partition.opening import OpenPartition, open_partition
+from shmlog.partition.opening import open_partition
 from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.partition.sealed_watch import SealedWatch
 from shmlog.partition.supervisor_link import SupervisorLink, report_failure
@@ -80,12 +81,6 @@ def run(spec: OwnerSpec, channel: Channel) -> int:
     return 0
 
 
-def largest_batch(opened: OpenPartition) -> int:
-    """Batches up to what is configured now, or was when the ring was made or an attached lane granted, are legal."""
-    granted = [lane.terms.max_batch_bytes for lane in opened.control.lanes()]
-    return max(opened.config.max_message_bytes, opened.publisher.capacity // RING_BATCHES_MIN, *granted)
-
-
 class OwnerAgent:
     """One partition's owner. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
@@ -100,10 +95,11 @@ class OwnerAgent:
         self._config = opened.config
         self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
-        self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, largest_batch(opened))
+        self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, opened.largest_batch)
         self._clients = ClientBells(opened.publisher)
         self._followers = Followers(spec, opened, self._supervisor.report)
         self._close: Close | None = None
+        self._steps_down = False
         self._close_since_ns = 0
         self._next_housekeeping_ns = 0
         self._refused: Literal["", "ring", "disk"] = ""
@@ -278,6 +274,8 @@ class OwnerAgent:
                 self._alter(TopicConfig.from_mapping(config))
             case Trace(until_ns=until_ns, interval_ns=interval_ns):
                 self._publisher.trace(until_ns, interval_ns)
+            case StepDown():
+                self._steps_down = True
             case Close():
                 self._close, self._close_since_ns = message, monotonic_ns()
                 self._page.store(layout.CTL_STATE, OwnerState.DELETED if message.delete else OwnerState.CLOSING)
@@ -336,7 +334,7 @@ class OwnerAgent:
     def _finished(self) -> bool:
         if self._supervisor.is_given_up:
             return True
-        return self._close is not None and self._is_drained()
+        return self._steps_down or (self._close is not None and self._is_drained())
 
     def _is_drained(self) -> bool:
         """All that was accepted is written, also by who keeps up. (A deleted topic's last records need not be.)"""
@@ -347,9 +345,12 @@ class OwnerAgent:
         return all_written and not self._followers.are_waited_for()
 
     def _finish(self) -> None:
-        """As an orphan, leave ring and lanes to the next owner: their producers may live."""
+        """As an orphan, or when another replica shall lead, leave ring and lanes to the next owner: their producers may
+        live."""
         if self._close is None or not self._is_drained():
             self._keeper.close(clean=False)
+            if self._steps_down:
+                self._supervisor.part(Closed(self._publisher.tail_offset))
             return
         self._keeper.close(clean=not self._close.delete)
         if not self._close.delete:

@@ -11,7 +11,7 @@ from shmlog.memory import layout, names, region
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.region import page_align
 from shmlog.native.publish import Publisher
-from shmlog.partition.opening import make_ring, store_ring
+from shmlog.partition.ring_regions import make_ring, store_ring
 from shmlog.settings import TopicConfig
 
 NOWHERE = (1 << 64) - 1

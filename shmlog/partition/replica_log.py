@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import EpochStart, write_leader_epochs
 from shmlog.log.leader_epochs import agreed_end, epochs_in, shared_epochs
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.recovery import WarmStart
 from shmlog.log.sealed import SealedSegments
 from shmlog.log.storage import OsStorage
 from shmlog.log.truncation import begin_anew, truncate
@@ -29,18 +30,32 @@ class ReplicaLog:
     thread, but for `log.sync`.
     """
 
-    def __init__(self, directory: str, config: TopicConfig, topic_id: str, storage: OsStorage) -> None:
-        """Open or make it; raises what PartitionLog.open does."""
+    def __init__(
+        self,
+        directory: str,
+        config: TopicConfig,
+        topic_id: str,
+        storage: OsStorage,
+        *,
+        warm_from: WarmStart | None = None,
+        held: Iterable[int] = (),
+    ) -> None:
+        """Open or make it; raises what PartitionLog.open does. `held`: producer ids that are not forgotten for room."""
         self.storage = storage
         self._directory = os.path.abspath(directory)
         self._config = config
         self._topic_id = topic_id
         self._coming: list[EpochStart] = []  # the leader's epochs that begin behind the log's end
-        self._open()
+        self._held = tuple(held)
+        self._open(warm_from)
 
-    def _open(self) -> None:
-        self.log = PartitionLog.open(self._directory, self._config, topic_id=self._topic_id, storage=self.storage)
+    def _open(self, warm_from: WarmStart | None = None) -> None:
+        self.log = PartitionLog.open(
+            self._directory, self._config, topic_id=self._topic_id, storage=self.storage, warm_from=warm_from
+        )
         self.producers = ProducerTable()
+        for producer_id in self._held:
+            self.producers.hold(producer_id)
         try:
             restore_producers(self.log, self.producers)
         except BaseException:
@@ -190,6 +205,11 @@ class ReplicaLog:
             gone.append(base_offset)
         if gone:
             self.log.delete_segments(gone, now_ms)
+
+    def hand_over(self) -> None:
+        """Close it so that an owner can go on with it at once, without a look at what is in it and without a sync."""
+        self.log.write_snapshot(self.end_offset, last_batches(self.producers))
+        self.log.close(clean=False)
 
     def close(self, *, clean: bool) -> None:
         """`clean` syncs it, and leaves what saves the next opening its checks."""

@@ -8,6 +8,13 @@ from shmlog.memory import layout
 from shmlog.native.mapping import Mapping
 
 
+def ring_bytes_of(ring: Mapping, start: int, end: int) -> bytes:
+    """A copy of the bytes between two positions, which are in it."""
+    at, size_bytes = start % ring.size_bytes, end - start
+    first = min(size_bytes, ring.size_bytes - at)
+    return ring.read(at, first) + ring.read(0, size_bytes - first)
+
+
 class RingMemory:
     """Stands for log.rewrite.Memory over one generation of a ring whose owner is not publishing meanwhile.
 
@@ -22,13 +29,7 @@ class RingMemory:
     @classmethod
     def of_mapping(cls, page: Mapping, ring: Mapping) -> RingMemory:
         """Of a ring that nobody publishes to yet."""
-
-        def read(start: int, end: int) -> bytes:
-            at, size_bytes = start % ring.size_bytes, end - start
-            first = min(size_bytes, ring.size_bytes - at)
-            return ring.read(at, first) + ring.read(0, size_bytes - first)
-
-        return cls(page, ring.size_bytes, read)
+        return cls(page, ring.size_bytes, lambda start, end: ring_bytes_of(ring, start, end))
 
     def overlap(self, base_offset: int, start: int, end: int) -> tuple[int, bytes]:
         """See log.rewrite.Memory. Only the active segment and the one before it are looked for."""

@@ -67,10 +67,10 @@ RECENT_ENTRIES = 2 * GROUP_BATCHES_MAX
 """Only the last group can be unwritten, unknown to its lanes, or (one more) unpublished."""
 
 
-def read_entries(index: bytes) -> list[IndexEntry]:
-    """The newest entries of an index region, at least RECENT_ENTRIES if it has as many, in the order of writing."""
+def read_entries(index: bytes, most: int = RECENT_ENTRIES) -> list[IndexEntry]:
+    """The newest entries of an index region, at least `most` if it has as many, in the order of writing."""
     raw = [(fields[0], cell, fields) for cell, fields in enumerate(_ENTRY.iter_unpack(index)) if fields[0]]
-    oldest = max(raw)[0] - RECENT_ENTRIES if raw else 0
+    oldest = max(raw)[0] - most if raw else 0
     recent = sorted(entry for entry in raw if entry[0] > oldest)
     return [IndexEntry(cell, seq - 1, *fields[1:9]) for seq, cell, fields in recent]
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
-from shmlog.control.messages import FollowerSpec, Message
+from shmlog.control.messages import Closed, FollowerSpec, HandOver, Message
 from shmlog.log.checkpoint import LEADER_EPOCHS
 from shmlog.log.segment import SUFFIXES
 from shmlog.memory import layout, names, region
@@ -71,6 +71,15 @@ class FollowerRig:
         self._channel.close()
         self.supervisor.close()
 
+    def hand_over(self) -> None:
+        """Take what the leader has written, close the copy for an owner, and end, as ordered by the supervisor."""
+        self.supervisor.send(HandOver())
+        self.work()
+        self.agent.serve()
+        self.hear(Closed)
+        self.hang_up()
+        self.lives = False
+
     def restart(self) -> None:
         self.kill()
         self.start()
@@ -125,6 +134,13 @@ def take_over(rig: Rig, epoch: int) -> None:
     rig.take_over(epoch)
     rig.publisher.segment_bytes = SEGMENT_BYTES
     run_state(rig)
+
+
+def lead_from(rig: Rig, follower: FollowerRig, epoch: int) -> None:
+    """The leader is dead, and the follower's copy becomes the partition's log; the follower has ended."""
+    rig.let_go()
+    rig.directory, rig.replica_id = follower.directory, REPLICA_ID
+    take_over(rig, epoch)
 
 
 def retain(rig: Rig, retention_bytes: int) -> None:

@@ -30,7 +30,6 @@ from shmlog.partition.followers import Followers
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import open_partition
-from shmlog.partition.owner import largest_batch
 from shmlog.partition.reader import PartitionReader
 from shmlog.partition.regeneration import grow_ring
 from shmlog.settings import TOPIC, as_text
@@ -55,6 +54,8 @@ class Rig:
         """Replica ids of the followers that the next owner is told of as in sync."""
         self.reports: list[Message] = []
         """What the owner has said about its followers."""
+        self.replica_id = 0
+        """The replica that the next owner leads from, whose log is in `directory`."""
         self.lives = False
         self.take_over(epoch)
 
@@ -73,7 +74,7 @@ class Rig:
         self.control, self.publisher = self.opened.control, self.opened.publisher
         self.keeper = LogKeeper(self.control, self.publisher, self.opened.log, self.opened.bell)
         self.keeper.configure(self.opened.config)
-        self.desk = LaneDesk(self.control, self.publisher, self.tag, largest_batch(self.opened))
+        self.desk = LaneDesk(self.control, self.publisher, self.tag, self.opened.largest_batch)
         self.followers = Followers(self.spec, self.opened, self.reports.append)
         self.desk.recover(self.opened.end)
         self.keeper.settle()
@@ -96,6 +97,7 @@ class Rig:
             None,
             leftovers=True,
             followers=[self.follower_at(replica_id, in_sync=True) for replica_id in self.in_sync],
+            replica_id=self.replica_id,
         )
 
     def follower_at(self, replica_id: int, *, in_sync: bool) -> FollowerAt:

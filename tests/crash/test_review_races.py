@@ -94,7 +94,7 @@ from shmlog.memory import layout
 from shmlog.partition import regeneration
 from shmlog.testing.partition_rig import TOPIC_NAME, open_rig
 class Killed(Exception): pass
-def killed(page, ring, index, generation):  # opening.store_ring up to its last store
+def killed(page, ring, index, generation):  # ring_regions.store_ring up to its last store
     page.store(layout.CTL_RING_CAPACITY, ring.size_bytes)
     page.store(layout.CTL_INDEX_ENTRIES, index.size_bytes // layout.IDX_ENTRY_BYTES)
     page.store(layout.CTL_MAX_BATCH, ring.size_bytes // 4)

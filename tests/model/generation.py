@@ -1,9 +1,9 @@
 """A new ring generation under a reader: it reads one ring or the other, never a mixture, and a kill in between is fine.
 
-Mirrors regeneration.grow_ring and opening.store_ring on the owner's side, MappedPartition.renew_ring and RingReader on
-the reader's. A batch is one record at one position; a cell holds the offset of what was put there. Positions begin at
-LEAD, so that offsets and positions differ. Ring 1 is too small for a batch that comes: its largest batch is 1, that of
-ring 2 is 2. A successor may find a smaller batch in another lane first, and publish that in ring 1.
+Mirrors regeneration.grow_ring and ring_regions.store_ring on the owner's side, MappedPartition.renew_ring and
+RingReader on the reader's. A batch is one record at one position; a cell holds the offset of what was put there.
+Positions begin at LEAD, so that offsets and positions differ. Ring 1 is too small for a batch that comes: its largest
+batch is 1, that of ring 2 is 2. A successor may find a smaller batch in another lane first, and publish that in ring 1.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Generation:
         return offset
 
     def grow_ring(self, offset: int, tail: int) -> Step:
-        """Mirrors regeneration.grow_ring and opening.store_ring."""
+        """Mirrors regeneration.grow_ring and ring_regions.store_ring."""
         base = yield own("base offset", "base position")
         if base != (offset, tail) or self.is_on("generation-base", "stored again when it is right"):
             yield store("base offset", NOWHERE, RELEASE, "generation-base-invalid")

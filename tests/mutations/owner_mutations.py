@@ -230,8 +230,8 @@ OWNER_MUTATIONS = [
     Mutation(
         "a successor leaves rings that are not in force",
         OPENING,
-        "    _drop_rings(spec, keep=control.generation)\n",
-        "",
+        "    drop_rings(spec, keep=control.generation)\n    page.store(layout.CTL_TAIL_OFFSET",
+        "    page.store(layout.CTL_TAIL_OFFSET",
         "ring grows",
     ),
     Mutation(

@@ -12,7 +12,7 @@ from shmlog.errors import UnsupportedCompressionTypeError
 from shmlog.log.cold import ColdReader
 from shmlog.memory import layout
 from shmlog.memory.layout import LaneState
-from shmlog.partition import opening
+from shmlog.partition import opened
 from shmlog.record import compression
 from shmlog.record.compression import GZIP, LZ4, NONE, SNAPPY, ZSTD
 from shmlog.record.header import BatchHeader
@@ -105,7 +105,7 @@ def test_levels_come_from_who_chose_the_codec(tmp_path: Path, monkeypatch: pytes
         asked.append((codec, level))
         return compression.compressor(codec, level)
 
-    monkeypatch.setattr(opening, "compressor", noting)
+    monkeypatch.setattr(opened, "compressor", noting)
     with open_rig(tmp_path / "flights-0", {"compression.zstd.level": "7", "compression.gzip.level": "2"}) as rig:
         rig.lane(codec=GZIP)  # with level -1, as rigs do
         alter(rig, **{"compression.type": "zstd"})
@@ -182,7 +182,7 @@ def test_a_codec_that_fails_ends_the_owner_and_loses_and_doubles_nothing(
         plain.send_all(*values(0))
         rig.run()
         with monkeypatch.context() as patch:
-            patch.setattr(opening, "compressor", broken_compressor)
+            patch.setattr(opened, "compressor", broken_compressor)
             rig.take_over(1)
             lane: Lane = rig.lane(codec=ZSTD)
             lane.send_all(*values(20))

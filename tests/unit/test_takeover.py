@@ -10,8 +10,8 @@ from shmlog.log.storage import OsStorage
 from shmlog.memory import layout, names, region
 from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.memory.layout import OwnerState
-from shmlog.partition.opening import make_ring
 from shmlog.partition.regeneration import grow_ring
+from shmlog.partition.ring_regions import make_ring
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
 
 

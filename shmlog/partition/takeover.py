@@ -1,0 +1,303 @@
+"""One replica takes over from another: its own copy of the log becomes the partition's.
+
+The dead leader's ring is the newest there is. What it has behind the end of the copy is taken over, batch by batch, as
+long as it is sound and follows; then the copy ends where the ring does, and the ring goes on as after any other death:
+nobody attaches again, no producer notices, and nothing that was published is lost, whatever was acknowledged.
+
+Where something is missing (the ring was spoiled; the copy lagged behind what the ring still has; the two had parted
+before), the log goes on at the end of the copy with an empty ring of a new generation. What was published behind that
+is lost with the old leader, but for what its producers still keep: their lanes go back to the first batch that is lost,
+and are taken once more. Of a copy that was in sync, nothing of that was acknowledged by all (acks=all).
+
+Killed at any point, this is done again: the ctl region says NO_REPLICA from before the first change to its positions
+until all are those of this copy, and a half moved lane is moved the same way again.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from shmlog.control.messages import OwnerSpec
+from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.log.recovery import WarmStart
+from shmlog.log.segment import list_base_offsets, log_file_bytes
+from shmlog.log.storage import OsStorage
+from shmlog.memory import layout, names, region
+from shmlog.memory.control_page import ControlPage, LaneSlot
+from shmlog.memory.lane import open_lane
+from shmlog.memory.layout import OwnerState, ReplicaState, SyncFailed, SyncRunning
+from shmlog.memory.replica_region import ReplicaRegion
+from shmlog.native.mapping import Mapping
+from shmlog.native.scan import check_batches
+from shmlog.partition.leader_log import Piece
+from shmlog.partition.opened import OpenPartition, bell_of, offline_if_it_fails, publisher_over, stamp_owner
+from shmlog.partition.replica_log import ReplicaLog
+from shmlog.partition.ring_memory import ring_bytes_of
+from shmlog.partition.ring_regions import drop_rings, make_ring, store_ring
+from shmlog.partition.survey import IndexEntry, RingEnd, find_end, read_entries
+from shmlog.record.header import BatchHeader
+from shmlog.settings import TopicConfig
+
+TAKE_BYTES = 1 << 20
+NOWHERE = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """What the dead leader left. `batches`: entries of those that are still in it, the newest last."""
+
+    mapping: Mapping
+    index: Mapping
+    end: RingEnd
+    batches: list[IndexEntry]
+
+    def read(self, first: IndexEntry, last: IndexEntry) -> bytes:
+        return ring_bytes_of(self.mapping, first.pos, last.pos_end)
+
+
+def take_over(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storage: OsStorage) -> OpenPartition:
+    """Go on with the copy in `spec.log_dir` over the ring of a leader whose log was another replica's."""
+    page, before = control.mapping, control.leader_replica
+    page.store(layout.CTL_STATE, OwnerState.RECOVERING)
+    stamp_owner(page, spec)
+    with offline_if_it_fails(control):
+        ring = _survey(spec, control)
+        copy = _open_copy(spec, config, storage, control)
+        said = _take_rest(copy, ring, control)
+        agreed = copy.end_offset if not said else min(copy.end_offset, _agreed_offset(copy, ring))
+        copy.log.assign_epoch(spec.leader_epoch)
+        if copy.log.active.size_bytes > page.load(layout.CTL_TAIL_POS):  # positions of its segment begin behind zero
+            copy.log.roll(copy.end_offset)
+    page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)
+    end = RingEnd(copy.end_offset, ring.end.next_seq, ring.end.published, [])
+    mapping, index = ring.mapping, ring.index
+    if ring.end.next_offset != copy.end_offset or said:
+        lost = [entry for entry in ring.end.published if entry.base_offset >= agreed]
+        again = sum(_send_back(spec, lane, lost) for lane in control.lanes())
+        said = _told(spec, before, copy.end_offset, max(0, ring.end.next_offset - agreed), again, said)
+        mapping, index = _begin_ring(spec, config, control, copy.end_offset)
+        end = RingEnd(copy.end_offset, 0, [one for one in ring.end.published if one.base_offset < agreed], [])
+    _store_positions(page, copy)
+    publisher = publisher_over(spec, config, page, mapping, index, copy.log, copy.producers, end)
+    publisher.store_image()
+    page.store(layout.CTL_LEADER_REPLICA, spec.replica_id)  # from here on, the next owner of this log starts warm
+    drop_rings(spec, keep=control.generation)
+    recovered = f"took over from replica {before} at offset {copy.end_offset}" if before != layout.NO_REPLICA else ""
+    notes = [note for note in (recovered or "went on with a takeover", said, copy.log.recovered) if note]
+    return OpenPartition(control, bell_of(spec), publisher, copy.log, storage, config, end, "; ".join(notes))
+
+
+def _survey(spec: OwnerSpec, control: ControlPage) -> _Ring:
+    page, generation = control.mapping, control.generation
+    mapping = region.open_region(names.ring(spec.cid8, spec.partition_id, generation), writable=True, doubled_from=0)
+    index = region.open_region(names.index(spec.cid8, spec.partition_id, generation), writable=True)
+    end = find_end(
+        read_entries(index.read(0, index.size_bytes), index.size_bytes // layout.IDX_ENTRY_BYTES),
+        page.load(layout.CTL_TAIL_POS),
+        page.load(layout.CTL_BASE_OFFSET),
+        page.load(layout.CTL_BASE_POS),
+    )
+    for cell in end.stale_cells:  # as a warm start does: see opening
+        index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
+    store_ring(page, mapping, index, generation)
+    # Behind `intent - size` a leader that was killed while it published may have written something else.
+    oldest = page.load(layout.CTL_INTENT_POS) - mapping.size_bytes
+    return _Ring(mapping, index, end, [entry for entry in end.published if entry.pos >= oldest])
+
+
+# --- the copy ---------------------------------------------------------------------------------------------------------
+
+
+def _open_copy(spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control: ControlPage) -> ReplicaLog:
+    """Believed as it is where the follower has closed it for us; otherwise checked from its recovery point on."""
+    name = names.replica(spec.cid8, spec.partition_id, spec.replica_id)
+    held = [lane.terms.producer_id for lane in control.lanes()]
+    handed_over = _handed_over(spec, storage, name)
+    copy = None
+    if handed_over is not None:
+        end_offset, warm = handed_over
+        copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, warm_from=warm, held=held)
+        if copy.end_offset != end_offset:
+            copy.close(clean=False)
+            copy = None
+    if copy is None:
+        copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, held=held)
+    region.unlink(name)  # before this log grows: it would not be true any more
+    return copy
+
+
+def _handed_over(spec: OwnerSpec, storage: OsStorage, name: str) -> tuple[int, WarmStart] | None:
+    """Where the follower said that the copy ends when it had closed it, and its last segment; None: it did not."""
+    try:
+        replica = ReplicaRegion.open(name, spec.partition_id)
+    except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+        return None
+    try:
+        is_closed = replica.mapping.load(layout.REPLICA_STATE) == ReplicaState.CLOSED
+        end_offset = replica.written_offset
+    finally:
+        replica.close()
+    bases = list_base_offsets(storage, spec.log_dir) if is_closed else []
+    if not bases:
+        return None
+    return end_offset, WarmStart(bases[-1], log_file_bytes(storage, spec.log_dir, bases[-1]))
+
+
+def _take_rest(copy: ReplicaLog, ring: _Ring, control: ControlPage) -> str:
+    """Append what the ring has behind the copy's end. Returns why that was not all, in a sentence; "" if it was."""
+    offset, end_offset = copy.end_offset, ring.end.next_offset
+    rest = [entry for entry in ring.batches if entry.base_offset >= offset]
+    if offset > end_offset:
+        return f"it has offsets up to {offset - 1}, and the ring ends at {end_offset}"
+    if _agreed_offset(copy, ring) < offset:
+        return f"it ends at offset {offset}, and the ring has nothing that shows that both have the same before that"
+    begin = rest[0].base_offset if rest else end_offset
+    if begin > offset:
+        return f"it ends at offset {offset}, and the ring begins at {begin}"
+    bases = _segment_bases(control)
+    while rest:
+        chunk = _first_chunk(rest, bases)
+        base_offset = max([copy.log.active_base_offset, *(base for base in bases if base <= chunk[0].base_offset)])
+        batches = ring.read(chunk[0], chunk[-1])
+        valid_bytes, end, _, problem = check_batches(batches, copy.end_offset)
+        copy.take(Piece(base_offset, batches[:valid_bytes]))
+        if valid_bytes < len(batches):
+            return f"the batch at offset {end} is not sound in the ring: {problem or 'it ends before its length says'}"
+        rest = rest[len(chunk) :]
+    newest = max(bases)
+    if newest == copy.end_offset > copy.log.active_base_offset:
+        copy.take(Piece(newest, b""))
+    return ""
+
+
+def _segment_bases(control: ControlPage) -> list[int]:
+    """Where the leader began its last two segments: the copy begins its own there, too."""
+    page = control.mapping
+    used = 2 if page.load(layout.CTL_SEGMENT_TURN) else 1
+    return [page.load(layout.CTL_SEGMENT_SLOTS + 16 * slot) for slot in range(used)]
+
+
+def _first_chunk(rest: Sequence[IndexEntry], bases: Sequence[int]) -> list[IndexEntry]:
+    """The first batches of one segment, some of them."""
+    chunk: list[IndexEntry] = []
+    for entry in rest:
+        if chunk and (entry.base_offset in bases or entry.pos_end - chunk[0].pos > TAKE_BYTES):
+            break
+        chunk.append(entry)
+    return chunk
+
+
+def _agreed_offset(copy: ReplicaLog, ring: _Ring) -> int:
+    """Up to where copy and ring are known to be one log: the same batch in both, and so the same before it.
+
+    An epoch has one leader, so a batch of an epoch at an offset has but one history. Where the ring begins, its leader
+    had just agreed with this copy, or could not show anything that this copy has not.
+    """
+    entries = [entry for entry in ring.batches if entry.next_offset <= copy.end_offset]
+    if entries and _has_same(copy, ring, entries[-1]):
+        return entries[-1].next_offset
+    same = bisect.bisect_left(entries, True, key=lambda entry: not _has_same(copy, ring, entry))
+    if same:
+        return entries[same - 1].next_offset
+    first = ring.batches[0].base_offset if ring.batches else ring.end.next_offset
+    return min(first, copy.end_offset)
+
+
+def _has_same(copy: ReplicaLog, ring: _Ring, entry: IndexEntry) -> bool:
+    if entry.base_offset < copy.log.log_start_offset:
+        return False
+    mine = next(islice(copy.log.headers(entry.base_offset), 1), None)
+    theirs = BatchHeader.parse(ring.read(entry, entry))
+    facts = (theirs.base_offset, theirs.leader_epoch, theirs.crc)
+    return mine is not None and (mine.base_offset, mine.leader_epoch, mine.crc) == facts
+
+
+# --- the ctl region ---------------------------------------------------------------------------------------------------
+
+
+def _store_positions(page: Mapping, copy: ReplicaLog) -> None:
+    """All of the log is in the copy's files. How much of it is on the disk is known of older segments at most."""
+    log, tail_pos = copy.log, page.load(layout.CTL_TAIL_POS)
+    segment_pos = tail_pos - log.active.size_bytes
+    turn = page.load(layout.CTL_SEGMENT_TURN)
+    slot = layout.CTL_SEGMENT_SLOTS + 16 * (turn & 1)
+    if (page.load(slot), page.load(slot + 8)) != (log.active_base_offset, segment_pos):
+        slot = layout.CTL_SEGMENT_SLOTS + 16 * ((turn + 1) & 1)
+        page.store(slot, log.active_base_offset)
+        page.store(slot + 8, segment_pos)
+        page.store(layout.CTL_SEGMENT_TURN, turn + 1)  # SYNC POINT segment-turn: as in LogKeeper.roll
+    page.store(layout.CTL_TAIL_OFFSET, log.log_end_offset)
+    page.store(layout.CTL_SYNCED_OFFSET, min(log.recovery_point, log.log_end_offset))
+    page.store(layout.CTL_SYNCED_POS, segment_pos)
+    page.store(layout.CTL_WRITTEN_OFFSET, log.log_end_offset)
+    page.store(layout.CTL_WRITTEN_POS, tail_pos)
+    page.store(layout.CTL_LOG_START_OFFSET, max(page.load(layout.CTL_LOG_START_OFFSET), log.log_start_offset))
+    page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # that was about the other replica's files
+    page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)
+
+
+def _begin_ring(spec: OwnerSpec, config: TopicConfig, control: ControlPage, end_offset: int) -> tuple[Mapping, Mapping]:
+    """An empty ring behind the end of the copy; as in regeneration.grow_ring, but that the log may end earlier now.
+
+    Positions go on where the old ring ended. The watermark moves after the generation: who reads by the new one has to
+    see that the old ring, which has what is lost, is not the partition's any more.
+    """
+    page, generation = control.mapping, max(control.generation, spec.leader_epoch) + 1
+    ring, index = make_ring(spec, config.ring_bytes_at_first, generation)
+    tail_pos = page.load(layout.CTL_TAIL_POS)
+    page.store(layout.CTL_BASE_OFFSET, NOWHERE)
+    page.store(layout.CTL_BASE_POS, tail_pos)
+    page.store(layout.CTL_BASE_OFFSET, end_offset)
+    page.store(layout.CTL_TAIL_OFFSET, end_offset)
+    page.store(layout.CTL_INTENT_POS, tail_pos)
+    store_ring(page, ring, index, generation)
+    for offset_cell, pos_cell in (
+        (layout.CTL_HW_OFFSET, layout.CTL_HW_POS),
+        (layout.CTL_LSO_OFFSET, layout.CTL_LSO_POS),
+    ):
+        page.store(offset_cell, min(page.load(offset_cell), end_offset))
+        page.store(pos_cell, tail_pos)
+    return ring, index
+
+
+# --- what is lost -----------------------------------------------------------------------------------------------------
+
+
+def _send_back(spec: OwnerSpec, lane: LaneSlot, lost: Sequence[IndexEntry]) -> int:
+    """Let a lane go back to its first batch that is lost and that its producer still keeps. Returns the records from
+    there on that are taken again.
+    """
+    mine = [one for one in lost if (one.lane_slot, one.lane_generation) == (lane.slot, lane.lane_id & 0xFFFFFFFF)]
+    if not mine:
+        return 0
+    try:
+        mapping = open_lane(names.lane(spec.cid8, lane.lane_id), lane.terms.data_bytes)
+    except (FileNotFoundError, CorruptRecordError, ForeignVersionError):  # it loses its slot in a moment: LaneDesk
+        return 0
+    try:
+        head, free = mapping.load(layout.LANE_HEAD), mapping.load(layout.LANE_FREE)
+        kept = [one for one in mine if free <= one.lane_pos and 0 < head - one.lane_pos <= lane.terms.data_bytes]
+        for (
+            one
+        ) in kept:  # before the head goes back: a producer that has seen the old head finds no result of the old log
+            frame = layout.LANE_DATA + one.lane_pos % (mapping.size_bytes - layout.LANE_DATA)
+            mapping.store(frame + layout.FRAME_STATUS, layout.FRAME_STATUS_PENDING)
+        if kept:
+            mapping.store(layout.LANE_HEAD, kept[0].lane_pos)
+        return sum(one.count for one in kept)
+    finally:
+        mapping.close()
+
+
+def _told(spec: OwnerSpec, before: int, end_offset: int, lost: int, again: int, why: str) -> str:
+    if not lost:
+        return why
+    whose = f"replica {before}" if before != layout.NO_REPLICA else "the leader before"
+    kept = f", of which {again} are still in their producers' lanes and are taken again" if again else ""
+    return (
+        f"{lost} records behind offset {end_offset} that only {whose} of {spec.topic}-{spec.partition} had are"
+        f" not in this log{kept}: {why}"
+    )
