@@ -187,6 +187,17 @@ class DeliveryTimeoutError(ShmlogError):
     retriable = True
 
 
+class NotEnoughReplicasError(DeliveryTimeoutError):
+    """`delivery.timeout.ms` passed while fewer replicas were in sync than `min.insync.replicas` asks for.
+
+    What was accepted is kept, and is shown and acknowledged once enough are: sending it again could double it. The
+    message says which replica is missing, and why.
+    """
+
+    code = 19
+    name = "NOT_ENOUGH_REPLICAS"
+
+
 class PollTimeoutError(ShmlogError):
     """A call with `timeout=` did not finish in time."""
 

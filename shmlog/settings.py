@@ -83,6 +83,14 @@ TOPIC: Final = _table(
         INT_MAX,
     ),
     Setting(
+        "min.insync.replicas",
+        "int",
+        1,
+        "While fewer replicas are in sync, nothing new is acknowledged to acks=all or shown; at most all are needed.",
+        1,
+        INT_MAX,
+    ),
+    Setting(
         "shm.ring.bytes",
         "int",
         0,
@@ -284,6 +292,7 @@ class TopicConfig:
     compression_lz4_level: int
     compression_zstd_level: int
     replica_lag_time_max_ms: int
+    min_insync_replicas: int
     ring_bytes: int
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
     ring_bytes_at_first: int

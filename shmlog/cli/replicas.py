@@ -34,6 +34,18 @@ def replicas(topic: TopicInfo, ends: Mapping[object, object]) -> list[dict[str, 
     return rows
 
 
+def under_min_isr(topics: Iterable[TopicInfo]) -> list[str]:
+    """A sentence for each partition with too few replicas in sync (Kafka: UnderMinIsr)."""
+    return [
+        f"{topic.name}-{partition.partition} is under min ISR (UnderMinIsr): {in_sync(partition)} replicas are in"
+        f" sync, and min.insync.replicas is {partition.min_insync_replicas}: nothing new is shown, or acknowledged to"
+        " acks=all"
+        for topic in topics
+        for partition in topic.partitions
+        if partition.under_min_isr
+    ]
+
+
 def out_of_sync(topics: Iterable[TopicInfo]) -> list[str]:
     """A sentence for each replica that the high watermark does not wait for."""
     return [

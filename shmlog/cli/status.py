@@ -15,7 +15,7 @@ import click
 from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.counters import Observer, PartitionSample, Rates
 from shmlog.cli.output import cell_text, count_of, fit, human_bytes, human_rate, output_option, print_json, text_table
-from shmlog.cli.replicas import out_of_sync
+from shmlog.cli.replicas import out_of_sync, under_min_isr
 
 if TYPE_CHECKING:
     from shmlog import ClusterInfo, TopicInfo
@@ -68,7 +68,7 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
     else:
         click.echo("\n".join(_cluster_lines(info, uses.get(info.pid))))
         _print_table(rows)
-        for sentence in out_of_sync(described):
+        for sentence in (*under_min_isr(described), *out_of_sync(described)):
             click.echo(sentence, err=True)
         for found in info.damage:
             click.echo(f"damage: {found.message}", err=True)
@@ -121,6 +121,7 @@ def partition_rows(
                     "epoch": partition.leader_epoch,
                     "replicas": len(partition.replicas),
                     "in_sync": sum(one.in_sync for one in partition.replicas),
+                    "under_min_isr": partition.under_min_isr,
                     "start": sample.log_start_offset if sample else None,
                     "end": sample.high_watermark if sample else None,
                     "disk_bytes": disk_bytes(partition.log_dir),

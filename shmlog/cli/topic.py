@@ -10,7 +10,7 @@ import click
 
 from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_argument
 from shmlog.cli.output import count_of, output_option, print_json, print_rows, text_table
-from shmlog.cli.replicas import in_sync, replicas
+from shmlog.cli.replicas import in_sync, replicas, under_min_isr
 
 if TYPE_CHECKING:
     from shmlog import TopicInfo
@@ -104,7 +104,7 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
                 "epoch": partition.leader_epoch,
                 "start": counters.get("log_start_offset"),
                 "end": counters.get("high_watermark"),
-                "in sync": in_sync(partition),
+                "in sync": in_sync(partition) + (" (UnderMinIsr)" if partition.under_min_isr else ""),
                 "directory": partition.log_dir,
             }
         )
@@ -122,6 +122,8 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
     if len(copies) > len(partitions):
         rows = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in copies]
         click.echo(text_table(list(copies[0]), rows))
+    for sentence in under_min_isr([found]):
+        click.echo(sentence, err=True)
     for partition in found.partitions:
         for replica in partition.replicas:
             if replica.error and not replica.leads:
@@ -171,6 +173,8 @@ def alter(
     else:
         overrides = ", ".join(f"{key}={value}" for key, value in sorted(changed.config.items())) or "all defaults"
         click.echo(f"altered {changed.name}: {count_of(len(changed.partitions), 'partition')}, {overrides}")
+    if changed.warning:
+        click.echo(f"warning: {changed.warning}", err=True)
 
 
 @topic.command()

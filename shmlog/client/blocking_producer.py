@@ -24,7 +24,13 @@ from shmlog.client.lanes import LaneOpener
 from shmlog.client.serialization import serializer, to_bytes
 from shmlog.client.sleeper import Sleeper
 from shmlog.clock import wall_ms
-from shmlog.errors import DeliveryTimeoutError, InvalidArgumentError, PollTimeoutError, ShmlogError
+from shmlog.errors import (
+    DeliveryTimeoutError,
+    InvalidArgumentError,
+    NotEnoughReplicasError,
+    PollTimeoutError,
+    ShmlogError,
+)
 from shmlog.native.delivery import FAILED, PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
 from shmlog.native.send import SendPath, TopicLanes
@@ -96,10 +102,12 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
             return lane.free != free or lane.attention or self._opener.is_deleted(lane)
 
         if not self._sleeper.until(has_changed, deadline_ns / 1e9):
-            raise DeliveryTimeoutError(
+            raise self._opener.timeout(
+                lane.topic,
+                lane.partition,
                 f"no room for a record to {lane.topic}-{lane.partition} for {self._delivery_timeout_s:g} s"
                 f" (delivery.timeout.ms): it was not sent. {lane.pending} batches before it wait for their"
-                f" acknowledgement{self._opener.reason(lane)}"
+                f" acknowledgement{self._opener.reason(lane)}",
             )
         if self._opener.is_deleted(lane):
             self._attend(lane)
@@ -141,7 +149,7 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
             else:
                 raise PollTimeoutError(
                     f"a record to {batch.topic}-{batch.partition} has no acknowledgement after {timeout:g} s; it was"
-                    " accepted and is on its way: ask again"
+                    f" accepted and is on its way: ask again{self._opener.shortage(batch.topic, batch.partition)}"
                 )
         if self.completed:
             self._run_callbacks()
@@ -156,10 +164,12 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
 
     def _expire(self, batch: BatchResult) -> None:
         batch.fail(
-            DeliveryTimeoutError(
+            self._opener.timeout(
+                batch.topic,
+                batch.partition,
                 f"{batch.count} records to {batch.topic}-{batch.partition} were accepted but had no acknowledgement for"
                 f" {self._delivery_timeout_s:g} s (delivery.timeout.ms): their outcome is unknown, they may still be"
-                " delivered"
+                " delivered",
             )
         )
         self._expired_batches += 1
@@ -212,11 +222,14 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
         if settled:
             return
         batches = sum(lane.pending for lane in pending())
+        short = next((why for lane in pending() if (why := self._opener.shortage(lane.topic, lane.partition))), "")
         if timeout is not None:
-            raise PollTimeoutError(f"{batches} batches have no acknowledgement after {timeout:g} s; they were accepted")
-        raise DeliveryTimeoutError(
+            raise PollTimeoutError(
+                f"{batches} batches have no acknowledgement after {timeout:g} s; they were accepted{short}"
+            )
+        raise (NotEnoughReplicasError if short else DeliveryTimeoutError)(
             f"{batches} batches have no acknowledgement after {self._delivery_timeout_s:g} s (delivery.timeout.ms):"
-            " they were accepted, their outcome is unknown"
+            f" they were accepted, their outcome is unknown{short}"
         )
 
     def metrics(self) -> dict[str, int | float]:

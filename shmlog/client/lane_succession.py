@@ -12,7 +12,7 @@ from functools import partial
 
 from shmlog.client.lanes import LaneOpener
 from shmlog.client.sleeper import Sleeper, SleeperLock
-from shmlog.errors import DeliveryTimeoutError, LaneQuarantinedError, ShmlogError, UnknownTopicOrPartitionError
+from shmlog.errors import LaneQuarantinedError, ShmlogError, UnknownTopicOrPartitionError
 from shmlog.memory.layout import LaneState
 from shmlog.native.lane import LaneWriter
 from shmlog.native.send import TopicLanes
@@ -49,10 +49,12 @@ class LaneSuccession:
                 self._opener.close(lane)  # a batch was refused, and its owner died before it could stop the lane
             deadline = time.monotonic() + self._delivery_timeout_s
             if not self._sleeper.until(lambda: _has_ended(lane) or self._opener.is_deleted(lane), deadline):
-                raise DeliveryTimeoutError(
+                raise self._opener.timeout(
+                    lane.topic,
+                    lane.partition,
                     f"{lane.topic}-{lane.partition} did not finish closing a lane for {self._delivery_timeout_s:g} s"
                     " (delivery.timeout.ms): the outcome of the records that were sent last is unknown"
-                    f"{self._opener.reason(lane)}"
+                    f"{self._opener.reason(lane)}",
                 )
             if self._opener.is_deleted(lane):
                 raise self._give_up(lanes)
@@ -98,10 +100,12 @@ class LaneSuccession:
         for batch in lane.unpublished():
             while not adopt(successor, lane, batch):
                 if not self._sleeper.until(partial(self._has_moved, successor), deadline):
-                    raise DeliveryTimeoutError(
+                    raise self._opener.timeout(
+                        lane.topic,
+                        lane.partition,
                         f"no room in the new lane to {lane.topic}-{lane.partition} for what the one before it held, for"
                         f" {self._delivery_timeout_s:g} s (delivery.timeout.ms): {len(lane.unpublished())} batches wait"
-                        f" for the next call of this producer{self._opener.reason(successor)}"
+                        f" for the next call of this producer{self._opener.reason(successor)}",
                     )
                 if self._opener.is_deleted(successor):
                     raise self._give_up(self._topics[lane.topic])

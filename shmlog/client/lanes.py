@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from shmlog.client.connection import Connection, Question
+from shmlog.client.shortage import Shortage
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (
     CheckCompression,
@@ -24,7 +25,13 @@ from shmlog.control.messages import (
     ProducerIdGranted,
     TopicsDescribed,
 )
-from shmlog.errors import BrokerNotAvailableError, InvalidProducerIdMappingError, NoClusterError, ShmlogError
+from shmlog.errors import (
+    BrokerNotAvailableError,
+    DeliveryTimeoutError,
+    InvalidProducerIdMappingError,
+    NoClusterError,
+    ShmlogError,
+)
 from shmlog.limits import LANE_BYTES_FIRST, LANE_GROWTH_PAUSE_S
 from shmlog.memory import bell, names, region
 from shmlog.memory.control_page import ControlPage
@@ -86,6 +93,7 @@ class LaneOpener:
         self._granted: dict[int, Grant] = {}  # by the lane that they shall follow
         self._asked: dict[int, Question] = {}  # likewise
         self._no_growth_before = 0.0
+        self._shortage = Shortage(connection)
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
     def partition_count(self, topic: str) -> int:
@@ -264,6 +272,17 @@ class LaneOpener:
     def is_deleted(self, lane: LaneWriter) -> bool:
         known = self._pages.get((lane.topic, lane.partition))
         return known is not None and known[1].state == OwnerState.DELETED
+
+    def timeout(self, topic: str, partition: int, what_happened: str) -> DeliveryTimeoutError:
+        """The error for `what_happened`: delivery.timeout.ms has passed, perhaps for want of replicas."""
+        known = self._pages.get((topic, partition))
+        return self._shortage.timeout(topic, partition, None if known is None else known[1], what_happened)
+
+    def shortage(self, topic: str, partition: int) -> str:
+        """Which replicas are wanted, in a sentence to end a message with; empty if enough are in sync."""
+        known = self._pages.get((topic, partition))
+        said = "" if known is None else self._shortage.sentence(topic, partition, known[1])
+        return f". {said}" if said else ""
 
     def reason(self, lane: LaneWriter) -> str:
         """What the partition's control page says about why nothing moves, to end a message with."""

@@ -12,6 +12,7 @@ from shmlog.control.messages import (
     ReplicaDescription,
     TopicDescription,
 )
+from shmlog.machines.in_sync_count import InSyncCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class PartitionInfo:
     `state` is "running" when all is well, else "starting", "waiting" (for its next restart), "closing" or "offline".
     `pid` is the owner's, 0 while there is none. `log_dir` is an absolute path, in the log directory whose id is
     `directory_id`. `error` says why the partition does not run, as far as it is known. `replicas` are all copies of it,
-    by replica id, the leader's among them.
+    by replica id, the leader's among them; `min_insync_replicas` of them have to be in sync, or all.
     """
 
     partition: int
@@ -60,10 +61,22 @@ class PartitionInfo:
     directory_id: str = ""
     error: str = ""
     replicas: tuple[ReplicaInfo, ...] = ()
+    min_insync_replicas: int = 1
+
+    @property
+    def missing(self) -> list[ReplicaInfo]:
+        """The replicas that are not in sync."""
+        return [one for one in self.replicas if not one.in_sync]
+
+    @property
+    def under_min_isr(self) -> bool:
+        """Whether fewer are in sync than are needed, so that nothing new is shown, or acknowledged to acks=all."""
+        count = len(self.replicas)
+        return InSyncCount.of(count, count - len(self.missing), self.min_insync_replicas).is_short
 
     @classmethod
-    def of(cls, description: PartitionDescription) -> PartitionInfo:
-        """From the control message."""
+    def of(cls, description: PartitionDescription, min_insync_replicas: int) -> PartitionInfo:
+        """From the control message, and the setting of its topic."""
         return cls(
             partition=description.partition,
             partition_id=description.partition_id,
@@ -74,6 +87,7 @@ class PartitionInfo:
             directory_id=description.directory_id,
             error=description.error,
             replicas=tuple(ReplicaInfo.of(one) for one in description.replicas),
+            min_insync_replicas=min_insync_replicas,
         )
 
 
@@ -95,13 +109,14 @@ class TopicInfo:
     @classmethod
     def of(cls, description: TopicDescription) -> TopicInfo:
         """From the control message."""
+        min_insync_replicas = int(description.effective.get("min.insync.replicas", "1"))
         return cls(
             name=description.name,
             topic_id=description.topic_id,
             internal=description.internal,
             config=dict(description.config),
             effective_config=dict(description.effective),
-            partitions=tuple(PartitionInfo.of(partition) for partition in description.partitions),
+            partitions=tuple(PartitionInfo.of(one, min_insync_replicas) for one in description.partitions),
             warning=description.warning,
         )
 

@@ -35,6 +35,8 @@ class OwnerSpec:
     """Whether rings of earlier owners may be in shared memory: looking for them costs as much as there are regions."""
     followers: list[FollowerAt] = field(default_factory=list)
     """As in FollowersAre, of version 0."""
+    replicas: int = 1
+    """How many the partition has, whether or not they run; the one that leads is among them."""
     replica_id: int = 0
     """Whose log this is: the replica that leads."""
     has_begun: bool = False

@@ -123,6 +123,21 @@ class ControlPage:
         return self.mapping.load(layout.CTL_HEARTBEAT_NS)
 
     @property
+    def in_sync(self) -> int:
+        """How many replicas are in sync, by what its owner knows to be durable; 0: it has not said so."""
+        return self.mapping.load(layout.CTL_IN_SYNC)
+
+    @property
+    def in_sync_needed(self) -> int:
+        """How many min.insync.replicas asks for; with fewer in sync the high watermark stands still."""
+        return self.mapping.load(layout.CTL_IN_SYNC_NEEDED)
+
+    def store_in_sync(self, in_sync: int, needed: int) -> None:
+        """Owner only. A reader may see the one number before the other."""
+        self.mapping.store(layout.CTL_IN_SYNC, in_sync)
+        self.mapping.store(layout.CTL_IN_SYNC_NEEDED, needed)
+
+    @property
     def error_text(self) -> str:
         """Why the partition does not run, or what its disk refuses; empty when all is well."""
         raw = self.mapping.read(layout.CTL_ERROR_TEXT, layout.CTL_ERROR_TEXT_BYTES)

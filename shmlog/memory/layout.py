@@ -16,7 +16,9 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0580 segment: turn, 2 x (base offset, base pos), 0x1000 slots of 64 bytes
            whether a sync failed, the one that runs,
            whose files these are (since 1.2)           0x11000 samples of 64 bytes: when was read
-    0x0600 reserved: lease, followers, share groups
+    0x0600 reserved: lease, share groups
+    0x0680 in sync: how many replicas, how many are
+           needed (since 1.3)
     0x0800 counters                                    bell (one per partition): as the client's doorbell
     0x0C00 error text                                  idx (one per partition): entries of 64 bytes
     0x1000 lane table: 1024 x (lane id, its terms)     ring (one per partition): batches, mapped twice
@@ -46,7 +48,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 1
-LAYOUT_MINOR = 2
+LAYOUT_MINOR = 3
 KNOWN_FEATURES = 0
 
 CTL_RING_GENERATION = 0x100
@@ -81,7 +83,8 @@ CTL_SYNC_FAILED = 0x5A8
 CTL_SYNC_RUNNING = 0x5B0
 CTL_LEADER_REPLICA = 0x5B8
 CTL_LEASE = 0x600
-CTL_FOLLOWERS = 0x680
+CTL_IN_SYNC = 0x680
+CTL_IN_SYNC_NEEDED = 0x688
 CTL_SHARE_GROUPS = 0x780
 CTL_COUNTERS = 0x800
 CTL_ERROR_TEXT = 0xC00

@@ -42,7 +42,8 @@
 #define CTL_SYNC_RUNNING      0x5B0   /* memory.layout.SyncRunning */
 #define CTL_LEADER_REPLICA    0x5B8   /* whose segments `segment`, `written` and `synced` speak of */
 #define CTL_LEASE             0x600   /* reserved */
-#define CTL_FOLLOWERS         0x680   /* reserved */
+#define CTL_IN_SYNC           0x680   /* how many replicas are in sync, 0: nobody wrote it; since 1.3 */
+#define CTL_IN_SYNC_NEEDED    0x688   /* how many min.insync.replicas asks for; since 1.3 */
 #define CTL_SHARE_GROUPS      0x780   /* reserved */
 #define CTL_COUNTERS          0x800
 #define CTL_ERROR_TEXT        0xC00   /* 512 bytes: u16 length, UTF-8 */

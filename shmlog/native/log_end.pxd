@@ -38,12 +38,15 @@ cdef class LogEnd(LaneTable):
     cdef readonly int32_t leader_epoch
     cdef follower_view *followers
     cdef readonly size_t follower_count
+    cdef readonly bint under_min_isr
+    cdef bint goes_by_index
     cdef list follower_mappings
     cdef uint64_t mark_seq, follower_news
 
     cdef int _use_ring(self, Mapping ring) except -1
     cdef int _write(self) noexcept nogil
     cdef void _advance_watermark(self, int64_t offset, uint64_t pos) noexcept nogil
+    cdef void _go_by_index(self) noexcept nogil
     cdef void _find_mark(self) noexcept nogil
     cdef bint _followers_got_on(self) noexcept nogil
     cdef bint _follow_watermark(self) noexcept nogil

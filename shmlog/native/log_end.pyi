@@ -27,6 +27,7 @@ class LogEnd(LaneTable):
     index_entries: int
     leader_epoch: int
     follower_count: int
+    under_min_isr: bool
 
     def __init__(
         self, control: Mapping, packer: BatchPacker, ring: Mapping, writer: SegmentWriter, *, next_offset: int
@@ -40,6 +41,9 @@ class LogEnd(LaneTable):
     def use_followers(self, followers: Sequence[tuple[int, Mapping | None, bool]]) -> None:
         """Take these in the place of those from before: replica id, its region (writable; None: there is none that can
         be mapped), and whether the high watermark waits for it. settle() is next."""
+
+    def hold_under_min_isr(self, under_min_isr: bool) -> None:
+        """Whether the high watermark stands still from now on: too few replicas are in sync. settle() is next."""
 
     def count_follower(self, replica_id: int, counts: bool) -> None: ...
     def look_at_followers(self) -> list[tuple[int, int, str]]:

@@ -4,7 +4,8 @@
 In this order (the crash proofs rest on it): pwrite of the ring's own bytes -> written -> high watermark -> wakes.
 
 With followers the high watermark waits for those that count: it stands at the last batch that all of them have. The
-entries of the ring's index say where that is in the ring; `mark_seq` is the first of them that is not below it.
+entries of the ring's index say where that is in the ring; `mark_seq` is the first of them that is not below it. While
+fewer replicas are in sync than min.insync.replicas asks for (`under_min_isr`) it stands still, with or without followers.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -70,7 +71,7 @@ cdef class LogEnd(LaneTable):
         shm_store_release(self.ctl + CTL_WRITTEN_POS, self.written_pos)
         if self.tracer.following:
             self.tracer.written_ns = monotonic_ns()
-        if self.follower_count:
+        if self.goes_by_index:
             self._wake_followers()
             self._follow_watermark()
         elif not self.hold_for_sync:
@@ -94,7 +95,7 @@ cdef class LogEnd(LaneTable):
         self.synced_offset = offset
         self.unsynced_records = self.written_offset - offset
         self._count(COUNTER_SYNCS, 1)
-        if self.follower_count:
+        if self.goes_by_index:
             self._follow_watermark()
         elif self.hold_for_sync and <uint64_t>offset > shm_load_relaxed(self.ctl + CTL_HW_OFFSET):
             self._advance_watermark(offset, pos)
@@ -111,7 +112,7 @@ cdef class LogEnd(LaneTable):
 
     def settle(self):
         """Ring everybody, and show what is written or, where that waits for a sync, what a dead owner had synced."""
-        if self.follower_count:
+        if self.goes_by_index:
             self._wake_followers()
             self._follow_watermark()
         elif not self.hold_for_sync or self.unsynced_records == 0:
@@ -156,11 +157,16 @@ cdef class LogEnd(LaneTable):
         self.followers = views
         self.follower_count = len(followers)
         self.follower_mappings = [region for _, region, _ in followers]
-        self._find_mark()
-        if self.follower_count:
+        self._go_by_index()
+        if self.goes_by_index:
             # SYNC POINT takeover-watermark: a predecessor was killed between the two cells of the watermark: complete it.
             # What all had then, all have.
             self._follow_watermark_to(<int64_t>shm_load_relaxed(self.ctl + CTL_HW_OFFSET))
+
+    def hold_under_min_isr(self, bint under_min_isr):
+        """See log_end.pyi."""
+        self.under_min_isr = under_min_isr
+        self._go_by_index()
 
     def count_follower(self, int64_t replica_id, bint counts):
         """From now on the high watermark waits, or does not wait, for this follower."""
@@ -189,6 +195,11 @@ cdef class LogEnd(LaneTable):
         """The offset up to which this replica alone would let consumers read."""
         return self.synced_offset if self.hold_for_sync else self.written_offset
 
+    cdef void _go_by_index(self) noexcept nogil:
+        """Whether the high watermark may be behind what this replica has; then `mark_seq` goes with it."""
+        self.goes_by_index = self.follower_count or self.under_min_isr
+        self._find_mark()
+
     cdef void _find_mark(self) noexcept nogil:
         """The index entry at the high watermark, or the oldest one there is if it begins behind that."""
         cdef uint64_t watermark = shm_load_relaxed(self.ctl + CTL_HW_POS), seq = self.next_seq
@@ -215,6 +226,8 @@ cdef class LogEnd(LaneTable):
         cdef int64_t limit = self.synced_offset if self.hold_for_sync else self.written_offset
         cdef size_t k
         self._followers_got_on()
+        if self.under_min_isr:
+            return False
         for k in range(self.follower_count):
             if self.followers[k].counts:
                 limit = min(limit, follower_progress(&self.followers[k], self.hold_for_sync))
@@ -245,7 +258,7 @@ cdef class LogEnd(LaneTable):
         return True
 
     cdef bint _is_held_up(self) noexcept nogil:
-        """Nothing more is taken while followers lack half a ring: where the watermark goes next stands in the index."""
+        """Nothing more is taken half a ring ahead of the watermark: where it goes next stands in the index."""
         return (self.tail_pos - shm_load_relaxed(self.ctl + CTL_HW_POS) > self.capacity // 2
                 or self.next_seq - self.mark_seq > self.index_entries // 2)
 

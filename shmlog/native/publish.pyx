@@ -121,7 +121,7 @@ cdef class Publisher(LogEnd):
                     return _FAILED
             if self.sync_after_records and self.unsynced_records >= self.sync_after_records:
                 return _SYNC
-            if self.follower_count:
+            if self.goes_by_index:
                 if self._follow_watermark():
                     self._wake()
                 if self._is_held_up():
@@ -156,7 +156,7 @@ cdef class Publisher(LogEnd):
     cdef bint _has_work(self) noexcept nogil:
         if self.written_pos != self.tail_pos:
             return True
-        if self.follower_count:
+        if self.goes_by_index:
             if self._followers_got_on():
                 return True
             if self._is_held_up():

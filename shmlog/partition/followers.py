@@ -1,4 +1,5 @@
-"""The leader's followers: their regions, which of them the high watermark waits for, and who is reported to lag.
+"""The leader's followers: their regions, which of them the high watermark waits for, who is reported to lag, and
+whether enough are in sync for it to move at all.
 
 What they have is read in native/log_end, with every group of batches; here is what needs no hurry. A region that is
 missing, spoiled or cut is its follower's trouble: the leader believes nothing of it and says why.
@@ -10,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from shmlog.control.messages import FollowerAt, Message, OwnerSpec, ReplicaCaughtUp, ReplicaLags
 from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.machines.in_sync_count import InSyncCount
 from shmlog.machines.replica_lag import CaughtUp, Count, Lags, ReplicaLagMachine, Seen, Standing
 from shmlog.memory import region
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.partition.full_disk import errno_of_full_disk
 from shmlog.partition.opened import OpenPartition
 from shmlog.partition.watermark_note import WatermarkNote
+from shmlog.settings import TopicConfig
 
 NEVER_NS = (1 << 63) - 1
 LOOKS_PER_LAG = 8  # in the time that makes a follower too slow
@@ -39,6 +42,8 @@ class Followers:
         self._publisher = opened.publisher
         self._report = report
         self._note = WatermarkNote(opened.storage, spec.log_dir, opened.control)
+        self._replicas = spec.replicas
+        self._min_insync_replicas = opened.config.min_insync_replicas
         self._lag_max_ns = opened.config.replica_lag_time_max_ms * 1_000_000
         self._regions: dict[int, ReplicaRegion] = {}
         self._take(0, spec.followers)
@@ -48,9 +53,12 @@ class Followers:
         self._take(version, followers)
         self._publisher.settle()
 
-    def configure(self, lag_max_ms: int) -> None:
-        """replica.lag.time.max.ms from now on."""
-        self._lag_max_ns = self._machine.lag_max_ns = lag_max_ms * 1_000_000
+    def configure(self, config: TopicConfig) -> None:
+        """Its replica.lag.time.max.ms and min.insync.replicas hold from now on."""
+        self._lag_max_ns = self._machine.lag_max_ns = config.replica_lag_time_max_ms * 1_000_000
+        self._min_insync_replicas = config.min_insync_replicas
+        self._count_in_sync()
+        self._publisher.settle()
 
     def _take(self, version: int, followers: Sequence[FollowerAt]) -> None:
         self._version = version
@@ -58,7 +66,14 @@ class Followers:
         self._machine = ReplicaLagMachine(self._lag_max_ns, ((one.replica_id, one.in_sync) for one in followers))
         self._look_at_ns = 0
         self._settled_end = -1
+        self._count_in_sync()
         self._attach()
+
+    def _count_in_sync(self) -> None:
+        in_sync = 1 + sum(one.in_sync for one in self._followers)
+        count = InSyncCount.of(self._replicas, in_sync, self._min_insync_replicas)
+        self._control.store_in_sync(count.in_sync, count.needed)
+        self._publisher.hold_under_min_isr(count.is_short)
 
     def _attach(self) -> None:
         """Map the regions that are there now."""
@@ -87,7 +102,7 @@ class Followers:
 
     def look(self, now_ns: int) -> None:
         """See who has caught up and who lags, if it is time for that, and tell the supervisor."""
-        if not self._followers or now_ns < self._look_at_ns:
+        if not self._has_watermark or now_ns < self._look_at_ns:
             return
         self._look_at_ns = now_ns + max(1_000_000, min(self._lag_max_ns // LOOKS_PER_LAG, LOOK_NS_MAX))
         if any(region.identity(name) != known for name, known in self._identities.items()):
@@ -107,14 +122,19 @@ class Followers:
         self._note.keep(now_ns)
 
     @property
+    def _has_watermark(self) -> bool:
+        """Of its own: else all that is written is shown."""
+        return bool(self._followers) or self._publisher.under_min_isr
+
+    @property
     def turn_ns(self) -> int:
         """When look() is to be called next while records come."""
-        return self._look_at_ns if self._followers else NEVER_NS
+        return self._look_at_ns if self._has_watermark else NEVER_NS
 
     @property
     def next_deadline_ns(self) -> int:
         """When look() is to be called next though nothing comes."""
-        if not self._followers:
+        if not self._has_watermark:
             return NEVER_NS
         if self._publisher.tail_offset != self._settled_end:  # somebody was behind, or may be by now
             return self._look_at_ns
@@ -122,10 +142,11 @@ class Followers:
 
     def close(self) -> None:
         """The owner has closed its log."""
-        if self._followers:
+        if self._has_watermark:
             errno_of_full_disk(self._note.store)  # else there is an older note, or none
 
     def are_waited_for(self) -> bool:
         """Whether those that keep up will soon have more of the log than they have."""
         behind = self._control.high_watermark < self._publisher.tail_offset
-        return bool(self._followers) and behind and not self._machine.somebody_lags()
+        can_advance = bool(self._followers) and not self._publisher.under_min_isr
+        return can_advance and behind and not self._machine.somebody_lags()

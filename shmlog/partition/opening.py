@@ -17,6 +17,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.progress import Progress
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
+from shmlog.machines.in_sync_count import InSyncCount
 from shmlog.memory import layout, names, region
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.layout import OwnerState, SyncFailed, SyncRunning
@@ -208,7 +209,8 @@ def _open_cold(spec: OwnerSpec, config: TopicConfig, before: ControlPage | None,
     ):
         page.store(offset_cell, end_offset)
         page.store(pos_cell, base_pos)
-    if any(follower.in_sync for follower in spec.followers):
+    in_sync = 1 + sum(follower.in_sync for follower in spec.followers)
+    if in_sync > 1 or InSyncCount.of(spec.replicas, in_sync, config.min_insync_replicas).is_short:
         # Until they say what they have, all that is known is what they had. Positions of before this ring are nobody's.
         known = max(log.log_start_offset, min(end_offset, read_high_watermark(storage, spec.log_dir)))
         page.store(layout.CTL_HW_OFFSET, known)

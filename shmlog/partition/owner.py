@@ -303,7 +303,7 @@ class OwnerAgent:
         self._config = config
         self._desk.max_batch_bytes = max(self._desk.max_batch_bytes, config.max_message_bytes)
         self._keeper.configure(config)
-        self._followers.configure(config.replica_lag_time_max_ms)
+        self._followers.configure(config)
 
     def _let_lanes_go(self) -> int:
         drained = self._desk.drained()

@@ -76,6 +76,23 @@ class Descriptions:
         )
 
     def _warning(self, topic: Topic) -> str:
+        """What is not as it should be with its replicas."""
+        return "; ".join(filter(None, (self._shared_disks(topic), self._too_many_wanted(topic))))
+
+    def _too_many_wanted(self, topic: Topic) -> str:
+        """Says that more replicas are to be in sync than there are."""
+        partition = self._catalog.machine.partition_by_id(topic.partition_ids[0])
+        wanted = int(self._catalog.machine.effective_config(topic)["min.insync.replicas"])
+        if partition is None or wanted <= len(partition.replicas):
+            return ""
+        count = len(partition.replicas)
+        waits = ", and while one of them is not in sync nothing is acknowledged to acks=all" if count > 1 else ""
+        return (
+            f"min.insync.replicas of topic {topic.name!r} is {wanted} and its partitions have a replication factor of"
+            f" {count}: it counts as {count}{waits}"
+        )
+
+    def _shared_disks(self, topic: Topic) -> str:
         """Says which of its partitions would lose two replicas with one disk."""
         partitions = (self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids)
         shared = sum(1 for one in partitions if one is not None and len(set(one.replicas.values())) < len(one.replicas))

@@ -33,6 +33,7 @@ def owner_spec(
         shm_group=identity.shm_group,
         leftovers=leftovers,
         followers=followers,
+        replicas=len(partition.replicas),
     )
 
 

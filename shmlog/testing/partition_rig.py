@@ -52,6 +52,8 @@ class Rig:
         self.lanes_made = 0
         self.in_sync = in_sync
         """Replica ids of the followers that the next owner is told of as in sync."""
+        self.replicas = 1 + len(in_sync)
+        """How many the next owner is told that there are."""
         self.reports: list[Message] = []
         """What the owner has said about its followers."""
         self.replica_id = 0
@@ -97,6 +99,7 @@ class Rig:
             None,
             leftovers=True,
             followers=[self.follower_at(replica_id, in_sync=True) for replica_id in self.in_sync],
+            replicas=self.replicas,
             replica_id=self.replica_id,
         )
 

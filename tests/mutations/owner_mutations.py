@@ -338,7 +338,7 @@ OWNER_MUTATIONS = [
     Mutation(
         "a successor shows what is written, whatever its followers have",
         LOG_END,
-        'where that waits for a sync, what a dead owner had synced."""\n        if self.follower_count:\n',
+        'where that waits for a sync, what a dead owner had synced."""\n        if self.goes_by_index:\n',
         'where that waits for a sync, what a dead owner had synced."""\n        if False:\n',
         "takeover with followers that lag",
     ),
@@ -366,7 +366,7 @@ OWNER_MUTATIONS = [
     Mutation(
         "a cold start shows everything at once",
         OPENING,
-        "    if any(follower.in_sync for follower in spec.followers):\n",
+        "    if in_sync > 1 or InSyncCount.of(spec.replicas, in_sync, config.min_insync_replicas).is_short:\n",
         "    if False:\n",
         "start after a reboot with followers",
     ),

@@ -9,6 +9,8 @@ from shmlog.errors import (
     DeliveryTimeoutError,
     LaneQuarantinedError,
     NoClusterError,
+    NotEnoughReplicasError,
+    PollTimeoutError,
     ShmlogError,
     UnknownTopicOrPartitionError,
 )
@@ -180,6 +182,23 @@ def test_an_acknowledgement_that_does_not_come_leaves_the_outcome_unknown_and_sa
         delivery.result()
     rig.run()
     assert values(rig) == [b"1"]
+
+
+def test_what_has_no_acknowledgement_for_want_of_replicas_says_so(rig: Rig, connection: RigConnection) -> None:
+    rig.control.store_in_sync(1, 2)
+    producer = producer_of(connection, lane_bytes=262144)
+    delivery = producer.send(TOPIC_NAME, b"1")
+    wanted = r"1 replica is in sync, and 2 are needed \(min.insync.replicas\)"
+    with pytest.raises(PollTimeoutError, match=wanted):
+        delivery.result(0)
+    with pytest.raises(PollTimeoutError, match=wanted):
+        producer.flush(0)
+    with pytest.raises(NotEnoughReplicasError, match=wanted):
+        producer.flush()
+    with pytest.raises(NotEnoughReplicasError, match="outcome is unknown.*" + wanted):
+        delivery.result()
+    with pytest.raises(NotEnoughReplicasError, match="it was not sent.*" + wanted):
+        producer.send_many(TOPIC_NAME, [bytes(1000)] * 1000)
 
 
 def test_a_lane_whose_memory_went_away_after_the_grant_is_asked_for_again(rig: Rig, connection: RigConnection) -> None:
