@@ -191,11 +191,12 @@ class LaneSuccession:
         return [*in_use, *self._retired]
 
     def close(self) -> None:
-        """Let go of all lanes. What they hold stays there for their owners."""
+        """Let go of all lanes. What they hold stays there for their owners, and is not waited for again."""
         for lanes in self._topics.values():
             for lane in lanes.lanes:
                 if lane is not None:
-                    self._opener.release(lane)
+                    lane.reclaim()
+                    self._opener.release(lane, wait=not lane.unpublished())
                     lane.close()
         for lane in self._retired:
             lane.close()

@@ -263,9 +263,12 @@ class LaneOpener:
         with suppress(BrokerNotAvailableError, NoClusterError):  # then it goes when this process does
             self._connection.request(CloseLane(0, lane.lane_id), Done, self._max_block_s)
 
-    def release(self, lane: LaneWriter) -> None:
+    def release(self, lane: LaneWriter, *, wait: bool) -> None:
         """The same for a lane that is not needed any more, without making a fuss."""
         self.forget(lane)
+        if not wait:
+            self._connection.tell(CloseLane(0, lane.lane_id))
+            return
         with suppress(ShmlogError):
             self._connection.request(CloseLane(0, lane.lane_id), Done, self._max_block_s)
 

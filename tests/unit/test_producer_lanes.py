@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from shmlog.control.messages import CloseLane
 from shmlog.errors import (
     BrokerNotAvailableError,
     DeliveryTimeoutError,
@@ -199,6 +202,21 @@ def test_what_has_no_acknowledgement_for_want_of_replicas_says_so(rig: Rig, conn
         delivery.result()
     with pytest.raises(NotEnoughReplicasError, match="it was not sent.*" + wanted):
         producer.send_many(TOPIC_NAME, [bytes(1000)] * 1000)
+
+
+def test_a_producer_that_closes_does_not_wait_a_second_time_for_what_nobody_takes(
+    rig: Rig, connection: RigConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(connection, "tell", told.append)
+    producer = producer_of(connection)
+    producer.send(TOPIC_NAME, b"1")
+    lane_id = lane_of(producer).lane_id
+    with pytest.raises(PollTimeoutError):
+        producer.close(0)
+    assert told == [CloseLane(0, lane_id)]
+    rig.run()
+    assert values(rig) == [b"1"]
 
 
 def test_a_lane_whose_memory_went_away_after_the_grant_is_asked_for_again(rig: Rig, connection: RigConnection) -> None:
