@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from shmlog.model import TopicPartition
+
 
 class ShmlogError(Exception):
     """Base of all errors of this package.
@@ -93,6 +95,26 @@ class OffsetOutOfRangeError(ShmlogError):
 
     code = 1
     name = "OFFSET_OUT_OF_RANGE"
+
+
+class LogTruncationError(OffsetOutOfRangeError):
+    """Records that were read are not in the log any more, others may have their offsets: it was cut, and grew again.
+
+    `divergent_offset` is the first offset of `partition` from which on the log is another one; `offset` is where the
+    reader stood. To go on there: `consumer.seek(error.partition, error.divergent_offset)`.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        partition: TopicPartition | None = None,
+        offset: int = -1,
+        divergent_offset: int = -1,
+    ) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
+        self.divergent_offset = divergent_offset
 
 
 class SerializationError(ShmlogError):

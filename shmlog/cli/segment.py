@@ -196,7 +196,7 @@ def _print_records(file: str) -> bool:
                 continue
             stream.seek(row.position)
             batch, _ = expand(stream.read(row.header.size_bytes), file, 1)
-            found, _, _ = decode_batches(
+            found, *_ = decode_batches(
                 batch, topic, partition, row.header.base_offset, row.header.next_offset, row.header.record_count
             )
             out.write(b"".join(map(json_line, found)))

@@ -232,8 +232,10 @@ class Consumer(Protocol):
         """Up to `max_records` (default `max_poll_records`) records; waits up to `timeout` seconds for the first.
 
         Empty if there were none. Raises OffsetOutOfRangeError with auto_offset_reset="none" when the position is not in
-        the log, UnknownTopicOrPartitionError when a topic was deleted, CorruptRecordError, SerializationError; the
-        position stays where it was, so that seek() can step over.
+        the log, and LogTruncationError when the log was cut below it and others may have these offsets now;
+        UnknownTopicOrPartitionError when a topic was deleted, CorruptRecordError, SerializationError; the position
+        stays where it was, so that seek() can step over. With another auto_offset_reset, reading goes on there instead,
+        or where the log was cut, and a warning is logged.
         """
 
     async def apoll(
@@ -271,8 +273,12 @@ class Consumer(Protocol):
     def position(self, partition: TopicPartition) -> int:
         """The offset of the next record that this consumer will get from `partition`."""
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Go on at `offset`. Whether it is in the log shows at the next read."""
+    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
+        """Go on at `offset`. Whether it is in the log shows at the next read.
+
+        `leader_epoch` is that of the record before it, from which a consumer that was started again knows whether the
+        log has been cut since: `seek(partition, record.offset + 1, leader_epoch=record.leader_epoch)`.
+        """
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
         """Go on at the first record that is still there; without arguments, in all assigned partitions."""

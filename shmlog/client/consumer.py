@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from shmlog import arguments, settings
 from shmlog.client.async_reading import AsyncReading
@@ -32,7 +32,8 @@ from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.records import Record
 from shmlog.partition.reader import PartitionReader
 
-SEVERAL = "several topics are several arguments, and of single partitions one may assign() some"
+INT32_MAX: Final = 2**31 - 1
+SEVERAL: Final = "several topics are several arguments, and of single partitions one may assign() some"
 
 OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
@@ -151,7 +152,16 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
         except SerializationError:
             self._fetcher.read_ahead.rewind(record)
             raise
-        return Record(record.topic, record.partition, record.offset, record.timestamp_ms, key, value, record.headers)
+        return Record(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp_ms,
+            key,
+            value,
+            record.headers,
+            record.leader_epoch,
+        )
 
     # --- partitions ---------------------------------------------------------------------------------------------------
 
@@ -231,11 +241,12 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
     def position(self, partition: TopicPartition) -> int:
         return self._fetcher.position(self._cursor(partition).partition)
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
         cursor = self._cursor(partition)
         offset = arguments.integer(offset, "offset", 0, hint="there are seek_to_beginning() and seek_to_end(), too")
+        epoch = -1 if leader_epoch is None else arguments.integer(leader_epoch, "leader_epoch", -1, INT32_MAX)
         self._fetcher.forget(cursor.partition, keep_position=False)
-        cursor.seek(offset)
+        cursor.seek(offset, epoch)
         cursor.publish(offset)
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from shmlog.errors import OffsetOutOfRangeError
+from shmlog.errors import LogTruncationError, OffsetOutOfRangeError
 from shmlog.memory.client_region import Slot
 from shmlog.model import TopicPartition
 from shmlog.native.columns import RecordColumns
@@ -53,9 +53,14 @@ class Cursor:
         low, high = self.reader.watermarks()
         self.seek(low if self._start == "earliest" else high)
 
-    def seek(self, offset: int) -> None:
+    def seek(self, offset: int, leader_epoch: int = -1) -> None:
+        """As PartitionReader.seek()."""
         self._start = None
-        self.reader.seek(offset)
+        self.reader.seek(offset, leader_epoch)
+
+    def go_back(self, offset: int) -> None:
+        """Read again from an offset that was read before, in the same log."""
+        self.seek(offset, self.reader.leader_epoch)
 
     def seek_to(self, end: Literal["earliest", "latest"]) -> None:
         """Go to one end of the log: the end that it has now, if that is known now."""
@@ -70,7 +75,10 @@ class Cursor:
         return self.reader.has_data() if self._start is None else self.reader.ready
 
     def fetch(self, max_bytes: int, *, check_crcs: bool, columns: bool = False) -> list[Record] | RecordColumns:
-        """What the reader has next; a position that the log has lost is reset as `auto_offset_reset` says."""
+        """What the reader has next; a position that the log has lost is reset as `auto_offset_reset` says.
+
+        Where the log was cut, and another one goes on, reading goes on, too, as it does in Kafka.
+        """
         read = self.reader.fetch_columns if columns else self.reader.fetch
         if self._start is not None:
             if self._start != "none" and not self.reader.ready:
@@ -79,6 +87,13 @@ class Cursor:
         first = self.reader.position
         try:
             records = read(max_bytes, check_crcs=check_crcs)
+        except LogTruncationError as error:
+            if self._reset == "none":
+                raise
+            self.resets += 1
+            self.go_back(error.divergent_offset)
+            _log.warning("%s; going on at %d (auto.offset.reset=%s)", error, self.reader.position, self._reset)
+            return self.fetch(max_bytes, check_crcs=check_crcs, columns=columns)
         except OffsetOutOfRangeError as error:
             if self._reset == "none":
                 raise

@@ -62,13 +62,13 @@ class ReadAhead:
         if self.cursor is not None and (self.count or self._columns):
             position = self.position(self.cursor)
             self.drop()
-            self.cursor.seek(position)
+            self.cursor.go_back(position)
 
     def rewind(self, record: Record) -> None:
         """Forget what is left, and `record`, which was given out last: it will be read again."""
         self._records.clear()
         assert self.cursor is not None
-        self.cursor.seek(record.offset)
+        self.cursor.go_back(record.offset)
 
     def drop(self) -> None:
         """Forget what is left: the application goes elsewhere."""

@@ -14,6 +14,7 @@ from itertools import chain
 
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
+from shmlog.log.checkpoint import EpochStart, read_leader_epochs
 from shmlog.log.cold_segment import ColdSegment
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.segment_times import SegmentTimes
@@ -117,6 +118,10 @@ class ColdReader:
             if after >= limit_offset or self._list()[-1] <= after:
                 return None
         raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
+
+    def leader_epochs(self) -> list[EpochStart]:
+        """What the checkpoint beside the segments says now; see log.checkpoint.read_leader_epochs."""
+        return read_leader_epochs(self._storage, self.directory)
 
     def _search(self, timestamp_ms: int, limit_offset: int, after: int) -> tuple[OffsetAndTimestamp | None, int]:
         """Search the segments that were listed and begin behind `after`; returns where the last of them begins, too."""

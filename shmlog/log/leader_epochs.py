@@ -25,10 +25,11 @@ def agreed_end(
     if not common:
         return 0
     newest = max(common)
-    return min(_end_of(newest, mine, my_end_offset), _end_of(newest, leaders, leader_end_offset))
+    return min(end_of(newest, mine, my_end_offset), end_of(newest, leaders, leader_end_offset))
 
 
-def _end_of(epoch: int, starts: Sequence[EpochStart], end_offset: int) -> int:
+def end_of(epoch: int, starts: Sequence[EpochStart], end_offset: int) -> int:
+    """Up to which offset a log that ends at `end_offset` has nothing of epochs after `epoch`."""
     later = [start.start_offset for start in starts if start.epoch > epoch]
     return min([*later, end_offset])
 

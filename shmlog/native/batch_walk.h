@@ -9,6 +9,7 @@ typedef struct {
     const unsigned char *records, *end;
     int64_t base_offset, last_offset, base_timestamp, max_timestamp;
     uint32_t count, attributes;
+    int32_t leader_epoch;
 } batch_view;
 
 /* WALK_BATCH: `view` is a batch with records to decode. WALK_PASS: one without, to step over. WALK_END: the batch is not
@@ -34,6 +35,7 @@ static inline int look_at_batch(const unsigned char *batch, const unsigned char 
         crc32c(0, batch + BATCH_CRC_FROM, (size_t)(view->end - batch) - BATCH_CRC_FROM) != be32(batch + BATCH_CRC))
         return WALK_CHECKSUM;
     view->last_offset = view->base_offset + (int32_t)be32(batch + BATCH_LAST_DELTA);
+    view->leader_epoch = (int32_t)be32(batch + BATCH_LEADER_EPOCH);
     view->attributes = be16(batch + BATCH_ATTRIBUTES);
     if (view->attributes & BATCH_CONTROL || view->last_offset < from_offset) return WALK_PASS;
     if (view->attributes & BATCH_CODEC_MASK) return WALK_CODEC;

@@ -85,5 +85,5 @@ def decode_columns(
     limit_offset: int,
     max_records: int,
     check_crcs: bool = True,
-) -> tuple[RecordColumns, int, int]:
+) -> tuple[RecordColumns, int, int, int]:
     """As decode_batches(), with the same errors."""

@@ -28,12 +28,14 @@ cdef class RecordColumns:
     cdef readonly bytes buffer
     cdef readonly bint has_headers
     cdef bytes block              # ROWS rows of `room` int64 each
+    cdef list epochs              # from which record of the block on which leader epoch
     cdef int64_t room, first, count
 
     def __init__(self):
         self.topic = ""
         self.partition = -1
         self.buffer = self.block = b""
+        self.epochs = []
 
     cdef const int64_t *row(self, int number) noexcept:
         return <const int64_t *>PyBytes_AS_STRING(self.block) + number * self.room + self.first
@@ -78,7 +80,7 @@ cdef class RecordColumns:
                 raise arguments.refusal("a slice of columns", "without a step, or with step 1", k)
             part = RecordColumns.__new__(RecordColumns)
             part.topic, part.partition, part.buffer, part.has_headers = self.topic, self.partition, self.buffer, self.has_headers
-            part.block, part.room = self.block, self.room
+            part.block, part.room, part.epochs = self.block, self.room, self.epochs
             part.first, part.count = self.first + begin, max(0, end - begin)
             return part
         number = arguments.integer(k, "the number of a record")
@@ -97,7 +99,14 @@ cdef class RecordColumns:
         cdef const unsigned char *start = <const unsigned char *>PyBytes_AS_STRING(self.buffer)
         cdef record_fields fields
         get_record(start + self.row(RECORDS)[k], start + PyBytes_GET_SIZE(self.buffer), &fields)
-        return new_record(self.buffer, self.topic, self.partition, self.row(OFFSETS)[k], self.row(TIMESTAMPS)[k], &fields)
+        return new_record(self.buffer, self.topic, self.partition, self.row(OFFSETS)[k], self.row(TIMESTAMPS)[k],
+                          self.leader_epoch(k), &fields)
+
+    cdef int32_t leader_epoch(self, int64_t k) except? -1:
+        for first, epoch in reversed(self.epochs):  # one, but in a piece that leaders have changed in
+            if first <= self.first + k:
+                return epoch
+        return -1
 
     cdef list cut(self, int starts):
         cdef const char *buffer = PyBytes_AS_STRING(self.buffer)
@@ -207,6 +216,7 @@ def decode_columns(bytes chunk not None, str topic not None, int32_t partition, 
     cdef const unsigned char *p
     cdef const unsigned char *record
     cdef int64_t next_offset = from_offset, delta, offset, room, n = 0, detail = 0
+    cdef int32_t leader_epoch = -1, noted = -1
     cdef uint32_t k
     cdef int found
     cdef batch_view view
@@ -224,6 +234,10 @@ def decode_columns(bytes chunk not None, str topic not None, int32_t partition, 
         if found == WALK_END:
             break
         if found == WALK_BATCH:
+            leader_epoch = view.leader_epoch
+            if leader_epoch != noted or not columns.epochs:
+                columns.epochs.append((n, leader_epoch))
+                noted = leader_epoch
             p = view.records
             delta = -1
             for k in range(view.count):
@@ -238,7 +252,7 @@ def decode_columns(bytes chunk not None, str topic not None, int32_t partition, 
                     continue
                 if n == room:
                     columns.count = n
-                    return columns, next_offset, batch - start
+                    return columns, next_offset, batch - start, leader_epoch
                 row[n] = offset
                 row[TIMESTAMPS * room + n] = record_timestamp(&view, &fields)
                 row[KEY_STARTS * room + n] = fields.key - start
@@ -257,7 +271,8 @@ def decode_columns(bytes chunk not None, str topic not None, int32_t partition, 
             if n:
                 break  # whole records first; the next call begins here and reports the damage
             raise damaged(found, chunk, batch, topic, partition, detail)
+        leader_epoch = view.leader_epoch
         batch = view.end
         next_offset = max(next_offset, view.last_offset + 1)
     columns.count = n
-    return columns, next_offset, batch - start
+    return columns, next_offset, batch - start, leader_epoch

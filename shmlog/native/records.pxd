@@ -14,6 +14,7 @@ cdef extern from "batch_walk.h" nogil:
         const unsigned char *end
         int64_t base_offset, last_offset, base_timestamp, max_timestamp
         uint32_t count, attributes
+        int32_t leader_epoch
     const unsigned char *get_record(const unsigned char *p, const unsigned char *end, record_fields *r)
     int look_at_batch(const unsigned char *batch, const unsigned char *end, int64_t from_offset, int64_t limit_offset,
                       int check_crcs, int first, batch_view *view)
@@ -23,7 +24,7 @@ cdef extern from "batch_walk.h" nogil:
 
 cdef class Record:
     cdef readonly str topic
-    cdef readonly int32_t partition
+    cdef readonly int32_t partition, leader_epoch
     cdef readonly int64_t offset
     cdef readonly int64_t timestamp_ms
     cdef bytes chunk          # the batches that the lazy fields lie in
@@ -33,4 +34,5 @@ cdef class Record:
 
 
 cdef damaged(int problem, bytes chunk, const unsigned char *batch, str topic, int32_t partition, int64_t detail)
-cdef Record new_record(bytes chunk, str topic, int32_t partition, int64_t offset, int64_t timestamp_ms, const record_fields *fields)
+cdef Record new_record(bytes chunk, str topic, int32_t partition, int64_t offset, int64_t timestamp_ms, int32_t leader_epoch,
+                       const record_fields *fields)

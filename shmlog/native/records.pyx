@@ -42,9 +42,10 @@ cdef bint is_header(pair):
 cdef class Record:
     """See records.pyi."""
 
-    def __init__(self, topic="", partition=0, offset=0, timestamp_ms=0, key=None, value=None, headers=()):
+    def __init__(self, topic="", partition=0, offset=0, timestamp_ms=0, key=None, value=None, headers=(), leader_epoch=-1):
         self.topic = topic if PyUnicode_CheckExact(topic) else arguments.text(topic, "topic")
         self.partition = <int32_t>integer(partition, "partition", INT32_MIN, INT32_MAX)
+        self.leader_epoch = <int32_t>integer(leader_epoch, "leader_epoch", INT32_MIN, INT32_MAX)
         self.offset = integer(offset, "offset", INT64_MIN, INT64_MAX)
         self.timestamp_ms = integer(timestamp_ms, "timestamp_ms", INT64_MIN, INT64_MAX)
         self._key = key
@@ -107,7 +108,7 @@ cdef class Record:
         return (self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value, self.headers)
 
     def __reduce__(self):
-        return Record, self._content()
+        return Record, (*self._content(), self.leader_epoch)
 
     def __eq__(self, other):
         if not isinstance(other, Record):
@@ -144,11 +145,13 @@ cdef damaged(int problem, bytes chunk, const unsigned char *batch, str topic, in
                               f" offset {base_offset}; seek past the batch")
 
 
-cdef Record new_record(bytes chunk, str topic, int32_t partition, int64_t offset, int64_t timestamp_ms, const record_fields *fields):
+cdef Record new_record(bytes chunk, str topic, int32_t partition, int64_t offset, int64_t timestamp_ms, int32_t leader_epoch,
+                       const record_fields *fields):
     cdef const unsigned char *start = <const unsigned char *>PyBytes_AS_STRING(chunk)
     cdef Record record = Record.__new__(Record)
     record.topic = topic
     record.partition = partition
+    record.leader_epoch = leader_epoch
     record.offset = offset
     record.timestamp_ms = timestamp_ms
     record.chunk = chunk
@@ -170,6 +173,7 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
     cdef const unsigned char *p
     cdef int64_t next_offset = from_offset, delta, offset
     cdef int64_t detail = 0
+    cdef int32_t leader_epoch = -1
     cdef uint32_t k
     cdef int found
     cdef batch_view view
@@ -181,6 +185,7 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
         if found == WALK_END:
             break
         if found == WALK_BATCH:
+            leader_epoch = view.leader_epoch
             p = view.records
             delta = -1
             for k in range(view.count):
@@ -193,8 +198,8 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
                 if offset < from_offset:
                     continue
                 if room == 0:
-                    return records, next_offset, batch - start
-                PyList_Append(records, new_record(chunk, topic, partition, offset, record_timestamp(&view, &fields), &fields))
+                    return records, next_offset, batch - start, leader_epoch
+                PyList_Append(records, new_record(chunk, topic, partition, offset, record_timestamp(&view, &fields), view.leader_epoch, &fields))
                 room -= 1
                 next_offset = offset + 1
             else:
@@ -204,6 +209,7 @@ def decode_batches(bytes chunk not None, str topic not None, int32_t partition, 
             if records:
                 break  # whole records first; the next call begins here and reports the damage
             raise damaged(found, chunk, batch, topic, partition, detail)
+        leader_epoch = view.leader_epoch
         batch = view.end
         next_offset = max(next_offset, view.last_offset + 1)
-    return records, next_offset, batch - start
+    return records, next_offset, batch - start, leader_epoch

@@ -7,10 +7,27 @@ never asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
+from shmlog.log.checkpoint import EpochStart
+from shmlog.log.leader_epochs import end_of
+from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp
+
+SETTLED: Final = (OwnerState.RUN, OwnerState.CLOSING, OwnerState.CLOSED, OwnerState.OFFLINE)
+"""States in which the page's offsets are the log's, and the checkpoint has the page's leader epoch."""
+
+
+class LeaderPage(Protocol):
+    """What is looked at in a partition's ctl region (memory.control_page.ControlPage)."""
+
+    @property
+    def state(self) -> OwnerState: ...
+    @property
+    def leader_epoch(self) -> int: ...
+    @property
+    def log_end_offset(self) -> int: ...
 
 
 class Segments(Protocol):
@@ -18,6 +35,7 @@ class Segments(Protocol):
 
     def read(self, offset: int, max_bytes: int, limit_offset: int) -> bytes | None: ...
     def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None: ...
+    def leader_epochs(self) -> Sequence[EpochStart]: ...
     def close(self) -> None:
         """Let go of files and memory; the next call opens what it needs."""
 
@@ -43,6 +61,18 @@ class LeaderFiles:
             self._opened, self._leader_epoch = self._open_files(leader_epoch), leader_epoch
             self.are_unknown = self._opened is None
         return self._opened
+
+    def end_of_epoch(self, leader_epoch: int, page: LeaderPage) -> int | None:
+        """Up to which offset the leader's log is that of the leader with `leader_epoch`, or of those before it.
+
+        Whoever has read under that epoch has read the same up to there (Kafka's KIP-320). None: nobody can tell yet.
+        """
+        present = page.leader_epoch
+        files = self.under(present)
+        if files is None or page.state not in SETTLED:
+            return None
+        end_offset = end_of(leader_epoch, files.leader_epochs(), page.log_end_offset)
+        return end_offset if page.leader_epoch == present else None
 
     def close(self) -> None:
         """Let go of files and memory, and keep what is known of the files."""

@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeVar
 from shmlog.errors import (
     CorruptRecordError,
     LeaderNotAvailableError,
+    LogTruncationError,
     OffsetOutOfRangeError,
     ShmlogError,
     StorageError,
@@ -27,12 +28,12 @@ from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
 from shmlog.native.columns import RecordColumns, decode_columns
 from shmlog.native.records import Record, decode_batches
-from shmlog.partition.leader_files import LeaderFiles, OpenFiles
+from shmlog.partition.leader_files import SETTLED, LeaderFiles, LeaderPage, OpenFiles
 from shmlog.record.expansion import expand
 
 T = TypeVar("T", bound=Sized)
 
-Decoder = Callable[[bytes, str, int, int, int, int, bool], tuple[T, int, int]]
+Decoder = Callable[[bytes, str, int, int, int, int, bool], tuple[T, int, int, int]]
 """decode_batches, or something with its arguments."""
 
 LONG_MAX: Final = 2**63 - 1
@@ -41,21 +42,12 @@ ATTEMPTS_PER_FETCH: Final = 8
 GRACE_S: Final = 1.0
 """Regions may be half-made, and files lack what is written, this long: owners make, rename and delete as we look."""
 
-_SETTLED: Final = (OwnerState.RUN, OwnerState.CLOSING, OwnerState.CLOSED, OwnerState.OFFLINE)
-"""States in which the page's offsets are the log's."""
 
-
-class Page(Protocol):
+class Page(LeaderPage, Protocol):
     """What a reader looks at in a partition's ctl region (memory.control_page.ControlPage)."""
 
     @property
-    def state(self) -> OwnerState: ...
-    @property
-    def leader_epoch(self) -> int: ...
-    @property
     def high_watermark(self) -> int: ...
-    @property
-    def log_end_offset(self) -> int: ...
     @property
     def log_start_offset(self) -> int: ...
     @property
@@ -118,6 +110,8 @@ class PartitionReader:
         self.partition = partition
         self.position = position
         """Offset of the next record that fetch() gives."""
+        self.leader_epoch = -1
+        """What lies before `position` was written under this leader epoch or earlier ones; -1: nobody has said."""
         self.ring_chunks = 0
         self.segment_chunks = 0
         self.bytes_read = 0
@@ -127,6 +121,8 @@ class PartitionReader:
         self._attach = attach
         self._files = LeaderFiles(open_files)
         self._attachment: Attachment | None = None
+        self._agreed_epoch = -1  # the leader whose log has what lies before `position`, as far as we know
+        self._held_up = False  # by a leader that is not ready to say whether it has
         self._in_ring = False  # the ring's cursor stands at `position`, or behind `_rest`, which begins there
         self._rest = b""  # compressed batches that were read, and not expanded yet
         self._rest_limit = LONG_MAX
@@ -135,9 +131,14 @@ class PartitionReader:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def seek(self, offset: int) -> None:
-        """Go on at `offset`; whether it is in the log shows at the next fetch."""
-        self.position = offset
+    def seek(self, offset: int, leader_epoch: int = -1) -> None:
+        """Go on at `offset`; whether it is in the log shows at the next fetch.
+
+        With the `leader_epoch` of the record before it, also whether that is still the same record.
+        """
+        if leader_epoch != self.leader_epoch or offset > self.position:
+            self._agreed_epoch = -1
+        self.position, self.leader_epoch = offset, leader_epoch
         self._forget_place()
 
     def _forget_place(self) -> None:
@@ -149,8 +150,8 @@ class PartitionReader:
         """The records at `position` in about `max_bytes` of batches (one batch at least), and move past them.
 
         Compressed batches count as what they expand to. Empty when there is nothing to read now, or no owner. Raises
-        OffsetOutOfRangeError, CorruptRecordError, UnsupportedCompressionTypeError, UnknownTopicOrPartitionError once
-        the topic is deleted; the position then stays.
+        OffsetOutOfRangeError, LogTruncationError, CorruptRecordError, UnsupportedCompressionTypeError,
+        UnknownTopicOrPartitionError once the topic is deleted; the position then stays.
         """
         return self._fetch(decode_batches, max_bytes, check_crcs) or []
 
@@ -174,8 +175,10 @@ class PartitionReader:
 
     def has_data(self) -> bool:
         """Whether fetch() would find something: the second look before a sleep."""
-        attachment = self._attachment
-        return attachment is not None and attachment.page.high_watermark > self.position and not self._files.are_unknown
+        if self._attachment is None or self._files.are_unknown:
+            return False
+        page = self._attachment.page
+        return page.high_watermark > self.position and (not self._held_up or page.state in SETTLED)
 
     def _next_chunk(self, attachment: Attachment, max_bytes: int) -> tuple[bytes, int]:
         """Whole batches at `position`, and the offset below which they begin; b"" when there is nothing now."""
@@ -198,6 +201,8 @@ class PartitionReader:
             if ring is None:
                 return None
         if not self._in_ring:
+            if not self._agrees(attachment.page):
+                return b""
             if self._overrun and not ring.is_hot(self.position):
                 return None
             self._in_ring = ring.seek(self.position)
@@ -217,7 +222,9 @@ class PartitionReader:
 
     def _from_segments(self, attachment: Attachment, max_bytes: int, limit: int) -> bytes:
         page = attachment.page
-        if page.state in _SETTLED:
+        if not self._agrees(page):
+            return b""
+        if page.state in SETTLED:
             low, end = page.log_start_offset, page.log_end_offset
             if not low <= self.position <= end:
                 raise self._out_of_range(low, end)
@@ -250,17 +257,45 @@ class PartitionReader:
         topic, number = self.partition
         try:
             plain, expanded = expand(chunk, str(self.partition), max_bytes, check_crcs=check_crcs)
-            records, position, consumed = decode(plain, topic, number, self.position, limit, LONG_MAX, check_crcs)
+            decoded = decode(plain, topic, number, self.position, limit, LONG_MAX, check_crcs)
         except ShmlogError:
             self._in_ring = False  # the ring's cursor is past what we did not read
             raise
+        records, position, consumed, leader_epoch = decoded
         if consumed < len(plain):
             self._in_ring = False
         elif expanded < len(chunk):
             self._rest, self._rest_limit = chunk[expanded:], limit
         self.position = position
+        if leader_epoch >= 0:
+            self.leader_epoch = leader_epoch
         self.bytes_read += min(consumed, expanded)
         return records
+
+    def _agrees(self, page: Page) -> bool:
+        """Whether the leader has what was read before `position`; False while that cannot be told.
+
+        Raises LogTruncationError if it has not: a log that a power loss has cut, or another replica's.
+        """
+        present = page.leader_epoch
+        if present == self._agreed_epoch:
+            return True
+        if self.leader_epoch >= 0:
+            end_offset = self._files.end_of_epoch(self.leader_epoch, page)
+            self._held_up = end_offset is None
+            if end_offset is None:
+                return False
+            if end_offset < self.position:
+                raise LogTruncationError(
+                    f"{self.partition} was read to offset {self.position} in leader epoch {self.leader_epoch}, and has"
+                    f" lost what it had of that and earlier epochs from offset {end_offset} on: seek to {end_offset}"
+                    " for what it has there now, or set auto.offset.reset to earliest or latest",
+                    self.partition,
+                    self.position,
+                    end_offset,
+                )
+        self._agreed_epoch = present
+        return True
 
     def _out_of_range(self, low: int, end: int) -> OffsetOutOfRangeError:
         return OffsetOutOfRangeError(
@@ -284,7 +319,7 @@ class PartitionReader:
     def ready(self) -> bool:
         """Whether the partition's offsets are known: attached, and its owner has recovered."""
         attachment = self._attached()
-        return attachment is not None and attachment.page.state in _SETTLED
+        return attachment is not None and attachment.page.state in SETTLED
 
     def watermarks(self) -> Watermarks:
         """The offsets that can be read now. Raises LeaderNotAvailableError while no owner has said."""
@@ -342,6 +377,7 @@ class PartitionReader:
             self._attachment.close()
         self._attachment = None
         self._files.forget()  # the next ones may be of a log that was cut
+        self._agreed_epoch = -1
         self._forget_place()
 
     def _look_at_state(self, attachment: Attachment) -> None:

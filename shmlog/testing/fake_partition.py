@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shmlog.errors import OffsetOutOfRangeError
+from shmlog.log.checkpoint import EpochStart
 from shmlog.memory.layout import OwnerState
 from shmlog.model import OffsetAndTimestamp
 from shmlog.native.ring import LAGGED
@@ -29,7 +30,8 @@ class FakePage:
 class FakePartition:
     """Batches in order; the ring holds those from `ring_from` on, the files those from the log's start on.
 
-    Several readers may attach. `incarnation` grows when the cluster comes back from nothing; `segment_reads` counts.
+    Several readers may attach. `incarnation` grows when the cluster comes back from nothing; `segment_reads` and
+    `epoch_reads` count.
     Nobody knows where the files of leaders after `located_epoch` are; `opened_under` has the epochs of those who asked.
     """
 
@@ -44,12 +46,17 @@ class FakePartition:
     files_missing: bool = False
     located_epoch: int = 1 << 31
     opened_under: list[int] = field(default_factory=list)
+    epochs: list[EpochStart] = field(default_factory=list)
+    epoch_reads: int = 0
+    has_ring: bool = True
 
     def append(self, *values: bytes, timestamp_ms: int = 0) -> None:
         """One batch with these values, readable at once."""
         self.append_batch(
             encode_batch(
-                [NewRecord(v, timestamp_ms=timestamp_ms) for v in values], base_offset=self.page.log_end_offset
+                [NewRecord(v, timestamp_ms=timestamp_ms) for v in values],
+                base_offset=self.page.log_end_offset,
+                leader_epoch=self.page.leader_epoch,
             )
         )
 
@@ -74,6 +81,16 @@ class FakePartition:
         self.page = FakePage(OwnerState.RUN, old.high_watermark, old.log_end_offset, old.log_start_offset)
         self.incarnation += 1
         self.overrun(old.log_end_offset)
+
+    def next_leader(self, *, ends_at: int | None = None) -> None:
+        """The next leader epoch begins, in the same regions; if it ends before, in a log that was cut there."""
+        end = self.page.log_end_offset if ends_at is None else ends_at
+        self.batches = [batch for batch in self.batches if BatchHeader.parse(batch).next_offset <= end]
+        self.page.log_end_offset = self.page.high_watermark = end
+        self.page.leader_epoch += 1
+        self.epochs = [start for start in self.epochs if start.start_offset < end]
+        self.epochs.append(EpochStart(self.page.leader_epoch, end))
+        self.generation += 1
 
     def attach(self) -> FakeAttachment:
         """What PartitionReader takes as `attach`."""
@@ -142,7 +159,7 @@ class FakeAttachment:
         return self._partition.incarnation == self._incarnation
 
     def renew_ring(self) -> None:
-        self.ring = FakeRing(self._partition)
+        self.ring = FakeRing(self._partition) if self._partition.has_ring else None
 
     def close(self) -> None:
         self.closed = True
@@ -168,6 +185,10 @@ class FakeSegments:
                 if record.timestamp_ms >= timestamp_ms:
                     return OffsetAndTimestamp(record.offset, record.timestamp_ms)
         return None
+
+    def leader_epochs(self) -> list[EpochStart]:
+        self._partition.epoch_reads += 1
+        return self._partition.epochs
 
     def close(self) -> None:
         pass

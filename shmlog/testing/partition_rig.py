@@ -14,7 +14,7 @@ from shmlog.clock import wall_ms
 from shmlog.control.channel import Channel
 from shmlog.control.messages import FollowerAt, Message, OwnerReady, OwnerRecovering, OwnerSpec
 from shmlog.log.cold import ColdReader
-from shmlog.memory import names, region
+from shmlog.memory import layout, names, region
 from shmlog.memory.bell import open_bell
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, create_lane, lane_data_bytes, open_lane
@@ -80,6 +80,7 @@ class Rig:
         self.followers = Followers(self.spec, self.opened, self.reports.append)
         self.desk.recover(self.opened.end)
         self.keeper.settle()
+        self.control.mapping.store(layout.CTL_STATE, layout.OwnerState.RUN)
 
     def spec_for(self, epoch: int) -> OwnerSpec:
         """What a supervisor would tell the owner of this partition."""

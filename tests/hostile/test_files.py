@@ -157,9 +157,9 @@ def read_cold(directory: Path, start: int, *, signed_lies: bool) -> None:
     position = start
     try:
         while position < END and (chunk := reader.read(position, 500, END)) is not None:
-            records, following, consumed = decode_batches(chunk, "t", 0, position, END, 1000)
+            records, following, consumed, leader_epoch = decode_batches(chunk, "t", 0, position, END, 1000)
             columns = decode_columns(chunk, "t", 0, position, END, 1000)
-            assert (contents_of(columns[0]), *columns[1:]) == (contents_of(records), following, consumed)
+            assert (contents_of(columns[0]), *columns[1:]) == (contents_of(records), following, consumed, leader_epoch)
             assert following > position, "a read that gets nowhere"
             if not signed_lies:
                 assert [record.offset for record in records] == list(range(position, following))

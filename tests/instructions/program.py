@@ -76,7 +76,7 @@ def main(marks: ctypes.CDLL, directory: Path) -> dict[str, int]:
         def decode() -> int:
             decoded = 0
             for chunk in chunks:
-                records, _, _ = decode_batches(chunk, TOPIC_NAME, 0, 0, LONG_MAX, LONG_MAX, True)
+                records, *_ = decode_batches(chunk, TOPIC_NAME, 0, 0, LONG_MAX, LONG_MAX, True)
                 for record in records:
                     decoded += len(record.value)
             return decoded // len(values[0])

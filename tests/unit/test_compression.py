@@ -44,7 +44,7 @@ def with_records(records: bytes, codec: int, count: int = 1) -> bytes:
 def read(chunk: bytes, from_offset: int = 0) -> list[Record]:
     plain, done = expand(chunk, "t-3", NO_LIMIT)
     assert done == len(chunk)
-    records, _, consumed = decode_batches(plain, "t", 3, from_offset, NO_LIMIT, 1 << 30)
+    records, _, consumed, _ = decode_batches(plain, "t", 3, from_offset, NO_LIMIT, 1 << 30)
     assert consumed == len(plain)
     return records
 

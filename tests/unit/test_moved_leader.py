@@ -50,7 +50,6 @@ def test_a_reader_of_the_ring_never_asks_where_the_files_are() -> None:
     partition.overrun(0)
     reader.fetch(1)
     partition.page.leader_epoch = 3
-    partition.generation += 1
     assert len(reader.fetch(CHUNK)) == 9
     assert partition.opened_under == []
 

@@ -116,7 +116,7 @@ def test_offsets_that_lie_under_a_right_checksum_are_refused(offset_delta: int) 
     second = chunk.index(b"a") + 2  # behind the first value and its header count: length, attributes, timestamp, offset
     chunk[second + 3] = 2 * offset_delta
     sign_all(chunk)
-    found, position, _ = decode_columns(bytes(chunk), "t", 3, 5, NO_LIMIT, 1000)
+    found, position, *_ = decode_columns(bytes(chunk), "t", 3, 5, NO_LIMIT, 1000)
     assert (found.values(), position) == ([b"a"], 6)
     with pytest.raises(CorruptRecordError, match="record 1 of the batch at offset 5 is damaged"):
         decode_columns(bytes(chunk), "t", 3, 6, NO_LIMIT, 1000)
@@ -128,7 +128,9 @@ def test_a_count_that_lies_takes_no_memory_and_is_found_out(claimed: int) -> Non
     chunk = bytearray(chunk_of([[NewRecord(b"a"), NewRecord(b"b"), NewRecord(b"c")]]))
     chunk[57:61] = claimed.to_bytes(4, "big")
     sign_all(chunk)
-    found, position, consumed = decode_columns(bytes(chunk), "t", 3, 0, NO_LIMIT, 1000) if claimed else (b"", 0, 0)
+    found, position, consumed, _ = (
+        decode_columns(bytes(chunk), "t", 3, 0, NO_LIMIT, 1000) if claimed else (b"", 0, 0, 0)
+    )
     assert (len(found), position, consumed) == (min(claimed, 3), min(claimed, 3), 0)
     if claimed < 3:
         with pytest.raises(CorruptRecordError, match="bytes follow the last record"):
