@@ -138,7 +138,7 @@ CLUSTER: Final = _table(
         "owner.unresponsive.ms",
         "int",
         30_000,
-        "Replace a partition owner that has work, or is starting, and does nothing for this long; 0: never.",
+        "Replace an owner or a follower that has work, or is starting, and does nothing for this long; 0: never.",
     ),
     Setting(
         "supervisor.unresponsive.ms",

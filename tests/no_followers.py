@@ -12,6 +12,8 @@ def no_followers() -> Any:
         want=lambda partitions: None,
         unwant=lambda partition_id, **_: None,
         are_gone=lambda partition_id: True,
+        all_ready=list,
+        all_starting=list,
         process=lambda partition_id, replica_id: None,
         machine=SimpleNamespace(followers=lambda partition_id: {}),
     )

@@ -93,6 +93,24 @@ class Lags:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """The follower has shown no sign of life since `since_ns`, though it was asked for one."""
+
+    partition_id: int
+    replica_id: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """Nothing in the follower's region can be believed, for this reason; the next follower makes it anew."""
+
+    partition_id: int
+    replica_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicasUnwanted:
     """The partition's followers are to end, for good if `delete`."""
 
@@ -106,7 +124,16 @@ class Tick:
 
 
 Observation = (
-    ReplicasWanted | FollowerReady | FollowerFailing | FollowerExited | CaughtUp | Lags | ReplicasUnwanted | Tick
+    ReplicasWanted
+    | FollowerReady
+    | FollowerFailing
+    | FollowerExited
+    | CaughtUp
+    | Lags
+    | Silent
+    | Spoiled
+    | ReplicasUnwanted
+    | Tick
 )
 
 
@@ -127,6 +154,14 @@ class CloseFollower:
 
 
 @dataclass(frozen=True, slots=True)
+class KillFollower:
+    """SIGKILL; nobody acts in its place before FollowerExited was seen."""
+
+    partition_id: int
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class TellLeader:
     """Give the partition's owner, if there is one, its followers as they are now."""
 
@@ -141,18 +176,19 @@ class FollowersGone:
     delete: bool
 
 
-ReplicationAction = StartFollower | CloseFollower | TellLeader | FollowersGone
+ReplicationAction = StartFollower | CloseFollower | KillFollower | TellLeader | FollowersGone
 ReplicationStep = Step[InSyncChanged, None, ReplicationAction]
 
 
 @dataclass(slots=True)
 class Follower:
-    """One follower. `error` is what its last process said when it failed."""
+    """One follower. `error` is what its last process said when it failed, or why this one was killed."""
 
     phase: FollowerPhase = FollowerPhase.DOWN
     failures: int = 0
     ready_ns: int | None = None
     restart_ns: int = 0
+    killed: bool = False
     error: str = ""
 
 
@@ -168,10 +204,11 @@ class Replicated:
 
 
 class ReplicationMachine:
-    """observe() is the only way in; its step says what to do."""
+    """observe() is the only way in; its step says what to do. `unresponsive_ms` 0: never kill a silent follower."""
 
-    def __init__(self, *, backoff_max_ms: int = RESTART_BACKOFF_MAX_MS) -> None:
+    def __init__(self, *, backoff_max_ms: int = RESTART_BACKOFF_MAX_MS, unresponsive_ms: int = 0) -> None:
         self._backoff_max_ms = backoff_max_ms
+        self._unresponsive_ns = unresponsive_ms * _MS
         self._partitions: dict[int, Replicated] = {}
 
     def followers(self, partition_id: int) -> dict[int, Follower]:
@@ -228,6 +265,8 @@ class ReplicationMachine:
                 return Step(actions=(TellLeader(seen.partition_id),))
             case Lags():
                 return self._change(seen.partition_id, one, one.in_sync - {seen.replica_id})
+            case Silent() | Spoiled():
+                return self._doubted(seen, follower, now_ns)
         return Step()
 
     def _wanted(self, seen: ReplicasWanted) -> ReplicationStep:
@@ -238,15 +277,27 @@ class ReplicationMachine:
         return together(self._start(seen.partition_id, *each) for each in followers.items())
 
     def _start(self, partition_id: int, replica_id: int, follower: Follower) -> ReplicationStep:
-        follower.phase, follower.ready_ns = FollowerPhase.STARTING, None
+        follower.phase, follower.ready_ns, follower.killed = FollowerPhase.STARTING, None, False
         return Step(actions=(StartFollower(partition_id, replica_id),))
+
+    def _doubted(self, seen: Silent | Spoiled, follower: Follower, now_ns: int) -> ReplicationStep:
+        if follower.killed or follower.phase in (FollowerPhase.DOWN, FollowerPhase.WAITING):
+            return Step()
+        if isinstance(seen, Spoiled):
+            reason = seen.reason
+        elif 0 < self._unresponsive_ns <= now_ns - seen.since_ns:
+            reason = f"it has shown no sign of life for {(now_ns - seen.since_ns) // _MS} ms"
+        else:
+            return Step()
+        follower.killed, follower.error = True, reason
+        return Step(actions=(KillFollower(seen.partition_id, seen.replica_id),))
 
     def _exited(self, seen: FollowerExited, one: Replicated, follower: Follower, now_ns: int) -> ReplicationStep:
         if one.unwanted:
             del one.followers[seen.replica_id]
             return self._gone_if_empty(seen.partition_id, one)
-        was_healthy = follower.ready_ns is not None and now_ns - follower.ready_ns >= STABLE_AFTER_MS * _MS
-        follower.failures = 1 if was_healthy else follower.failures + 1
+        was_stable = follower.ready_ns is not None and now_ns - follower.ready_ns >= STABLE_AFTER_MS * _MS
+        follower.failures = 1 if was_stable and not follower.killed else follower.failures + 1
         follower.ready_ns = None
         out = self._change(seen.partition_id, one, one.in_sync - {seen.replica_id})
         pause_ms = self._pause_ms(follower.failures)

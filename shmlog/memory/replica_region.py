@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 
-from shmlog.errors import CorruptRecordError
+from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.memory import layout, names, region
 from shmlog.memory.layout import ReplicaState
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
+
+CLOCK_SLACK_NS = 1_000_000_000  # a heart may beat after somebody has looked at the clock
 
 
 class ReplicaRegion:
@@ -78,6 +80,21 @@ class ReplicaRegion:
         self.mapping.store(layout.REPLICA_HEARTBEAT_NS, now_ns)
 
     # --- what everybody reads -----------------------------------------------------------------------------------------
+
+    def fault(self, pid: int, now_ns: int) -> str:
+        """Why nothing in it can be believed, in a sentence; "" if it may be. `pid` is its follower's."""
+        try:
+            layout.RegionHeader.load(self.mapping, layout.KIND_REPLICA, "its replica region")
+        except (CorruptRecordError, ForeignVersionError) as error:
+            return str(error)
+        state, heartbeat_ns = self.mapping.load(layout.REPLICA_STATE), self.heartbeat_ns
+        if self.pid != pid:
+            return f"its replica region says that it is process {self.pid}"
+        if state not in set(ReplicaState):
+            return f"its replica region says that it is in state {state}, which there is not"
+        if heartbeat_ns > now_ns + CLOCK_SLACK_NS:
+            return f"the heartbeat in its replica region is {(heartbeat_ns - now_ns) / 1e9:.0f} s ahead of the clock"
+        return ""
 
     @property
     def state(self) -> ReplicaState:

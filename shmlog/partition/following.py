@@ -76,7 +76,7 @@ class Following:
 
     def _watch_log(self) -> None:
         """After it was opened."""
-        self.sync = ReplicaSync(self.copy.log, self._config, self._wake)
+        self.sync = ReplicaSync(self.copy.log, self._config, self._wake, self.beat)
         self._sealed_watch = SealedWatch(self.copy.sealed, self._storage, self.beat, self._tell)
 
     def lead_from(self, log_dir: str) -> None:
@@ -317,5 +317,6 @@ class Following:
     def close(self, *, clean: bool) -> None:
         """Let go of everything but the region. `clean` as in ReplicaLog.close."""
         self.sync.finish()
+        self._storage.progress = Progress(self.beat)
         self.copy.close(clean=clean)
         self.leader.detach()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from shmlog.errors import ShmlogError
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.progress import PROGRESS_EVERY_S
 from shmlog.setting import LONG_MAX
 from shmlog.settings import TopicConfig
 
@@ -36,15 +37,23 @@ class _Sync(threading.Thread):
 class ReplicaSync:
     """Syncs in the follower's thread what somebody waits for (flush.messages), and in one beside it what a clock asks.
 
-    `wake` is called in that thread when it is done. One log; for another one, opened anew, make another.
+    `wake` is called in that thread when it is done, `beat` now and then while the follower waits for that. One log; for
+    another one, opened anew, make another.
     """
 
-    def __init__(self, log: PartitionLog, config: TopicConfig, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        log: PartitionLog,
+        config: TopicConfig,
+        wake: Callable[[], object],
+        beat: Callable[[], object] = lambda: None,
+    ) -> None:
         self.synced_offset = max(min(log.recovery_point, log.log_end_offset), log.log_start_offset)
         """All batches of the log below it are on the disk."""
         self._log = log
         self._config = config
         self._wake = wake
+        self._beat = beat
         self._running: _Sync | None = None
         self._unsynced_since_ns: int | None = None
         self._sync_at_ns = NEVER_NS
@@ -78,7 +87,10 @@ class ReplicaSync:
         if sync is None:
             return
         if sync.ident is not None:
-            sync.join()
+            sync.join(PROGRESS_EVERY_S)
+            while sync.is_alive():
+                self._beat()
+                sync.join(PROGRESS_EVERY_S)
         if sync.error is not None:
             raise sync.error
         self.synced_offset = max(self.synced_offset, sync.offset)

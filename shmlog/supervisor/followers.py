@@ -42,12 +42,14 @@ from shmlog.machines.replication import (
     FollowerPhase,
     FollowerReady,
     FollowersGone,
+    KillFollower,
     Lags,
     Observation,
     ReplicasUnwanted,
     ReplicasWanted,
     ReplicationMachine,
     ReplicationStep,
+    Spoiled,
     StartFollower,
     TellLeader,
     Tick,
@@ -94,7 +96,10 @@ class Followers(OwnerWatcher):
         self._catalog = catalog
         self._owners = owners
         self._zygote = zygote
-        self.machine = ReplicationMachine(backoff_max_ms=identity.config.owner_restart_backoff_max_ms)
+        self.machine = ReplicationMachine(
+            backoff_max_ms=identity.config.owner_restart_backoff_max_ms,
+            unresponsive_ms=identity.config.owner_unresponsive_ms,
+        )
         self.on_gone: list[Callable[[int], None]] = []
         self._processes: dict[Key, FollowerProcess] = {}
         self._versions: dict[int, int] = {}  # of the last FollowersAre to each partition's owner
@@ -112,6 +117,16 @@ class Followers(OwnerWatcher):
     def process(self, partition_id: int, replica_id: int) -> FollowerProcess | None:
         """None while it does not run."""
         return self._processes.get((partition_id, replica_id))
+
+    def all_ready(self) -> list[FollowerProcess]:
+        """Those whose hearts must beat: they follow, or end."""
+        return [one for one in self._processes.values() if one.region is not None]
+
+    def all_starting(self) -> list[FollowerProcess]:
+        """Those that are forked and not ready, after what they have said by now is heard."""
+        for process in [one for one in self._processes.values() if one.pid and one.region is None]:
+            process.listen()
+        return [one for one in self._processes.values() if one.pid and one.region is None]
 
     def known_to(self, partition_id: int) -> list[FollowerAt]:
         """What a leader is to know of its followers: those that run or are in sync, by what is durable."""
@@ -158,7 +173,8 @@ class Followers(OwnerWatcher):
 
     # --- deciding and acting ------------------------------------------------------------------------------------------
 
-    def _observe(self, *seen: Observation) -> None:
+    def observe(self, *seen: Observation) -> None:
+        """Tell the machine, make its records durable, then do what it says."""
         self._take(list(seen))
 
     def _take(self, observations: list[Observation]) -> None:
@@ -168,7 +184,7 @@ class Followers(OwnerWatcher):
         due_ns = self.machine.next_deadline_ns()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if due_ns is None else self._loop.call_at(due_ns, lambda: self._observe(Tick()))
+        self._timer = None if due_ns is None else self._loop.call_at(due_ns, lambda: self.observe(Tick()))
 
     def _carry_out(self) -> None:
         """One step after the other. What cannot be written down on a full disk holds up all that came later: nobody
@@ -188,6 +204,9 @@ class Followers(OwnerWatcher):
                     case CloseFollower(partition_id=partition_id, replica_id=replica_id, delete=delete):
                         if (process := self._processes.get((partition_id, replica_id))) is not None:
                             process.send(Close(delete))
+                    case KillFollower(partition_id=partition_id, replica_id=replica_id):
+                        if (process := self._processes.get((partition_id, replica_id))) is not None:
+                            self._kill(process)
                     case TellLeader(partition_id=partition_id):
                         self._tell_leader(partition_id)
                     case FollowersGone(partition_id=partition_id):
@@ -233,7 +252,7 @@ class Followers(OwnerWatcher):
         """Without an error nobody need hear of it: its topic is going."""
         if error is not None:
             self._failing(partition_id, replica_id, type(error).__name__, str(error))
-        self._loop.call_in(0.0, lambda: self._observe(FollowerExited(partition_id, replica_id)))
+        self._loop.call_in(0.0, lambda: self.observe(FollowerExited(partition_id, replica_id)))
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -246,14 +265,16 @@ class Followers(OwnerWatcher):
         match report:
             case ReplicaCaughtUp(version=version, replica_id=replica_id) if self._is_current(partition_id, version):
                 log.info("%s is in sync", self._title(partition_id, replica_id))
-                self._observe(CaughtUp(partition_id, replica_id))
+                self.observe(CaughtUp(partition_id, replica_id))
             case ReplicaLags(version=version, replica_id=replica_id) if self._is_current(partition_id, version):
                 log.warning(
                     "%s is not in sync any more: %s",
                     self._title(partition_id, replica_id),
                     report.reason or f"it is {report.lag_records} records behind",
                 )
-                self._observe(Lags(partition_id, replica_id))
+                self.observe(Lags(partition_id, replica_id))
+                if report.reason:
+                    self.observe(Spoiled(partition_id, replica_id, report.reason))
 
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         """Only now, so that they have copied what it wrote last."""
@@ -270,7 +291,7 @@ class Followers(OwnerWatcher):
     def _handle(self, process: FollowerProcess, message: Message) -> None:
         match message:
             case OwnerRecovering():
-                pass
+                process.progress_ns = self._loop.now_ns()
             case ReadyMessage():
                 self._ready(process, message)
             case FollowerTruncated(message=said):
@@ -309,13 +330,18 @@ class Followers(OwnerWatcher):
         partition = self._catalog.machine.partition_by_id(partition_id)
         if partition is not None:  # it may have been altered since the order to start
             process.send(AlterConfig(self._catalog.machine.effective_config(partition.topic)))
-        self._observe(FollowerReady(partition_id, replica_id))
+        self.observe(FollowerReady(partition_id, replica_id))
 
     def _failing(self, partition_id: int, replica_id: int, error: str, message: str) -> None:
         before = self.machine.followers(partition_id).get(replica_id)
         if before is None or before.error != f"{error}: {message}":  # it is tried again and again
             log.error("%s: %s: %s", self._title(partition_id, replica_id), error, message)
-        self._observe(FollowerFailing(partition_id, replica_id, error, message))
+        self.observe(FollowerFailing(partition_id, replica_id, error, message))
+
+    def _kill(self, process: FollowerProcess) -> None:
+        reason = self.machine.followers(process.key[0])[process.key[1]].error
+        log.warning("%s: %s; killing its process %d and starting another", process.title, reason, process.pid)
+        process.kill()
 
     def _end(self, process: FollowerProcess) -> None:
         """It should be gone by now. What it has is in its files, as after any other death."""
@@ -327,7 +353,7 @@ class Followers(OwnerWatcher):
         del self._processes[process.key]
         if not process.said_goodbye:
             log.warning("%s: process %d died", process.title, process.pid)
-        self._observe(FollowerExited(*process.key))
+        self.observe(FollowerExited(*process.key))
 
     def _title(self, partition_id: int, replica_id: int) -> str:
         partition = self._catalog.machine.partition_by_id(partition_id)

@@ -216,7 +216,7 @@ class Supervisor(OwnerWatcher):
         self._topics.resume(self._settled)
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
         self._every(LOOK_EVERY_S, self._look_for_removal)
-        Heartbeats(self._loop, self._identity, self._owners, self._lanes).start()
+        Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))
 

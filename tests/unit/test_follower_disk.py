@@ -13,6 +13,7 @@ from shmlog.control.messages import FollowerReady, FollowerWaits
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.snapshot import latest_snapshot
 from shmlog.log.storage import OsStorage
+from shmlog.testing import wait_until
 from shmlog.testing.follower_rig import (
     assert_same,
     open_follower,
@@ -58,6 +59,32 @@ def test_a_rolled_segment_is_brought_to_the_disk_a_second_later(rig: Rig, copy: 
         follower.following.sync.finish()
         follower.work()
         assert follower.region.synced_offset == 30
+
+
+@pytest.mark.parametrize("when", ["while it waits for a sync", "while it closes"])
+def test_a_follower_shows_that_it_lives_however_long_a_sync_takes(
+    rig: Rig, copy: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    with open_follower(rig, copy) as follower:
+        produce(rig, rig.lane(), 30)
+        follower.work()
+        beats: list[int] = []
+
+        def slow(fd: int) -> None:
+            before = follower.region.heartbeat_ns
+            if not beats:
+                wait_until(lambda: follower.region.heartbeat_ns > before, timeout_s=10.0, what="a heartbeat")
+                beats.append(follower.region.heartbeat_ns)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", slow)
+            if when == "while it closes":
+                follower.following.close(clean=True)
+            else:
+                follower.following.sync.segment_has_begun(-(1 << 40))
+                follower.work()
+                follower.following.sync.finish()
+        assert beats
 
 
 def test_a_full_disk_is_waited_for_and_said(rig: Rig, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,14 @@ from shmlog.machines.replication import (
     FollowerPhase,
     FollowerReady,
     FollowersGone,
+    KillFollower,
     Lags,
     Observation,
     ReplicasUnwanted,
     ReplicasWanted,
     ReplicationMachine,
+    Silent,
+    Spoiled,
     StartFollower,
     TellLeader,
     Tick,
@@ -72,6 +75,39 @@ def test_one_that_lags_is_out_and_one_that_has_caught_up_is_in_again() -> None:
     assert machine.observe(CaughtUp(7, 1), 0).records == (InSyncChanged(7, 0, [0, 1, 2]),)
 
 
+def test_one_that_shows_no_sign_of_life_is_killed_once_and_replaced_when_it_is_gone() -> None:
+    machine = ReplicationMachine(unresponsive_ms=2000)
+    machine.observe(WANTED, 0)
+    machine.observe(FollowerReady(7, 1), 0)
+    assert machine.observe(Silent(7, 1, since_ns=SECOND_NS), 2 * SECOND_NS) == NOTHING
+    assert machine.observe(Silent(7, 1, since_ns=SECOND_NS), 3 * SECOND_NS).actions == (KillFollower(7, 1),)
+    assert machine.observe(Silent(7, 1, since_ns=SECOND_NS), 9 * SECOND_NS) == NOTHING
+    assert machine.followers(7)[1].error == "it has shown no sign of life for 2000 ms"
+    assert StartFollower(7, 1) in machine.observe(FollowerExited(7, 1), 10 * SECOND_NS).actions
+    assert machine.observe(Silent(7, 1, since_ns=10 * SECOND_NS), 12 * SECOND_NS).actions == (KillFollower(7, 1),)
+
+
+def test_nobody_is_killed_for_silence_where_the_setting_says_never_or_before_there_is_a_process() -> None:
+    assert following(1, 2).observe(Silent(7, 1, since_ns=0), 10**6 * SECOND_NS) == NOTHING
+    machine = following(1, 2)
+    for _ in range(2):
+        machine.observe(FollowerExited(7, 1), 0)
+    assert machine.followers(7)[1].phase is FollowerPhase.WAITING
+    assert machine.observe(Spoiled(7, 1, "its region is not there"), 0) == NOTHING
+
+
+def test_one_whose_region_is_spoiled_is_killed_and_replaced_after_longer_pauses_if_that_goes_on() -> None:
+    machine = following(1, 2)
+    assert machine.observe(Spoiled(7, 1, "it lies"), SECOND_NS).actions == (KillFollower(7, 1),)
+    assert machine.followers(7)[1].error == "it lies"
+    machine.observe(FollowerExited(7, 1), SECOND_NS)
+    machine.observe(FollowerReady(7, 1), SECOND_NS)
+    assert machine.followers(7)[1].error == ""
+    assert machine.observe(Spoiled(7, 1, "it lies"), 2 * SECOND_NS).actions == (KillFollower(7, 1),)
+    machine.observe(FollowerExited(7, 1), 2 * SECOND_NS)
+    assert machine.followers(7)[1].phase is FollowerPhase.WAITING
+
+
 def test_one_that_died_meanwhile_has_not_caught_up() -> None:
     machine = following(1, 2)
     machine.observe(FollowerExited(7, 2), SECOND_NS)
@@ -103,10 +139,11 @@ class AnyHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = ReplicationMachine()
+        self.machine = ReplicationMachine(unresponsive_ms=5000)
         self.now_ns = 0
         self.recorded = {0, 1, 2}
         self.living: set[int] = set()
+        self.killed: set[int] = set()
         self.see(WANTED)
 
     def see(self, seen: Observation) -> None:
@@ -120,6 +157,9 @@ class AnyHistory(RuleBasedStateMachine):
             if isinstance(action, StartFollower):
                 assert action.replica_id not in self.living, "two processes of one follower"
                 self.living.add(action.replica_id)
+            if isinstance(action, KillFollower):
+                assert action.replica_id in self.living - self.killed, "there is nobody, or killed twice"
+                self.killed.add(action.replica_id)
 
     @rule(replica_id=sampled_from([1, 2]))
     def ready(self, replica_id: int) -> None:
@@ -130,11 +170,20 @@ class AnyHistory(RuleBasedStateMachine):
     def exit(self, replica_id: int) -> None:
         if replica_id in self.living:
             self.living.discard(replica_id)
+            self.killed.discard(replica_id)
             self.see(FollowerExited(7, replica_id))
 
     @rule(replica_id=sampled_from([1, 2]), caught_up=booleans())
     def leader_says(self, replica_id: int, caught_up: bool) -> None:
         self.see(CaughtUp(7, replica_id) if caught_up else Lags(7, replica_id))
+
+    @rule(replica_id=sampled_from([1, 2]), silent_ms=integers(0, 20_000))
+    def silent(self, replica_id: int, silent_ms: int) -> None:
+        self.see(Silent(7, replica_id, self.now_ns - silent_ms * 1_000_000))
+
+    @rule(replica_id=sampled_from([1, 2]))
+    def spoiled(self, replica_id: int) -> None:
+        self.see(Spoiled(7, replica_id, "it lies"))
 
     @rule(milliseconds=integers(1, 20_000))
     def tick(self, milliseconds: int) -> None:

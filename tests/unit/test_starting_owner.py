@@ -27,6 +27,7 @@ from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners
 from shmlog.testing.partition_rig import open_rig
 from shmlog.testing.processes import killed_afterwards
+from tests.no_followers import no_followers
 
 SECOND = 1_000_000_000
 
@@ -55,7 +56,7 @@ class Start:
         parts: Any = (self.loop, identity, self.catalog, regions, self.zygote)
         self.owners = Owners(*parts)
         lanes: Any = SimpleNamespace(unanswered=list)
-        self.heartbeats = Heartbeats(self.loop, identity, self.owners, lanes)
+        self.heartbeats = Heartbeats(self.loop, identity, self.owners, no_followers(), lanes)
         self.owners.want(self.catalog.machine.partitions()[:1])
         self.on_spawned(pid, os.pidfd_open(pid))
 

@@ -31,6 +31,7 @@ from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.process import becomes_readable, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.testing.partition_rig import Rig, open_rig
+from tests.no_followers import no_followers
 
 CONFIG = ClusterConfig.from_mapping({})
 
@@ -177,7 +178,7 @@ def test_an_owners_heartbeat_is_mapped_once_and_let_go_with_the_owner(
     owner.ready = OwnerReady(partition_id, 0, 1, 4096, 64, 0, 0, [], "", False)
     cluster.owners.observe(Ready(partition_id))
     lanes: Any = SimpleNamespace(unanswered=list)
-    heartbeats = Heartbeats(cluster.loop, identity_at(Path("/nowhere")), cluster.owners, lanes)
+    heartbeats = Heartbeats(cluster.loop, identity_at(Path("/nowhere")), cluster.owners, no_followers(), lanes)
     heartbeats.look()
     heartbeats.look()
     assert len(opened) == 1
