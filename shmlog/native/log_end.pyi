@@ -40,7 +40,8 @@ class LogEnd(LaneTable):
     def ring_bytes_between(self, start: int, end: int) -> bytes: ...
     def use_followers(self, followers: Sequence[tuple[int, Mapping | None, bool]]) -> None:
         """Take these in the place of those from before: replica id, its region (writable; None: there is none that can
-        be mapped), and whether the high watermark waits for it. settle() is next."""
+        be mapped), and whether the high watermark waits for it. What is known of a follower, and that it is not
+        believed any more, holds as long as its mapping is the same object. settle() is next."""
 
     def hold_under_min_isr(self, under_min_isr: bool) -> None:
         """Whether the high watermark stands still from now on: too few replicas are in sync. settle() is next."""

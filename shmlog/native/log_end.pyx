@@ -137,7 +137,7 @@ cdef class LogEnd(LaneTable):
         """See log_end.pyi."""
         cdef follower_view *views = <follower_view *>calloc(max(1, len(followers)), sizeof(follower_view))
         cdef Mapping mapping
-        cdef size_t k
+        cdef size_t k, n
         if views == NULL:
             raise MemoryError
         try:
@@ -150,6 +150,10 @@ cdef class LogEnd(LaneTable):
                     mapping._check_writable(REPLICA_SIZE - 8, 8)
                     views[k].region = mapping.base
                     views[k].fault = FOLLOWER_SOUND
+                    for n in range(self.follower_count):  # what is believed of it, or not any more, holds under this leader
+                        if self.followers[n].replica_id == replica_id and self.follower_mappings[n] is region:
+                            views[k] = self.followers[n]
+                            views[k].counts = counts
         except BaseException:
             free(views)
             raise

@@ -46,6 +46,7 @@ class Followers:
         self._min_insync_replicas = opened.config.min_insync_replicas
         self._lag_max_ns = opened.config.replica_lag_time_max_ms * 1_000_000
         self._regions: dict[int, ReplicaRegion] = {}
+        self._identities: dict[str, tuple[int, int] | None] = {}
         self._take(0, spec.followers)
 
     def replace(self, version: int, followers: Sequence[FollowerAt]) -> None:
@@ -76,11 +77,16 @@ class Followers:
         self._publisher.hold_under_min_isr(count.is_short)
 
     def _attach(self) -> None:
-        """Map the regions that are there now."""
-        old = self._regions
+        """Map the regions that are there now. One that is still the same stays mapped: its fault is not forgotten."""
+        old, before = self._regions, self._identities
         self._identities = {one.region: region.identity(one.region) for one in self._followers}
         self._missing: dict[int, str] = {}
-        self._regions = {one.replica_id: mapped for one in self._followers if (mapped := self._open(one)) is not None}
+        self._regions = {}
+        for one in self._followers:
+            is_same = before.get(one.region) == self._identities[one.region]
+            mapped = old.pop(one.replica_id) if is_same and one.replica_id in old else self._open(one)
+            if mapped is not None:
+                self._regions[one.replica_id] = mapped
         mappings = {replica_id: mapped.mapping for replica_id, mapped in self._regions.items()}
         self._publisher.use_followers(
             [(one.replica_id, mappings.get(one.replica_id), self._counts(one.replica_id)) for one in self._followers]
