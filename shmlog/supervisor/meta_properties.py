@@ -87,6 +87,13 @@ def identify_log_directory(directory: str, cluster_id: str, group: int | None) -
     return found["directory.id"]
 
 
+def cluster_of(directory: str) -> str | None:
+    """The id of the cluster that a directory belongs to; None for one without meta.properties. Raises OSError,
+    ForeignVersionError."""
+    found = _read(directory, "directory")
+    return None if found is None else found["cluster.id"]
+
+
 def _read(directory: str, kind: str) -> dict[str, str] | None:
     try:
         with open(os.path.join(directory, META_PROPERTIES), encoding="utf-8", errors="replace") as file:

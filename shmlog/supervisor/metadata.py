@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from typing import Protocol
 
 from shmlog.clock import wall_ms
 from shmlog.control.catalog import decode_record, encode_record
@@ -23,11 +24,29 @@ log = logging.getLogger(__name__)
 METADATA_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAQ"  # Kafka's
 
 
+Point = tuple[int, int]
+"""Of a log: base offset of the active segment, and how many bytes of that."""
+
 RESERVE_BYTES = 128 * 1024  # a thousand decisions
 
 
 class MetadataLostError(Exception):
     """The supervisor cannot make decisions durable, nor know which of them are. Not for clients: it ends."""
+
+
+def metadata_directory(directory: str) -> str:
+    """Where a data directory has the metadata log, and a log directory its copy."""
+    return os.path.join(directory, f"{METADATA_TOPIC}-0")
+
+
+class Copies(Protocol):
+    """Copies of the metadata log, as metadata_copies makes them."""
+
+    def bring(self, point: Point) -> None:
+        """Copy everything before `point`, which is durable."""
+
+    def close(self) -> None:
+        """The log is closed."""
 
 
 class Catalog:
@@ -48,7 +67,8 @@ class Catalog:
         )
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
         self._reserved_to = 0
-        directory = os.path.join(data_dir, f"{METADATA_TOPIC}-0")
+        self._copies: Copies | None = None
+        directory = metadata_directory(data_dir)
         try:
             self._log = PartitionLog.open(
                 directory, TopicConfig.from_mapping({}), topic_id=METADATA_TOPIC_ID, storage=storage
@@ -69,6 +89,15 @@ class Catalog:
                 f"the metadata log {directory} cannot be opened: {error.strerror or error}; mend the disk or free"
                 " space, and start the cluster again: nothing is lost"
             ) from error
+
+    def copy_to(self, copies: Copies) -> None:
+        """From now on they get what the log gets, when it is durable there; close() closes them, too."""
+        self._copies = copies
+        copies.bring(self._end)
+
+    @property
+    def _end(self) -> Point:
+        return self._log.active_base_offset, self._log.active.size_bytes
 
     def commit(self, records: tuple[MetadataRecord, ...]) -> None:
         """Append, sync and replay.
@@ -100,6 +129,8 @@ class Catalog:
             self._sync()
         except (OSError, StorageError) as error:
             raise self._lost(error) from error
+        if self._copies is not None:
+            self._copies.bring(self._end)
         self._reserve()
         for record in records:
             self.machine.replay(record)
@@ -140,6 +171,8 @@ class Catalog:
 
     def close(self, *, clean: bool) -> None:
         """With `clean` a marker saves the next start its checks; a disk that refuses it costs only those."""
+        if self._copies is not None:
+            self._copies.close()
         try:
             self._log.close(clean)
         except OSError as error:

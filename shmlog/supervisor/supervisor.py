@@ -34,6 +34,8 @@ from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
+from shmlog.supervisor.metadata_copies import MetadataCopies
+from shmlog.supervisor.metadata_restoring import restore
 from shmlog.supervisor.orphans import end_orphans
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.owners import Owners
@@ -115,10 +117,12 @@ class Supervisor(OwnerWatcher):
             runtime_lock=options.runtime_lock,
         )
         self._undo.callback(lambda: self._home.release(empty=False))
+        self._restored = restore(options.data_dir, options.log_dirs, self._home.cluster_id)
         self._catalog = Catalog(options.data_dir, config, directory_id=self._home.directory_id)
         self._undo.callback(lambda: self._catalog.close(clean=False))
         self._directories = open_directories(self._home, options.name, options.log_dirs, self._catalog.machine, group)
         self._undo.callback(self._directories.release)
+        self._catalog.copy_to(MetadataCopies(options.data_dir, list(self._directories.found.values())))
         identity = self._identity = ClusterIdentity(
             name=options.name,
             cluster_id=self._home.cluster_id,
@@ -260,7 +264,8 @@ class Supervisor(OwnerWatcher):
         self._damage.tell()
         self._standbys.start()
         missing = "".join(f"; the log directory {one.path} {one.error}" for one in self._missing_directories())
-        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run{missing}")
+        restored = f"; {self._restored}" if self._restored else ""
+        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run{missing}{restored}")
 
     def _close(self) -> None:
         self._listener.close()

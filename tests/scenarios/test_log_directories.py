@@ -282,3 +282,32 @@ def test_status_and_describe_show_where_logs_are_and_what_is_missing(
         (str(tmp_path / "disk1"), 1, True),
     ]
     assert run("down").returncode == 0
+
+
+def test_a_cluster_whose_metadata_log_was_deleted_has_its_topics_back_and_says_so(daemon: Daemon) -> None:
+    disks = [argument for name in "ab" for argument in ("--log-dir", str(daemon.directory / name))]
+    daemon.start(*disks)
+    daemon.peer().create("calm", 2)
+    daemon.resources.close()
+    daemon.stop()
+    shutil.rmtree(daemon.data_dir / "__cluster_metadata-0")
+    daemon.start(*disks)
+    assert len(daemon.peer().topic("calm").partitions) == 2
+    (status,) = [notice for notice in daemon.notices if notice.startswith("STATUS=") and "restored" in notice]
+    assert f"from its copy {daemon.directory / 'a' / '__cluster_metadata-0'}" in status
+
+
+def test_who_lost_all_of_the_data_directory_goes_on_with_a_new_one_that_names_the_cluster(daemon: Daemon) -> None:
+    disks = ["--log-dir", str(daemon.directory / "a")]
+    daemon.start(*disks)
+    daemon.peer().create("calm", 2)
+    daemon.resources.close()
+    daemon.stop()
+    properties = (daemon.directory / "a" / "meta.properties").read_text().splitlines()
+    (cluster_id,) = [line for line in properties if line.startswith("cluster.id=")]
+    shutil.rmtree(daemon.data_dir)
+    daemon.data_dir.mkdir()
+    (daemon.data_dir / "meta.properties").write_text(f"version=1\n{cluster_id}\n")
+    daemon.start(*disks)
+    partitions = daemon.peer().topic("calm").partitions
+    assert [partition.state for partition in partitions] == ["running", "running"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import TypeVar, cast
 from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply, TopicCreated
 from shmlog.control.paths import RuntimePaths
 from shmlog.control.worker_messages import OwnerReady
-from shmlog.machines.log_names import METADATA_TOPIC
+from shmlog.log.mirror import Mirror, first_difference, look_for_sound
+from shmlog.log.storage import OsStorage
 from shmlog.machines.metadata import Partition
 from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.machines.supervision import OwnerPhase
@@ -32,7 +33,8 @@ from shmlog.supervisor.directories import LogDirectories
 from shmlog.supervisor.directory_opening import open_directories
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
-from shmlog.supervisor.metadata import Catalog
+from shmlog.supervisor.metadata import Catalog, Point, metadata_directory
+from shmlog.supervisor.metadata_restoring import restore
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
@@ -90,6 +92,22 @@ class _Owners:
             watcher.owner_gone(partition_id, delete, clean=True)
 
 
+class _CopiesAtOnce:
+    """Copies of the metadata log without threads, so that points have one order."""
+
+    def __init__(self, data_dir: str, log_dirs: Iterable[str]) -> None:
+        source, targets = metadata_directory(data_dir), [metadata_directory(one) for one in log_dirs]
+        storage = OsStorage()
+        self._mirrors = [Mirror(storage, source, one, look_for_sound(storage, one).sizes) for one in targets]
+
+    def bring(self, point: Point) -> None:
+        for mirror in self._mirrors:
+            mirror.bring(*point)
+
+    def close(self) -> None:
+        pass
+
+
 class ClusterRole:
     """A supervisor, as far as it needs no processes. `disks`: names of its log directories; none: data.dir alone."""
 
@@ -99,10 +117,11 @@ class ClusterRole:
         self.data_dir = str(place / "data")
         config = ClusterConfig.from_mapping({}, {})
         self.home = home.enter("c", RuntimePaths(str(place / "run")), self.data_dir, directory_mode=0o700, group=None)
+        log_dirs = [str(place / disk) for disk in self.disks]
+        self.restored = restore(self.data_dir, log_dirs, self.home.cluster_id)
         self.catalog = Catalog(self.data_dir, config, directory_id=self.home.directory_id)
-        self.opened = open_directories(
-            self.home, "c", [str(place / disk) for disk in self.disks], self.catalog.machine, None
-        )
+        self.opened = open_directories(self.home, "c", log_dirs, self.catalog.machine, None)
+        self.catalog.copy_to(_CopiesAtOnce(self.data_dir, self.opened.found.values()))
         self.identity = ClusterIdentity(
             "c",
             self.home.cluster_id,
@@ -315,7 +334,11 @@ def check_leftovers(role: ClusterRole) -> None:
     assert {one.partition_id for one in reached} <= left <= {one.partition_id for one in partitions}
     wanted = {where.log_directory(partition) for partition in reached}
     directories = {entry.path for path in role.paths() for entry in os.scandir(path) if entry.is_dir()}
-    assert directories == wanted | {os.path.join(role.data_dir, f"{METADATA_TOPIC}-0")}, directories
+    logs = {metadata_directory(path) for path in role.paths()}
+    assert directories == wanted | logs, directories
+    sound = [look_for_sound(OsStorage(), path) for path in sorted(logs)]
+    assert len({tuple(one.sizes.items()) for one in sound}) == 1, sound
+    assert not any(first_difference(OsStorage(), sound[0], one) for one in sound)
 
 
 def cluster_scenario(

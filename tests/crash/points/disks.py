@@ -3,6 +3,9 @@ without one of them."""
 
 from __future__ import annotations
 
+import shutil
+
+from shmlog.supervisor.metadata import metadata_directory
 from tests.crash.points.clusters import ClusterRole, ClusterWorld, cluster_scenario
 
 
@@ -29,6 +32,15 @@ class SpreadWorld(ClusterWorld):
 
 @cluster_scenario("cluster: first start with two disks", SpreadWorld)
 def first_start_with_disks(world: SpreadWorld) -> None:
+    world.start(armed=True)
+
+
+@cluster_scenario("cluster: the metadata log comes back from a copy", SpreadWorld)
+def metadata_comes_back(world: SpreadWorld) -> None:
+    world.start()
+    world.create("stays", 2)
+    world.kill()
+    shutil.rmtree(metadata_directory(str(world.place / "data")))
     world.start(armed=True)
 
 
