@@ -17,7 +17,7 @@ COMMANDS = {
     "topic": ("shmlog.cli.topic", "Create, list, describe, alter and delete topics."),
     "produce": ("shmlog.cli.produce", "Send lines to a topic."),
     "consume": ("shmlog.cli.consume", "Print a topic's records."),
-    "segment": ("shmlog.cli.segment", "Look into segment files and verify them."),
+    "segment": ("shmlog.cli.segment", "Look into segment files, verify and repair them."),
     "memory": ("shmlog.cli.memory", "Look into the shared memory of clusters."),
     "doctor": ("shmlog.cli.doctor", "Check this host, and say what to do."),
     "profile": ("shmlog.cli.profile.command", "See where the time of records goes; flame graphs of the owners."),

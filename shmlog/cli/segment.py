@@ -13,6 +13,7 @@ import click
 import orjson
 
 from shmlog.cli.output import output_option, print_json, text_table
+from shmlog.cli.scrub.command import scrub
 from shmlog.errors import CorruptRecordError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ Rows = Iterator[dict[str, object]]
 
 @click.group()
 def segment() -> None:
-    """Look into segment files and verify them. Nothing is changed."""
+    """Look into segment files, verify and repair them."""
+
+
+segment.add_command(scrub)
 
 
 @segment.command(

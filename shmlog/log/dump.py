@@ -66,7 +66,7 @@ def dump_log(path: str) -> Iterator[BatchRow | Damage]:
         while position < size_bytes:
             header, problem = _batch_at(fd, position, expected, dense=True)
             if header is None:
-                resumes_at = _next_sound(fd, position + 1, size_bytes, expected)
+                resumes_at = next_sound(fd, position + 1, size_bytes, expected)
                 yield Damage(position, expected, problem, resumes_at)
                 if resumes_at is None:
                     return
@@ -232,7 +232,7 @@ def _batch_at(fd: int, position: int, expected_offset: int, *, dense: bool) -> t
     return header, ""
 
 
-def _next_sound(fd: int, position: int, size_bytes: int, expected_offset: int) -> int | None:
+def next_sound(fd: int, position: int, size_bytes: int, expected_offset: int) -> int | None:
     """Where the next sound batch begins at or after a byte: tries wherever a magic byte stands."""
     while position + HEADER_BYTES <= size_bytes:
         window = os.pread(fd, SEARCH_BYTES + MAGIC_AT, position)

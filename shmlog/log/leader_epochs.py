@@ -34,6 +34,11 @@ def end_of(epoch: int, starts: Sequence[EpochStart], end_offset: int) -> int:
     return min([*later, end_offset])
 
 
+def epoch_of(offset: int, starts: Sequence[EpochStart]) -> int:
+    """The epoch that the batch at `offset` was written under; -1 if they do not say."""
+    return max((start.epoch for start in starts if start.start_offset <= offset), default=-1)
+
+
 def shared_epochs(leaders: Sequence[EpochStart], end_offset: int) -> list[EpochStart]:
     """The epochs of a log that is the beginning of its leader's, up to `end_offset`."""
     return [start for start in leaders if start.start_offset <= end_offset]
