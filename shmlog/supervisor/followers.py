@@ -4,7 +4,6 @@ done here."""
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
@@ -28,7 +27,6 @@ from shmlog.control.messages import (
 )
 from shmlog.errors import (
     CorruptRecordError,
-    DiskFullError,
     ForeignVersionError,
     StartError,
     StorageError,
@@ -47,8 +45,8 @@ from shmlog.machines.replication import (
     Observation,
     ReplicasUnwanted,
     ReplicasWanted,
+    ReplicationAction,
     ReplicationMachine,
-    ReplicationStep,
     Spoiled,
     StartFollower,
     TellLeader,
@@ -58,6 +56,7 @@ from shmlog.machines.replication import (
 from shmlog.memory import names
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.in_sync_notes import InSyncNotes
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
@@ -69,7 +68,6 @@ from shmlog.supervisor.zygote import ZygoteLink
 log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # partition id, replica id
-FULL_DISK_PAUSE_S = 1.0
 CLOSE_S = 15.0  # one that has not ended so long after it was told to is killed: longer than it would try by itself
 
 
@@ -103,7 +101,7 @@ class Followers(OwnerWatcher):
         self.on_gone: list[Callable[[int], None]] = []
         self._processes: dict[Key, FollowerProcess] = {}
         self._versions: dict[int, int] = {}  # of the last FollowersAre to each partition's owner
-        self._steps: deque[ReplicationStep] = deque()  # the first one is being carried out
+        self._notes = InSyncNotes(loop, catalog, self.machine.in_sync, self._tell_leader)
         self._timer: Timer | None = None
         zygote.knows(self.pids)
         owners.watchers.append(self)
@@ -178,40 +176,30 @@ class Followers(OwnerWatcher):
         self._take(list(seen))
 
     def _take(self, observations: list[Observation]) -> None:
-        self._steps.append(together(self.machine.observe(seen, self._loop.now_ns()) for seen in observations))
-        if len(self._steps) == 1:
-            self._carry_out()
+        step = together(self.machine.observe(seen, self._loop.now_ns()) for seen in observations)
+        self._notes.write(record.partition_id for record in step.records)
+        for action in step.actions:
+            self._carry_out(action)
         due_ns = self.machine.next_deadline_ns()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if due_ns is None else self._loop.call_at(due_ns, lambda: self.observe(Tick()))
 
-    def _carry_out(self) -> None:
-        """One step after the other. What cannot be written down on a full disk holds up all that came later: nobody
-        is told of an in-sync set that could be forgotten."""
-        while self._steps:
-            step = self._steps[0]
-            try:
-                self._catalog.commit(step.records)
-            except DiskFullError as error:
-                log.warning("in-sync sets stay as they are: %s", error)
-                self._loop.call_in(FULL_DISK_PAUSE_S, self._carry_out)
-                return
-            for action in step.actions:
-                match action:
-                    case StartFollower():
-                        self._start(action.partition_id, action.replica_id)
-                    case CloseFollower(partition_id=partition_id, replica_id=replica_id, delete=delete):
-                        if (process := self._processes.get((partition_id, replica_id))) is not None:
-                            process.send(Close(delete))
-                    case KillFollower(partition_id=partition_id, replica_id=replica_id):
-                        if (process := self._processes.get((partition_id, replica_id))) is not None:
-                            self._kill(process)
-                    case TellLeader(partition_id=partition_id):
-                        self._tell_leader(partition_id)
-                    case FollowersGone(partition_id=partition_id):
-                        self._loop.call_in(0.0, partial(self._gone, partition_id))
-            self._steps.popleft()
+    def _carry_out(self, action: ReplicationAction) -> None:
+        match action:
+            case StartFollower():
+                self._start(action.partition_id, action.replica_id)
+            case CloseFollower(partition_id=partition_id, replica_id=replica_id, delete=delete):
+                if (process := self._processes.get((partition_id, replica_id))) is not None:
+                    process.send(Close(delete))
+            case KillFollower(partition_id=partition_id, replica_id=replica_id):
+                if (process := self._processes.get((partition_id, replica_id))) is not None:
+                    self._kill(process)
+            case TellLeader(partition_id=partition_id):
+                if not self._notes.waits(partition_id):  # of a set that could be forgotten nobody hears
+                    self._tell_leader(partition_id)
+            case FollowersGone(partition_id=partition_id):
+                self._loop.call_in(0.0, partial(self._gone, partition_id))
 
     def _gone(self, partition_id: int) -> None:
         for hear in self.on_gone:
