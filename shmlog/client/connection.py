@@ -31,6 +31,7 @@ from shmlog.control.messages import (
     Done,
     Hello,
     InitProducerId,
+    MendReplica,
     OpenLane,
     Reply,
     Request,
@@ -67,7 +68,7 @@ GREETING_S_MIN: Final = 0.2
 _NOT_REACHED = (FileNotFoundError, ConnectionRefusedError, BlockingIOError, ChannelClosedError, PollTimeoutError)
 """What an attempt to connect ends in when another one, a moment later, may reach a supervisor."""
 
-_REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane, TraceTopics)
+_REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane, TraceTopics, MendReplica)
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""
 

@@ -47,6 +47,7 @@ from shmlog.control.worker_messages import (
     LaneHeld as LaneHeld,
     LeaderMoved as LeaderMoved,
     LogRewritten as LogRewritten,
+    MendSegment as MendSegment,
     OwnerFailed as OwnerFailed,
     OwnerOrder as OwnerOrder,
     OwnerReady as OwnerReady,
@@ -71,7 +72,7 @@ from shmlog.control.worker_specs import (
     OwnerSpec as OwnerSpec,
 )
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -194,6 +195,24 @@ class TraceTopics:
 
 
 @dataclass(frozen=True, slots=True)
+class MendReplica:
+    """A sealed segment of this replica is damaged, and replica `source_replica_id` has what it should hold.
+
+    For the other fields see MendSegment. Done: whoever may write there has the order. The files tell what came of it.
+    """
+
+    request_id: int
+    topic: str
+    partition: int
+    replica_id: int
+    source_replica_id: int
+    base_offset: int
+    following: int
+    position: int
+    first_offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class DescribeCluster:
     request_id: int
 
@@ -303,6 +322,7 @@ Request = (
     | Subscribe
     | Unsubscribe
     | TraceTopics
+    | MendReplica
     | DescribeCluster
     | Shutdown
 )

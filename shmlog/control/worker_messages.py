@@ -49,6 +49,21 @@ class ApplyRetention:
 
 
 @dataclass(frozen=True, slots=True)
+class MendSegment:
+    """To an owner or a follower: from a damaged batch of a sealed segment on, write what the log in `source_dir` has.
+
+    The segment begins with `base_offset`, the next one with `following`, the batch with `first_offset` at byte
+    `position`. SegmentsLookedAt says what came of it.
+    """
+
+    base_offset: int
+    following: int
+    position: int
+    first_offset: int
+    source_dir: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlterConfig:
     """The topic's effective settings from now on."""
 
@@ -319,6 +334,7 @@ OwnerOrder = (
     | ApplyRetention
     | AlterConfig
     | FollowersAre
+    | MendSegment
     | Trace
     | StepDown
     | Close
@@ -336,7 +352,7 @@ OwnerReport = (
     | OwnerFailed
     | Closed
 )
-FollowerOrder = AlterConfig | LeaderMoved | HandOver | Close
+FollowerOrder = AlterConfig | LeaderMoved | MendSegment | HandOver | Close
 FollowerReport = (
     OwnerRecovering | FollowerReady | FollowerTruncated | FollowerWaits | SegmentsLookedAt | FollowerFailed | Closed
 )

@@ -14,7 +14,7 @@ stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import read_leader_epochs
@@ -51,7 +51,7 @@ def mend(storage: Storage, flaw: Flaw, source_directory: str) -> int:
     return written
 
 
-def batches_to_mend(storage: Storage, flaw: Flaw, source_directory: str) -> Iterator[tuple[int, bytes]]:
+def batches_to_mend(storage: Storage, flaw: Flaw, source_directory: str) -> Generator[tuple[int, bytes]]:
     """The batches that another replica has instead of a flaw, with their positions, which are the same in both files.
 
     Raises CorruptRecordError if it has nothing sound there, or another log; StorageError if a file is gone, or the

@@ -19,6 +19,7 @@ from shmlog.control.messages import (
     FollowerSpec,
     HandOver,
     LeaderMoved,
+    MendSegment,
     Message,
     OwnerRecovering,
 )
@@ -30,6 +31,7 @@ from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.native import inherited
 from shmlog.partition.following import Following
 from shmlog.partition.freed_memory import keep_freed_memory
+from shmlog.partition.mending import mend_segment
 from shmlog.partition.supervisor_link import SupervisorLink, report_failure
 from shmlog.settings import TopicConfig
 
@@ -63,6 +65,7 @@ class FollowerAgent:
         )
         assert self.region.doorbell is not None
         self._doorbell = self.region.doorbell
+        self._log_dir = spec.log_dir
         self._close: Close | HandOver | None = None
         self._close_since_ns = 0
         self._next_housekeeping_ns = 0
@@ -130,6 +133,8 @@ class FollowerAgent:
         match message:
             case AlterConfig(config=config):
                 self.following.configure(TopicConfig.from_mapping(config))
+            case MendSegment():
+                self._supervisor.report(mend_segment(self._log_dir, message))
             case LeaderMoved():
                 self.following.lead_from(message.log_dir)
             case Close() | HandOver():

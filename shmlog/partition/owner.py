@@ -25,6 +25,7 @@ from shmlog.control.messages import (
     LaneAttached,
     LaneDetached,
     LogRewritten,
+    MendSegment,
     Message,
     OwnerFailed,
     OwnerReady,
@@ -53,6 +54,7 @@ from shmlog.partition.followers import Followers
 from shmlog.partition.full_disk import disk_refusal, errno_of_full_disk
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
+from shmlog.partition.mending import mend_segment
 from shmlog.partition.opening import open_partition
 from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.partition.sealed_watch import SealedWatch
@@ -272,6 +274,8 @@ class OwnerAgent:
                 errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
+            case MendSegment():
+                self._supervisor.report(mend_segment(self._spec.log_dir, message))
             case Trace(until_ns=until_ns, interval_ns=interval_ns):
                 self._publisher.trace(until_ns, interval_ns)
             case StepDown():

@@ -18,6 +18,7 @@ from shmlog.control.messages import (
     DescribeTopics,
     Hello,
     InitProducerId,
+    MendReplica,
     OpenLane,
     ProducerIdGranted,
     Request,
@@ -59,6 +60,7 @@ class Requests:
         lanes: Lanes,
         topics: Topics,
         damage: DamageWatch,
+        mend: Callable[[MendReplica], None],
         shut_down: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -70,6 +72,7 @@ class Requests:
         self._lanes = lanes
         self._topics = topics
         self._damage = damage
+        self._mend = mend
         self._shut_down = shut_down
         self.is_closing = False
 
@@ -95,6 +98,9 @@ class Requests:
                 answer.done()
             case TraceTopics():
                 self._trace(request)
+                answer.done()
+            case MendReplica():
+                self._mend(request)
                 answer.done()
             case DescribeCluster():
                 answer.give(self._describe_cluster(answer.request_id))

@@ -33,6 +33,7 @@ from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.loop import Loop
+from shmlog.supervisor.mends import Mends
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.metadata_copies import MetadataCopies
 from shmlog.supervisor.metadata_restoring import restore
@@ -164,6 +165,7 @@ class Supervisor(OwnerWatcher):
             self._lanes,
             self._topics,
             self._damage,
+            Mends(identity, self._catalog, self._owners, self._followers).order,
             lambda: self.stop("a client asked for it"),
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)

@@ -13,7 +13,6 @@ import click
 from shmlog.cli.attach import cluster_option, complete_topic, connect
 from shmlog.cli.cluster_paths import find_cluster
 from shmlog.cli.output import count_of, human_bytes, output_option, print_json
-from shmlog.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from shmlog.cli.scrub.course import Finding, Mender, Summary
@@ -79,13 +78,17 @@ def _replicas(
     repair: bool,
 ) -> tuple[Places, Mender | None]:
     from shmlog.cli.scrub import places
-    from shmlog.cli.scrub.repairs import StoppedMender
+    from shmlog.cli.scrub.repairs import RunningMender, StoppedMender
+    from shmlog.client.connection import Connection
 
     cluster = find_cluster(name, data_dir=data_dir)
     if data_dir is None and not log_dirs and cluster.pid is not None:
-        if repair:
-            raise InvalidRequestError(f"cluster {cluster.name!r} runs: stop it first, then repair")
-        return places.of_running(held.enter_context(connect(name)), topics), None
+        found = places.of_running(held.enter_context(connect(name)), topics)
+        if not repair:
+            return found, None
+        connection = Connection(cluster.name, cluster.runtime)
+        held.callback(connection.close)
+        return found, RunningMender(connection)
     mender = None
     if repair:
         mender = StoppedMender(cluster.data_dir, places.all_directories(cluster.data_dir, log_dirs)[1:])

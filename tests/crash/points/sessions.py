@@ -88,6 +88,7 @@ class MeetingRole(ClusterRole):
             self.lanes,
             self.topics,
             self.damage,
+            lambda _: None,
             lambda: None,
         )
         self.listener = Listener(self.loop, self.identity, self.clients, requests)
