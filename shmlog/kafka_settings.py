@@ -14,7 +14,7 @@ _LATER: Final = {
         "max.compaction.lag.ms", "log.cleanup.policy", "log.cleaner.",
     ),
     "replication": (
-        "unclean.leader.election.enable", "replica.fetch.", "replica.high.watermark.",
+        "replica.fetch.", "replica.high.watermark.",
         "replica.selector.", "replica.socket.", "leader.replication.throttled.replicas",
         "follower.replication.throttled.replicas",
     ),

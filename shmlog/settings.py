@@ -91,6 +91,12 @@ TOPIC: Final = _table(
         INT_MAX,
     ),
     Setting(
+        "unclean.leader.election.enable",
+        "bool",
+        False,
+        "Whether a replica that is not in sync may lead when no other can: what it lacks is lost.",
+    ),
+    Setting(
         "shm.ring.bytes",
         "int",
         0,
@@ -293,6 +299,7 @@ class TopicConfig:
     compression_zstd_level: int
     replica_lag_time_max_ms: int
     min_insync_replicas: int
+    unclean_leader_election_enable: bool
     ring_bytes: int
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
     ring_bytes_at_first: int

@@ -9,6 +9,8 @@ from typing import Any
 def no_followers() -> Any:
     return SimpleNamespace(
         on_gone=[],
+        on_ready=[],
+        on_handed_over=[],
         want=lambda partitions: None,
         unwant=lambda partition_id, **_: None,
         are_gone=lambda partition_id: True,
@@ -17,3 +19,7 @@ def no_followers() -> Any:
         process=lambda partition_id, replica_id: None,
         machine=SimpleNamespace(followers=lambda partition_id: {}),
     )
+
+
+def no_failover() -> Any:
+    return SimpleNamespace(why_offline=lambda partition_id: "")

@@ -1,6 +1,7 @@
 """Which followers run, and which replicas are in sync: one small state machine per partition with several replicas.
 
     a follower    down --wanted--> starting --ready--> following --exit--> waiting --pause over--> starting ...
+                                                       following --hand over--> handing over --exit--> it leads
 
     in sync       all replicas of a new partition are; a follower that dies is out at once, one that lags when the
                   leader says so, and it is in again when the leader says that it has caught up (and is still there)
@@ -11,6 +12,7 @@ State is what the supervisor has seen; durable is the in-sync set alone, which c
 told. The leader is always in sync with itself; who owns the partition is not decided here (machines/supervision).
 """
 
+# ruff: noqa: PLC0414  (`as` tells mypy that the events are imported from here)
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -19,6 +21,31 @@ from enum import Enum
 
 from shmlog.limits import RESTART_BACKOFF_FIRST_MS, RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS
 from shmlog.machines.metadata_records import InSyncChanged
+from shmlog.machines.replication_events import (
+    CaughtUp as CaughtUp,
+    CloseFollower as CloseFollower,
+    FollowerExited as FollowerExited,
+    FollowerFailing as FollowerFailing,
+    FollowerReady as FollowerReady,
+    FollowersGone as FollowersGone,
+    HandOverWanted as HandOverWanted,
+    HasHandedOver as HasHandedOver,
+    KillFollower as KillFollower,
+    Lags as Lags,
+    LeaderChanged as LeaderChanged,
+    Observation as Observation,
+    OfFollower as OfFollower,
+    OrderHandOver as OrderHandOver,
+    ReplicasUnwanted as ReplicasUnwanted,
+    ReplicasWanted as ReplicasWanted,
+    ReplicationAction as ReplicationAction,
+    Silent as Silent,
+    Spoiled as Spoiled,
+    StartFollower as StartFollower,
+    TellFollowers as TellFollowers,
+    TellLeader as TellLeader,
+    Tick as Tick,
+)
 from shmlog.machines.step import Step
 
 STABLE_AFTER_MS = 250
@@ -35,148 +62,9 @@ class FollowerPhase(Enum):
     FOLLOWING = "following"
     WAITING = "waiting"
     CLOSING = "closing"
+    HANDING_OVER = "handing over"
 
 
-# --- what the supervisor sees -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicasWanted:
-    """The partition is to have these followers; `in_sync` is what the metadata log says."""
-
-    partition_id: int
-    leader: int
-    followers: tuple[int, ...]
-    in_sync: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerReady:
-    """The follower said that it follows."""
-
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerFailing:
-    """The follower said why it is about to exit."""
-
-    partition_id: int
-    replica_id: int
-    error: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerExited:
-    """The kernel said that the follower's process is gone. A failed fork is the same."""
-
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
-    """The leader counts this follower in from now on."""
-
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lags:
-    """The leader has waited for this follower for too long."""
-
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """The follower has shown no sign of life since `since_ns`, though it was asked for one."""
-
-    partition_id: int
-    replica_id: int
-    since_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spoiled:
-    """Nothing in the follower's region can be believed, for this reason; the next follower makes it anew."""
-
-    partition_id: int
-    replica_id: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicasUnwanted:
-    """The partition's followers are to end, for good if `delete`."""
-
-    partition_id: int
-    delete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-Observation = (
-    ReplicasWanted
-    | FollowerReady
-    | FollowerFailing
-    | FollowerExited
-    | CaughtUp
-    | Lags
-    | Silent
-    | Spoiled
-    | ReplicasUnwanted
-    | Tick
-)
-
-
-# --- what it shall do -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StartFollower:
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloseFollower:
-    partition_id: int
-    replica_id: int
-    delete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KillFollower:
-    """SIGKILL; nobody acts in its place before FollowerExited was seen."""
-
-    partition_id: int
-    replica_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class TellLeader:
-    """Give the partition's owner, if there is one, its followers as they are now."""
-
-    partition_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class FollowersGone:
-    """None of them is left, and none is wanted."""
-
-    partition_id: int
-    delete: bool
-
-
-ReplicationAction = StartFollower | CloseFollower | KillFollower | TellLeader | FollowersGone
 ReplicationStep = Step[InSyncChanged, None, ReplicationAction]
 
 
@@ -245,13 +133,20 @@ class ReplicationMachine:
             return Step()
         if isinstance(seen, ReplicasUnwanted):
             return self._unwanted(seen, one)
+        if isinstance(seen, LeaderChanged):
+            return self._leader_changed(seen, one)
         follower = one.followers.get(seen.replica_id)
-        if follower is None:
-            return Step()
+        return Step() if follower is None else self._of_follower(seen, one, follower, now_ns)
+
+    def _of_follower(self, seen: OfFollower, one: Replicated, follower: Follower, now_ns: int) -> ReplicationStep:
         match seen:
+            case HandOverWanted():
+                return self._hand_over(seen, follower)
             case FollowerReady() if follower.phase is FollowerPhase.STARTING:
                 follower.phase, follower.ready_ns, follower.error = FollowerPhase.FOLLOWING, now_ns, ""
                 return Step(actions=(TellLeader(seen.partition_id),))
+            case FollowerReady() if follower.phase is FollowerPhase.HANDING_OVER:
+                return Step(actions=(OrderHandOver(seen.partition_id, seen.replica_id),))
             case FollowerReady() if follower.phase is FollowerPhase.CLOSING:
                 return Step(actions=(CloseFollower(seen.partition_id, seen.replica_id, one.delete),))
             case FollowerFailing():
@@ -292,7 +187,30 @@ class ReplicationMachine:
         follower.killed, follower.error = True, reason
         return Step(actions=(KillFollower(seen.partition_id, seen.replica_id),))
 
+    def _hand_over(self, seen: HandOverWanted, follower: Follower) -> ReplicationStep:
+        was, follower.phase = follower.phase, FollowerPhase.HANDING_OVER
+        match was:
+            case FollowerPhase.FOLLOWING:
+                return Step(actions=(OrderHandOver(seen.partition_id, seen.replica_id),))
+            case FollowerPhase.STARTING:  # told so when it is ready
+                return Step()
+        follower.phase = FollowerPhase.DOWN  # it has died since it was chosen: its copy is as good as it left it
+        return Step(actions=(HasHandedOver(seen.partition_id, seen.replica_id),))
+
+    def _leader_changed(self, seen: LeaderChanged, one: Replicated) -> ReplicationStep:
+        before, one.leader, one.in_sync = one.leader, seen.leader, set(seen.in_sync)
+        one.followers.pop(seen.leader, None)
+        if one.unwanted:
+            return self._gone_if_empty(seen.partition_id, one)
+        follower = one.followers[before] = Follower()
+        return together(
+            [Step(actions=(TellFollowers(seen.partition_id),)), self._start(seen.partition_id, before, follower)]
+        )
+
     def _exited(self, seen: FollowerExited, one: Replicated, follower: Follower, now_ns: int) -> ReplicationStep:
+        if follower.phase is FollowerPhase.HANDING_OVER:
+            follower.phase = FollowerPhase.DOWN
+            return Step(actions=(HasHandedOver(seen.partition_id, seen.replica_id),))
         if one.unwanted:
             del one.followers[seen.replica_id]
             return self._gone_if_empty(seen.partition_id, one)
@@ -331,6 +249,8 @@ class ReplicationMachine:
                     steps.append(Step(actions=(CloseFollower(seen.partition_id, replica_id, one.delete),)))
                 case FollowerPhase.STARTING:
                     follower.phase = FollowerPhase.CLOSING  # told to close when it is ready
+                case FollowerPhase.HANDING_OVER:
+                    pass  # it is gone when it leads
                 case FollowerPhase.WAITING | FollowerPhase.DOWN:
                     del one.followers[replica_id]
         return together([*steps, self._gone_if_empty(seen.partition_id, one)])

@@ -8,6 +8,7 @@
 
     any --unwanted--> closing --closed, exit--> stopped
     stopped --stranded--> offline
+    any --vacated--> moving --exit--> (vacant) --led--> starting
 
 An owner that dies while it closes has a successor, which closes in its place: what producers were told is accepted lies
 in shared memory until some owner has written it. After CLOSE_ATTEMPTS_MAX the partition is left as it is.
@@ -16,6 +17,7 @@ State is what the supervisor has seen; nothing of it is durable except leader ep
 a caller does actions only when the records are durable, no owner ever starts under an epoch that a crash could forget.
 """
 
+# ruff: noqa: PLC0414  (`as` tells mypy that the events are imported from here)
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -25,6 +27,29 @@ from enum import Enum
 from shmlog.limits import RESTART_BACKOFF_FIRST_MS, RESTART_BACKOFF_MAX_MS, RESTART_BACKOFF_SECOND_MS
 from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.machines.step import Step
+from shmlog.machines.supervision_events import (
+    ClosedCleanly as ClosedCleanly,
+    CloseOwner as CloseOwner,
+    Exited as Exited,
+    Failing as Failing,
+    Gone as Gone,
+    IsVacant as IsVacant,
+    KillOwner as KillOwner,
+    Led as Led,
+    LogHasFailed as LogHasFailed,
+    Observation as Observation,
+    OrderStepDown as OrderStepDown,
+    Ready as Ready,
+    Standing as Standing,
+    StartOwner as StartOwner,
+    Stranded as Stranded,
+    SupervisionAction as SupervisionAction,
+    Tick as Tick,
+    Unanswered as Unanswered,
+    Unwanted as Unwanted,
+    Vacated as Vacated,
+    Wanted as Wanted,
+)
 
 STABLE_AFTER_MS = 250
 """An owner that ran this long before it died was healthy: its successor starts at once."""
@@ -34,6 +59,9 @@ CLOSE_ATTEMPTS_MAX = 3
 START_ATTEMPTS_MAX = 3
 """After so many owners in a row that died without saying why, who waits for the partition to start is told so. The
 partition goes on trying."""
+
+LOG_FAILURES = frozenset({"StorageError", "CorruptRecordError", "InvalidRequestError"})
+"""What an owner says that cannot go on with its log or its disk: another replica might."""
 
 HOPELESS = frozenset({"ForeignVersionError"})
 """Failures that a restart cannot change: the partition goes offline until somebody acts."""
@@ -50,127 +78,9 @@ class OwnerPhase(Enum):
     WAITING = "waiting"
     CLOSING = "closing"
     OFFLINE = "offline"
+    MOVING = "moving"
 
 
-# --- what the supervisor sees -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The partition is to have an owner. `leader_epoch` is the last one in the metadata log, -1 if there was none."""
-
-    partition_id: int
-    leader_epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stranded:
-    """The partition is to have an owner and cannot while this supervisor lives: its log is out of reach. `clean`:
-    nothing of it is in shared memory."""
-
-    partition_id: int
-    leader_epoch: int
-    error: str
-    message: str
-    clean: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The owner said that it runs."""
-
-    partition_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """The owner said why it is about to exit."""
-
-    partition_id: int
-    error: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedCleanly:
-    """The owner said that everything is written, and is about to exit."""
-
-    partition_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The kernel said that the owner's process is gone. A failed fork is the same."""
-
-    partition_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """An order to the owner has been waiting for its answer since `since_ns`."""
-
-    partition_id: int
-    since_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The owner is starting, and has not shown since `since_ns` that it gets on."""
-
-    partition_id: int
-    since_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unwanted:
-    """The partition is to be closed, for good if `delete`."""
-
-    partition_id: int
-    delete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-Observation = Wanted | Stranded | Ready | Failing | ClosedCleanly | Exited | Unanswered | Standing | Unwanted | Tick
-
-
-# --- what it shall do -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StartOwner:
-    partition_id: int
-    leader_epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloseOwner:
-    """Ask it to drain, close and exit."""
-
-    partition_id: int
-    delete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KillOwner:
-    """SIGKILL; nobody acts in its place before Exited was seen."""
-
-    partition_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The partition has no owner and wants none. `clean`: nothing of it is in shared memory only."""
-
-    partition_id: int
-    delete: bool
-    clean: bool
-
-
-SupervisionAction = StartOwner | CloseOwner | KillOwner | Gone
 SupervisionStep = Step[LeaderEpochRaised, None, SupervisionAction]
 
 
@@ -197,6 +107,8 @@ class Supervised:
     clean: bool = False
     killed: bool = False
     hopeless: bool = False
+    log_failed: bool = False
+    unwanted: bool = False
     error: str = ""
 
 
@@ -223,6 +135,11 @@ class SupervisionMachine:
         found = self._partitions.get(partition_id)
         return 0 if found is None else found.failures
 
+    def has_failed_log(self, partition_id: int) -> bool:
+        """Whether owners do not get on with its log, and none runs now."""
+        found = self._partitions.get(partition_id)
+        return found is not None and found.log_failed and found.phase in (OwnerPhase.WAITING, OwnerPhase.OFFLINE)
+
     def restarts(self) -> int:
         """How many owners were replaced."""
         return sum(partition.restarts for partition in self._partitions.values())
@@ -234,7 +151,7 @@ class SupervisionMachine:
     def all_gone(self) -> bool:
         """No partition has an owner."""
         return not any(
-            one.phase in (OwnerPhase.STARTING, OwnerPhase.RUNNING, OwnerPhase.CLOSING)
+            one.phase in (OwnerPhase.STARTING, OwnerPhase.RUNNING, OwnerPhase.CLOSING, OwnerPhase.MOVING)
             for one in self._partitions.values()
         )
 
@@ -260,14 +177,16 @@ class SupervisionMachine:
                 one.clean = True
             case Failing():
                 one.error, one.hopeless = f"{seen.error}: {seen.message}", seen.error in HOPELESS
+                one.log_failed = one.hopeless or seen.error in LOG_FAILURES
             case Exited():
                 return self._exited(seen.partition_id, one, now_ns)
             case Unwanted():
                 return self._unwanted(seen, one)
-            case Standing() if not one.killed and one.ready_ns is None and self._is_too_long(seen.since_ns, now_ns):
-                one.killed = True
-                return Step(actions=(KillOwner(seen.partition_id),))
-            case Unanswered() if self._is_stuck(one, seen.since_ns, now_ns):
+            case Vacated():
+                return self._vacated(seen.partition_id, one)
+            case Led() if one.phase is OwnerPhase.MOVING:
+                return self._led(seen.partition_id, one)
+            case Standing() | Unanswered() if self._is_stuck(one, seen, now_ns):
                 one.killed = True
                 return Step(actions=(KillOwner(seen.partition_id),))
         return Step()
@@ -280,13 +199,17 @@ class SupervisionMachine:
     def _stranded(self, seen: Stranded) -> SupervisionStep:
         assert seen.partition_id not in self._partitions, "a partition is wanted once"
         self._partitions[seen.partition_id] = Supervised(
-            seen.leader_epoch, OwnerPhase.OFFLINE, clean=seen.clean, error=f"{seen.error}: {seen.message}"
+            seen.leader_epoch,
+            OwnerPhase.OFFLINE,
+            clean=seen.clean,
+            log_failed=True,
+            error=f"{seen.error}: {seen.message}",
         )
-        return Step()
+        return Step(actions=(LogHasFailed(seen.partition_id),))
 
     def _start(self, partition_id: int, one: Supervised, phase: OwnerPhase = OwnerPhase.STARTING) -> SupervisionStep:
         self._waiting.discard(partition_id)
-        one.phase, one.ready_ns, one.killed, one.hopeless = phase, None, False, False
+        one.phase, one.ready_ns, one.killed, one.hopeless, one.log_failed = phase, None, False, False, False
         one.leader_epoch += 1
         return Step(
             records=(LeaderEpochRaised(partition_id, one.leader_epoch),),
@@ -307,19 +230,22 @@ class SupervisionMachine:
             if one.clean or one.delete or one.hopeless or one.failures >= CLOSE_ATTEMPTS_MAX:
                 return self._gone(partition_id, one)
             return self._start(partition_id, one, OwnerPhase.CLOSING)
+        if one.phase is OwnerPhase.MOVING:
+            return Step(actions=(IsVacant(partition_id),))
         if one.phase not in (OwnerPhase.STARTING, OwnerPhase.RUNNING):
             return Step()
         if one.hopeless:
             one.phase = OwnerPhase.OFFLINE
-            return Step()
+            return Step(actions=(LogHasFailed(partition_id),))
         was_healthy = one.ready_ns is not None and now_ns - one.ready_ns >= STABLE_AFTER_MS * _MS
         one.failures = 1 if was_healthy else one.failures + 1
+        one.log_failed = one.log_failed or one.failures >= START_ATTEMPTS_MAX
         pause_ms = self._pause_ms(one.failures)
-        if pause_ms == 0:
+        if pause_ms == 0 and not one.log_failed:
             return self._restart(partition_id, one)
         one.phase, one.restart_ns = OwnerPhase.WAITING, now_ns + pause_ms * _MS
         self._waiting.add(partition_id)
-        return Step()
+        return Step(actions=(LogHasFailed(partition_id),) if one.log_failed else ())
 
     def _pause_ms(self, failures: int) -> int:
         """Before the successor after this many failures in a row."""
@@ -333,6 +259,9 @@ class SupervisionMachine:
         was, one.failures = one.phase, 0
         if was is OwnerPhase.CLOSING:
             return Step()
+        if was is OwnerPhase.MOVING:
+            one.unwanted = True  # first it gets its leader, who closes it
+            return Step()
         if was is OwnerPhase.OFFLINE or (was is OwnerPhase.WAITING and one.delete):
             return self._gone(seen.partition_id, one)
         one.phase = OwnerPhase.CLOSING
@@ -342,16 +271,39 @@ class SupervisionMachine:
             return Step(actions=(CloseOwner(seen.partition_id, one.delete),))
         return Step()  # it starts just now: told to close when it is ready
 
+    def _vacated(self, partition_id: int, one: Supervised) -> SupervisionStep:
+        was = one.phase
+        if was not in (OwnerPhase.STARTING, OwnerPhase.RUNNING, OwnerPhase.WAITING, OwnerPhase.OFFLINE):
+            return Step()
+        self._waiting.discard(partition_id)
+        one.phase = OwnerPhase.MOVING
+        match was:
+            case OwnerPhase.STARTING:
+                return Step(actions=(KillOwner(partition_id),))
+            case OwnerPhase.RUNNING:
+                return Step(actions=(OrderStepDown(partition_id),))
+        return Step(actions=(IsVacant(partition_id),))
+
+    def _led(self, partition_id: int, one: Supervised) -> SupervisionStep:
+        one.failures, one.clean = 0, False
+        if not one.unwanted:
+            return self._restart(partition_id, one)
+        one.unwanted = False
+        return self._gone(partition_id, one) if one.delete else self._start(partition_id, one, OwnerPhase.CLOSING)
+
     def _gone(self, partition_id: int, one: Supervised) -> SupervisionStep:
         self._waiting.discard(partition_id)
         del self._partitions[partition_id]
         return Step(actions=(Gone(partition_id, one.delete, one.clean),))
 
-    def _is_stuck(self, one: Supervised, since_ns: int, now_ns: int) -> bool:
+    def _is_stuck(self, one: Supervised, seen: Standing | Unanswered, now_ns: int) -> bool:
         """Whether the present owner has been silent for too long; what its predecessor owed does not count."""
-        if one.killed or one.ready_ns is None or one.phase not in (OwnerPhase.RUNNING, OwnerPhase.CLOSING):
+        if one.killed or (one.ready_ns is None) != isinstance(seen, Standing):
             return False
-        return self._is_too_long(max(since_ns, one.ready_ns), now_ns)
+        if one.ready_ns is None:
+            return self._is_too_long(seen.since_ns, now_ns)
+        phases = (OwnerPhase.RUNNING, OwnerPhase.CLOSING, OwnerPhase.MOVING)
+        return one.phase in phases and self._is_too_long(max(seen.since_ns, one.ready_ns), now_ns)
 
     def _is_too_long(self, since_ns: int, now_ns: int) -> bool:
         return 0 < self._unresponsive_ns <= now_ns - since_ns

@@ -80,7 +80,9 @@ class Following:
         self._sealed_watch = SealedWatch(self.copy.sealed, self._storage, self.beat, self._tell)
 
     def lead_from(self, log_dir: str) -> None:
-        """Another replica leads, whose log is there."""
+        """The leader's log is there, which is news if another replica leads now."""
+        if log_dir == self.leader.directory:
+            return
         self._detach()
         self.leader.directory = log_dir
         self._retry_ns = 0

@@ -9,6 +9,7 @@ from shmlog.machines.metadata import Partition, Topic
 from shmlog.machines.placement import DirectoryUse
 from shmlog.machines.replication import FollowerPhase
 from shmlog.memory import layout, names
+from shmlog.supervisor.failover import Failover
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
@@ -18,11 +19,14 @@ from shmlog.supervisor.owners import Owners
 class Descriptions:
     """Puts together what the catalog and the owners know."""
 
-    def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners, followers: Followers) -> None:
+    def __init__(
+        self, identity: ClusterIdentity, catalog: Catalog, owners: Owners, followers: Followers, failover: Failover
+    ) -> None:
         self._identity = identity
         self._catalog = catalog
         self._owners = owners
         self._followers = followers
+        self._failover = failover
 
     def topic(self, topic: Topic) -> TopicDescription:
         partitions = (self._catalog.machine.partition_by_id(partition_id) for partition_id in topic.partition_ids)
@@ -37,6 +41,7 @@ class Descriptions:
         )
 
     def partition(self, partition: Partition) -> PartitionDescription:
+        nobody = self._failover.why_offline(partition.partition_id)
         return PartitionDescription(
             partition=partition.partition,
             partition_id=partition.partition_id,
@@ -47,7 +52,7 @@ class Descriptions:
             bell=names.bell(self._identity.cid8, partition.partition_id),
             log_dir=self._identity.directories.log_directory(partition),
             directory_id=partition.replicas[partition.leader],
-            error=self._owners.machine.error(partition.partition_id),
+            error="; ".join(filter(None, (self._owners.machine.error(partition.partition_id), nobody))),
             replicas=[self._replica(partition, replica_id) for replica_id in sorted(partition.replicas)],
         )
 

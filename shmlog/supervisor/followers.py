@@ -18,6 +18,8 @@ from shmlog.control.messages import (
     FollowersAre,
     FollowerTruncated,
     FollowerWaits,
+    HandOver,
+    LeaderMoved,
     Message,
     OwnerReady,
     OwnerRecovering,
@@ -40,15 +42,20 @@ from shmlog.machines.replication import (
     FollowerPhase,
     FollowerReady,
     FollowersGone,
+    HandOverWanted,
+    HasHandedOver,
     KillFollower,
     Lags,
+    LeaderChanged,
     Observation,
+    OrderHandOver,
     ReplicasUnwanted,
     ReplicasWanted,
     ReplicationAction,
     ReplicationMachine,
     Spoiled,
     StartFollower,
+    TellFollowers,
     TellLeader,
     Tick,
     together,
@@ -68,6 +75,7 @@ from shmlog.supervisor.zygote import ZygoteLink
 log = logging.getLogger(__name__)
 
 Key = tuple[int, int]  # partition id, replica id
+HAND_OVER_S = 2.0  # one that has not handed its copy over by then is killed, and the copy checked when it is opened
 CLOSE_S = 15.0  # one that has not ended so long after it was told to is killed: longer than it would try by itself
 
 
@@ -99,6 +107,8 @@ class Followers(OwnerWatcher):
             unresponsive_ms=identity.config.owner_unresponsive_ms,
         )
         self.on_gone: list[Callable[[int], None]] = []
+        self.on_ready: list[Callable[[int, int], None]] = []
+        self.on_handed_over: list[Callable[[int, int], None]] = []
         self._processes: dict[Key, FollowerProcess] = {}
         self._versions: dict[int, int] = {}  # of the last FollowersAre to each partition's owner
         self._notes = InSyncNotes(loop, catalog, self.machine.in_sync, self._tell_leader)
@@ -153,6 +163,14 @@ class Followers(OwnerWatcher):
             ]
         )
 
+    def hand_over(self, partition_id: int, replica_id: int) -> None:
+        """Let a follower close its copy for an owner; `on_handed_over` hears when its process is gone."""
+        self._take([HandOverWanted(partition_id, replica_id)])
+
+    def follow(self, partition_id: int, leader: int, in_sync: frozenset[int]) -> None:
+        """Another replica leads, durably: the leader before is to follow it, like the others."""
+        self._take([LeaderChanged(partition_id, leader, in_sync)])
+
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         """End a partition's followers; `on_gone` hears when they have. Without followers that is at once."""
         if self.machine.followers(partition_id):
@@ -195,11 +213,30 @@ class Followers(OwnerWatcher):
             case KillFollower(partition_id=partition_id, replica_id=replica_id):
                 if (process := self._processes.get((partition_id, replica_id))) is not None:
                     self._kill(process)
+            case OrderHandOver(partition_id=partition_id, replica_id=replica_id):
+                self._order_hand_over(self._processes[partition_id, replica_id])
+            case HasHandedOver(partition_id=partition_id, replica_id=replica_id):
+                self._loop.call_in(0.0, partial(self._tell, self.on_handed_over, partition_id, replica_id))
+            case TellFollowers(partition_id=partition_id):
+                self._tell_followers(partition_id)
             case TellLeader(partition_id=partition_id):
                 if not self._notes.waits(partition_id):  # of a set that could be forgotten nobody hears
                     self._tell_leader(partition_id)
             case FollowersGone(partition_id=partition_id):
                 self._loop.call_in(0.0, partial(self._gone, partition_id))
+
+    def _order_hand_over(self, process: FollowerProcess) -> None:
+        process.send(HandOver())
+        self._loop.call_in(HAND_OVER_S, partial(self._end, process))
+
+    def _tell(self, who: list[Callable[[int, int], None]], partition_id: int, replica_id: int) -> None:
+        for hear in who:
+            hear(partition_id, replica_id)
+
+    def _tell_followers(self, partition_id: int) -> None:
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        if partition is not None:
+            self.configure(partition_id, LeaderMoved(self._identity.directories.log_directory(partition)))
 
     def _gone(self, partition_id: int) -> None:
         for hear in self.on_gone:
@@ -318,7 +355,9 @@ class Followers(OwnerWatcher):
         partition = self._catalog.machine.partition_by_id(partition_id)
         if partition is not None:  # it may have been altered since the order to start
             process.send(AlterConfig(self._catalog.machine.effective_config(partition.topic)))
+            process.send(LeaderMoved(self._identity.directories.log_directory(partition)))
         self.observe(FollowerReady(partition_id, replica_id))
+        self._tell(self.on_ready, partition_id, replica_id)
 
     def _failing(self, partition_id: int, replica_id: int, error: str, message: str) -> None:
         before = self.machine.followers(partition_id).get(replica_id)

@@ -32,5 +32,11 @@ class OwnerWatcher:
     def segments_looked_at(self, partition_id: int) -> None:
         """An owner found something in its older segments; if that is damage, there is a note of it in its directory."""
 
+    def log_failed(self, partition_id: int) -> None:
+        """No owner gets on with the leader's log."""
+
+    def owner_vacant(self, partition_id: int) -> None:
+        """The owner that was to make room for another leader is gone."""
+
     def owner_gone(self, partition_id: int, delete: bool, clean: bool) -> None:
         """A partition has no owner any more and wants none. `clean`: nothing of it is in shared memory only."""

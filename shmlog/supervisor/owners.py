@@ -22,6 +22,7 @@ from shmlog.control.messages import (
     ReplicaCaughtUp,
     ReplicaLags,
     SegmentsLookedAt,
+    StepDown,
 )
 from shmlog.errors import DiskFullError, ShmlogError, StartError, StorageError
 from shmlog.machines.metadata import Partition
@@ -33,8 +34,11 @@ from shmlog.machines.supervision import (
     Exited,
     Failing,
     Gone,
+    IsVacant,
     KillOwner,
+    LogHasFailed,
     Observation,
+    OrderStepDown,
     OwnerPhase,
     Ready,
     StartOwner,
@@ -156,6 +160,12 @@ class Owners:
         clean = not self._regions.had_leftovers(partition_id)
         return Stranded(partition_id, partition.leader_epoch, StorageError.__name__, missing, clean)
 
+    def kill(self, partition_id: int) -> None:
+        """SIGKILL, if one lives: as after any other death, its successor takes its place when its exit was seen."""
+        owner = self._owners.get(partition_id)
+        if owner is not None:
+            owner.kill()
+
     def unwant(self, partition_id: int, *, delete: bool) -> None:
         """Close the owner; watchers hear owner_gone. Without an owner that happens at once."""
         self.observe(Unwanted(partition_id, delete))
@@ -184,6 +194,14 @@ class Owners:
                 case KillOwner():
                     log.warning("the owner of %s does not react: killing it", self._title(action.partition_id))
                     self._owners[action.partition_id].kill()
+                case OrderStepDown():
+                    self._owners[action.partition_id].send(StepDown())
+                case LogHasFailed():
+                    for watcher in self.watchers:
+                        watcher.log_failed(action.partition_id)
+                case IsVacant():
+                    for watcher in self.watchers:
+                        watcher.owner_vacant(action.partition_id)
                 case Gone():
                     for watcher in self.watchers:
                         watcher.owner_gone(action.partition_id, action.delete, action.clean)

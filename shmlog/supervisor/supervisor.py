@@ -27,6 +27,7 @@ from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
+from shmlog.supervisor.failover import Failover
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.heartbeats import Heartbeats
 from shmlog.supervisor.identity import ClusterIdentity
@@ -143,7 +144,8 @@ class Supervisor(OwnerWatcher):
         self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
         self._followers = Followers(loop, identity, self._catalog, self._owners, self._zygote)
         self._damage = DamageWatch(identity, self._catalog, self._owners)  # first: who is told of a start may ask it
-        describe = Descriptions(identity, self._catalog, self._owners, self._followers)
+        self._failover = Failover(loop, self._catalog, self._owners, self._followers)
+        describe = Descriptions(identity, self._catalog, self._owners, self._followers, self._failover)
         self._clients = Clients(loop, identity, self._catalog, self._regions)
         introductions = Introductions(self._catalog, self._owners, self._clients)
         self._lanes = Lanes(

@@ -34,6 +34,8 @@ def owner_spec(
         leftovers=leftovers,
         followers=followers,
         replicas=len(partition.replicas),
+        replica_id=partition.leader,
+        has_begun=leader_epoch > 0 and len(partition.replicas) > 1,
     )
 
 

@@ -5,82 +5,34 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 
 import shmlog
-from shmlog.client.results import ReplicaInfo
 from shmlog.testing import wait_until
+from tests.scenarios.replicated import (
+    TIMEOUT_S,
+    cluster_at,
+    files,
+    leader_and_follower,
+    read,
+    replicas,
+    run,
+    send,
+    wait_for_another,
+    wait_for_sync,
+)
 
 pytestmark = pytest.mark.slow
-
-TIMEOUT_S = 20.0
-
-
-@contextmanager
-def cluster_at(place: Path, *, disks: tuple[str, ...] = ("a", "b")) -> Iterator[shmlog.Cluster]:
-    directories = [str(place / disk) for disk in disks]
-    with shmlog.start(place / "data", config={"log.dirs": directories}) as cluster:
-        yield cluster
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[shmlog.Cluster]:
     with cluster_at(tmp_path) as started:
         yield started
-
-
-def replicas(cluster: shmlog.Cluster, topic: str = "flights", partition: int = 0) -> tuple[ReplicaInfo, ...]:
-    return cluster.admin.describe_topic(topic).partitions[partition].replicas
-
-
-def leader_and_follower(cluster: shmlog.Cluster) -> tuple[ReplicaInfo, ReplicaInfo]:
-    leader, follower = sorted(replicas(cluster), key=lambda one: not one.leads)
-    return leader, follower
-
-
-def wait_for_sync(cluster: shmlog.Cluster) -> None:
-    wait_until(lambda: all(one.in_sync and one.pid for one in replicas(cluster)), timeout_s=TIMEOUT_S)
-
-
-def wait_for_another(cluster: shmlog.Cluster, before: ReplicaInfo) -> None:
-    def has_come() -> bool:
-        found = {one.replica_id: one for one in replicas(cluster)}[before.replica_id]
-        return found.pid not in (0, before.pid) and found.in_sync
-
-    wait_until(has_come, timeout_s=TIMEOUT_S)
-
-
-def send(cluster: shmlog.Cluster, first: int, count: int) -> None:
-    with cluster.producer(acks="all") as producer:
-        deliveries = [producer.send("flights", b"%d" % number, partition=0) for number in range(first, first + count)]
-        producer.flush(TIMEOUT_S)
-        assert [delivery.result(TIMEOUT_S).offset for delivery in deliveries] == list(range(first, first + count))
-
-
-def read(cluster: shmlog.Cluster) -> list[bytes | None]:
-    with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
-        return [record.value for record in consumer]
-
-
-def run(command: str, cluster: shmlog.Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-P", "-m", "shmlog", command, *arguments, "--name", cluster.name]
-    return subprocess.run(program, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    """Logs and indexes of a replica."""
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(directory.iterdir())
-        if path.suffix in (".log", ".index", ".timeindex")
-    }
 
 
 def test_both_directories_have_every_record_byte_for_byte_also_over_rolls(tmp_path: Path) -> None:
@@ -155,24 +107,6 @@ def test_what_the_in_sync_set_is_outlives_supervisor_and_owners(tmp_path: Path) 
         assert read(cluster) == [b"%d" % number for number in range(100)]
         first, second = (Path(one.log_dir) for one in replicas(cluster))
     assert files(first) == files(second)
-
-
-def test_a_follower_cuts_nothing_after_a_leader_that_has_lost_its_log(tmp_path: Path) -> None:
-    """Regression: the leader began empty, and the only copy that was left followed it."""
-    with cluster_at(tmp_path) as cluster:
-        cluster.admin.create_topic("flights", replication_factor=2)
-        send(cluster, 0, 100)
-        leader, follower = leader_and_follower(cluster)
-    kept = files(Path(follower.log_dir))
-    shutil.rmtree(leader.log_dir)
-    with cluster_at(tmp_path) as cluster:
-        wait_until(lambda: "seems to have lost its log" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
-    assert files(Path(follower.log_dir)) == kept
-    shutil.rmtree(leader.log_dir)
-    shutil.copytree(follower.log_dir, leader.log_dir)  # as the error says
-    with cluster_at(tmp_path) as cluster:
-        wait_for_sync(cluster)
-        assert read(cluster) == [b"%d" % number for number in range(100)]
 
 
 def test_an_owner_that_dies_is_replaced_and_no_acknowledged_record_is_lost(cluster: shmlog.Cluster) -> None:

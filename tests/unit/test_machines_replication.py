@@ -15,15 +15,20 @@ from shmlog.machines.replication import (
     FollowerPhase,
     FollowerReady,
     FollowersGone,
+    HandOverWanted,
+    HasHandedOver,
     KillFollower,
     Lags,
+    LeaderChanged,
     Observation,
+    OrderHandOver,
     ReplicasUnwanted,
     ReplicasWanted,
     ReplicationMachine,
     Silent,
     Spoiled,
     StartFollower,
+    TellFollowers,
     TellLeader,
     Tick,
 )
@@ -207,3 +212,40 @@ class AnyHistory(RuleBasedStateMachine):
 
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_a_follower_that_hands_over_leads_and_the_leader_before_follows() -> None:
+    machine = following(1, 2)
+    assert machine.observe(HandOverWanted(7, 2), 0).actions == (OrderHandOver(7, 2),)
+    gone = machine.observe(FollowerExited(7, 2), SECOND_NS)
+    assert (gone.records, gone.actions) == ((), (HasHandedOver(7, 2),))  # it stays in the set: it is about to lead
+    step = machine.observe(LeaderChanged(7, 2, frozenset({1, 2})), SECOND_NS)
+    assert step.actions == (TellFollowers(7), StartFollower(7, 0))
+    assert set(machine.followers(7)) == {0, 1}
+    assert machine.in_sync(7) == {1, 2}
+    machine.observe(FollowerReady(7, 0), SECOND_NS)
+    assert machine.observe(CaughtUp(7, 0), SECOND_NS).records == (InSyncChanged(7, 2, [0, 1, 2]),)
+
+
+def test_a_follower_that_died_before_it_was_asked_to_hand_over_is_not_started_again() -> None:
+    machine = following(1, 2)
+    for _ in range(2):
+        machine.observe(FollowerExited(7, 2), 0)
+    assert machine.observe(HandOverWanted(7, 2), 0).actions == (HasHandedOver(7, 2),)
+    assert machine.observe(Tick(), 100 * SECOND_NS) == NOTHING
+
+
+def test_a_follower_that_starts_is_asked_to_hand_over_when_it_is_ready() -> None:
+    machine = following(1)
+    assert machine.observe(HandOverWanted(7, 2), 0) == NOTHING
+    assert machine.observe(FollowerReady(7, 2), 0).actions == (OrderHandOver(7, 2),)
+
+
+def test_a_partition_that_is_closed_while_it_changes_its_leader_is_gone_when_that_is_done() -> None:
+    machine = following(1, 2)
+    machine.observe(HandOverWanted(7, 2), 0)
+    assert machine.observe(ReplicasUnwanted(7, False), 0).actions == (CloseFollower(7, 1, False),)
+    machine.observe(FollowerExited(7, 1), 0)
+    machine.observe(FollowerExited(7, 2), 0)
+    assert not machine.all_gone()
+    assert machine.observe(LeaderChanged(7, 2, frozenset({2})), 0).actions == (FollowersGone(7, False),)

@@ -44,7 +44,7 @@ from shmlog.supervisor.worker_specs import owner_spec
 from tests.crash.points.actor import Actor, Killed
 from tests.crash.points.count import CountPage
 from tests.crash.points.scenario import FILES, SCENARIOS, Scenario
-from tests.no_followers import no_followers
+from tests.no_followers import no_failover, no_followers
 
 CLUSTER_CONFIG = {"max.message.bytes": "2048"}
 TURNS_MAX = 1000
@@ -137,7 +137,7 @@ class ClusterRole:
         self.regions = Regions(self.identity)
         self.owners = self.make_owners()
         trash = Trash(self.loop, self.paths())
-        self.describe = Descriptions(self.identity, self.catalog, self.owners, no_followers())
+        self.describe = Descriptions(self.identity, self.catalog, self.owners, no_followers(), no_failover())
         self.watch_owners()  # before topics, who says that all have started when everybody was told
         self.topics = Topics(
             self.loop, self.identity, self.catalog, self.regions, self.owners, no_followers(), self.describe, trash

@@ -1,0 +1,156 @@
+"""Another replica leads: because the leader's log is gone, or because somebody wants it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shmlog
+from shmlog.testing import wait_until
+from tests.scenarios.replicated import (
+    TIMEOUT_S,
+    cluster_at,
+    files,
+    leader_and_follower,
+    read,
+    replicas,
+    send,
+    wait_for_sync,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[shmlog.Cluster]:
+    with cluster_at(tmp_path) as started:
+        yield started
+
+
+def numbers(first: int, end: int) -> list[bytes]:
+    return [b"%d" % number for number in range(first, end)]
+
+
+def test_a_follower_leads_when_the_leaders_log_is_gone(cluster: shmlog.Cluster) -> None:
+    cluster.admin.create_topic("flights", replication_factor=2)
+    for turn in range(4):
+        leader, follower = leader_and_follower(cluster)
+        shutil.rmtree(leader.log_dir)
+        os.kill(leader.pid, signal.SIGKILL)
+        send(cluster, 100 * turn, 100)
+        after, _ = leader_and_follower(cluster)
+        assert after.replica_id == follower.replica_id
+        wait_for_sync(cluster)  # the leader before has made a new copy
+    assert read(cluster) == numbers(0, 400)
+    first, second = leader_and_follower(cluster)
+    cluster.close()
+    assert files(Path(first.log_dir)) == files(Path(second.log_dir))
+
+
+def test_producers_and_consumers_go_on_through_a_change_of_leader(cluster: shmlog.Cluster) -> None:
+    cluster.admin.create_topic("flights", replication_factor=2)
+    with cluster.producer() as producer, cluster.consumer("flights", consumer_timeout_ms=2000) as consumer:
+        seen: list[bytes | None] = []
+        for turn in range(6):
+            for number in range(1000 * turn, 1000 * turn + 500):
+                producer.send("flights", b"%d" % number, partition=0)
+            leader, _ = leader_and_follower(cluster)
+            if turn % 2:
+                shutil.rmtree(leader.log_dir)
+                os.kill(leader.pid, signal.SIGKILL)
+            for number in range(1000 * turn + 500, 1000 * turn + 1000):
+                producer.send("flights", b"%d" % number, partition=0)
+            producer.flush(TIMEOUT_S)
+            wait_for_sync(cluster)
+            while len(seen) < 1000 * (turn + 1):
+                records = consumer.poll(timeout=TIMEOUT_S)
+                assert records
+                seen += [record.value for record in records]
+        assert seen == numbers(0, 6000)
+
+
+def test_a_disk_that_is_missing_at_a_start_leaves_the_partition_to_the_other_replica(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 100)
+        leader, follower = leader_and_follower(cluster)
+    disk = Path(leader.log_dir).parent
+    away = disk.rename(tmp_path / "away")
+    disk.mkdir()
+    with cluster_at(tmp_path) as cluster:
+        wait_until(lambda: leader_and_follower(cluster)[0].replica_id == follower.replica_id, timeout_s=TIMEOUT_S)
+        send(cluster, 100, 100)
+        gone = leader_and_follower(cluster)[1]
+        assert not gone.in_sync
+        assert "its log is in" in gone.error
+        assert read(cluster) == numbers(0, 200)
+    disk.rmdir()
+    away.rename(disk)
+    with cluster_at(tmp_path) as cluster:
+        wait_for_sync(cluster)
+        assert leader_and_follower(cluster)[0].replica_id == follower.replica_id
+        assert read(cluster) == numbers(0, 200)
+
+
+def test_a_leader_that_lost_its_log_while_the_cluster_was_down_begins_no_empty_one(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 100)
+        leader, _ = leader_and_follower(cluster)
+    shutil.rmtree(leader.log_dir)
+    with cluster_at(tmp_path) as cluster:
+        assert read(cluster) == numbers(0, 100)
+        wait_for_sync(cluster)
+        assert leader_and_follower(cluster)[1].replica_id == leader.replica_id
+
+
+def test_without_a_replica_in_sync_the_partition_waits_and_says_for_whom(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 10)
+        leader, follower = leader_and_follower(cluster)
+        shutil.move(follower.log_dir, tmp_path / "kept")
+        Path(follower.log_dir).touch()  # it cannot be made again
+        os.kill(follower.pid, signal.SIGKILL)
+        wait_until(lambda: not leader_and_follower(cluster)[1].in_sync, timeout_s=TIMEOUT_S)
+        send(cluster, 10, 10)
+        shutil.move(leader.log_dir, tmp_path / "leader")
+        os.kill(leader.pid, signal.SIGKILL)
+
+        def error() -> str:
+            return cluster.admin.describe_topic("flights").partitions[0].error
+
+        wait_until(lambda: "replica 1, not in sync, does not run" in error(), timeout_s=TIMEOUT_S)
+        Path(follower.log_dir).unlink()
+        shutil.move(tmp_path / "kept", follower.log_dir)
+        wait_until(lambda: "unclean.leader.election.enable" in error(), timeout_s=TIMEOUT_S)
+        shutil.move(tmp_path / "leader", leader.log_dir)
+        wait_for_sync(cluster)
+        assert read(cluster) == numbers(0, 20)
+
+
+def test_an_unclean_election_loses_what_only_the_leader_had_and_says_so(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 10)
+        leader, follower = leader_and_follower(cluster)
+        shutil.move(follower.log_dir, tmp_path / "kept")
+        Path(follower.log_dir).touch()
+        os.kill(follower.pid, signal.SIGKILL)
+        wait_until(lambda: not leader_and_follower(cluster)[1].in_sync, timeout_s=TIMEOUT_S)
+        send(cluster, 10, 10)
+    shutil.rmtree(leader.log_dir)
+    Path(follower.log_dir).unlink()
+    shutil.move(tmp_path / "kept", follower.log_dir)
+    with cluster_at(tmp_path) as cluster:
+        assert not replicas(cluster)[1].leads
+        cluster.admin.alter_topic("flights", set={"unclean.leader.election.enable": "true"})
+        wait_until(lambda: replicas(cluster)[1].leads and replicas(cluster)[1].pid != 0, timeout_s=TIMEOUT_S)
+        assert read(cluster) == numbers(0, 10)
+        send(cluster, 10, 5)
+        wait_for_sync(cluster)
