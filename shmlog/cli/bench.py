@@ -32,6 +32,7 @@ Examples:
   shmlog bench throughput --size 1024 --bulk -o json
   shmlog bench throughput --targets             every case that has a target, met or missed
   shmlog bench latency --rate 1000 --seconds 10
+  shmlog bench latency --ladder                 what each level of acks costs
   shmlog bench failover --kills 50
   shmlog bench seek --records 10000000 --cold
   shmlog bench startup --segments 10000

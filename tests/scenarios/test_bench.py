@@ -64,6 +64,17 @@ def test_latency_is_measured_from_the_intended_start() -> None:
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
 
 
+def test_the_ladder_has_a_row_for_every_level_of_acks_idle_and_loaded() -> None:
+    found, _ = bench("latency", "--ladder", "--rate", "500", "--seconds", "0.1", "--rounds", "1")
+    rungs = [("0", 1, None), ("1", 1, None), ("all", 1, None), ("all", 2, None), ("all", 1, 1), ("all", 2, 1)]
+    rows = [(row["acks"], row["replication_factor"], row["flush_messages"], row["load"]) for row in found["cases"]]
+    assert rows == [(*rung, load) for load in ("idle", "loaded") for rung in rungs]
+    for row in found["cases"]:
+        assert row["records"] == 50
+        assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"]
+    assert (found["records_per_second"], found["bytes_per_record"]) == (500, 100)
+
+
 def test_owners_are_killed_under_load_and_nothing_is_lost() -> None:
     figures, _ = bench("failover", "--kills", "4", "--rate", "5000", "--partitions", "2")
     assert measured(figures) == CALIBRATION | ACCOUNT | {"kills", "pause_ms_p50", "pause_ms_p99", "records_per_second"}

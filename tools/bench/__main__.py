@@ -14,6 +14,7 @@ from shmlog.testing.pacing import STAMP
 
 from . import (
     failover as failover_bench,
+    ladder as ladder_bench,
     scale as scale_bench,
     seek as seek_bench,
     startup as startup_bench,
@@ -100,16 +101,39 @@ def throughput(
 @size_option
 @acks_option
 @targets_option
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Of each case of --targets.")
+@click.option(
+    "--ladder", is_flag=True, help="Every level of acks, with one replica and with two, until the acknowledgement."
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Of each case of --targets or --ladder."
+)
 @data_dir_option
 @output_option
 def latency(
-    rate: float, seconds: float, size: int, acks: str, targets: bool, rounds: int, data_dir: str | None, output: str
+    rate: float,
+    seconds: float,
+    size: int,
+    acks: str,
+    targets: bool,
+    ladder: bool,
+    rounds: int,
+    data_dir: str | None,
+    output: str,
 ) -> None:
-    """One-way latency at a steady rate, from the intended start of each send, between two processes that sleep."""
+    """One-way latency at a steady rate, from the intended start of each send, between two processes that sleep.
+
+    With --ladder: from each send to its acknowledgement, for acks 0, 1 and all, also with a second replica and with a
+    sync before every acknowledgement (flush.messages=1), alone and beside another producer.
+    """
+    if targets and ladder:
+        raise click.UsageError("give --targets or --ladder, not both")
     figures = Figures()
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
+        if ladder:
+            rungs = ladder_bench.LadderPlan(rate, seconds, rounds, size)
+            print_cases(output, figures, ladder_bench.facts(rungs), ladder_bench.measure(rungs, directory))
+            return
         if targets:
             plan = LatencyPlan(LATENCY_TOPIC, rate, seconds / rounds, size, acks)
             rows = list(latency_rows(pinnings(), rounds, plan, directory, figures))
