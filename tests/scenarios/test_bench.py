@@ -25,11 +25,12 @@ pytestmark = pytest.mark.slow
 KEYS = {
     *("records_per_second", "megabytes_per_second", "producer_ns_per_record", "consumer_ns_per_record"),
     *("owner_ns_per_record", "loop_ns", "copy_gbps", "wake_us", "p50_us", "p99_us", "p999_us"),
-    *("kills", "attempts", "acks", "lost", "duplicated", "pause_ms_p50", "pause_ms_p99"),
+    *("replication_factor", "kills", "attempts", "acks", "lost", "duplicated", "pause_ms_p50", "pause_ms_p99"),
 }
 CALIBRATION = {"loop_ns", "copy_gbps", "wake_us"}
 CALIBRATED = Figures(loop_ns=10.0, copy_gbps=3.0, wake_us=35.0)
 FULL_COUNTS = {"ring_chunks": 0, "segment_chunks": 0}.copy
+FAILOVER = {"replication_factor", "kills", "pause_ms_p50", "pause_ms_p99", "records_per_second"}
 ACCOUNT = {"attempts", "acks", "lost", "duplicated"}
 
 
@@ -75,10 +76,12 @@ def test_the_ladder_has_a_row_for_every_level_of_acks_idle_and_loaded() -> None:
     assert (found["records_per_second"], found["bytes_per_record"]) == (500, 100)
 
 
-def test_owners_are_killed_under_load_and_nothing_is_lost() -> None:
-    figures, _ = bench("failover", "--kills", "4", "--rate", "5000", "--partitions", "2")
-    assert measured(figures) == CALIBRATION | ACCOUNT | {"kills", "pause_ms_p50", "pause_ms_p99", "records_per_second"}
-    assert figures["kills"] == 4
+@pytest.mark.parametrize("replication_factor", [1, 2])
+def test_owners_are_killed_under_load_and_nothing_is_lost(replication_factor: int) -> None:
+    replicas = ("--replication-factor", str(replication_factor))
+    figures, _ = bench("failover", "--kills", "4", "--rate", "5000", "--partitions", "2", *replicas)
+    assert measured(figures) == CALIBRATION | ACCOUNT | FAILOVER
+    assert (figures["kills"], figures["replication_factor"]) == (4, replication_factor)
     assert figures["acks"] == figures["attempts"] > 0
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
     assert 0 < figures["pause_ms_p50"] <= figures["pause_ms_p99"]

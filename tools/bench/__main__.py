@@ -9,6 +9,7 @@ import click
 
 from shmlog.cli.main import main
 from shmlog.cli.output import output_option, print_json
+from shmlog.limits import REPLICAS_PER_PARTITION_MAX
 from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
 
@@ -156,6 +157,13 @@ def latency(
 @size_option
 @click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option(
+    "--replication-factor",
+    type=click.IntRange(1, REPLICAS_PER_PARTITION_MAX),
+    default=1,
+    show_default=True,
+    help="With followers, leaders are killed whose followers are all in sync.",
+)
+@click.option(
     "--interval", type=click.FloatRange(min=0.05), default=0.3, show_default=True, help="Seconds between kills."
 )
 @acks_option
@@ -167,6 +175,7 @@ def failover(
     rate: int,
     size: int,
     partitions: int,
+    replication_factor: int,
     interval: float,
     acks: str,
     seed: int,
@@ -183,7 +192,7 @@ def failover(
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
         say(f"{rate} records/s, {kills} kills")
-        plan = failover_bench.FailoverPlan(kills, rate, size, partitions, interval, acks, seed)
+        plan = failover_bench.FailoverPlan(kills, rate, size, partitions, interval, acks, seed, replication_factor)
         verdict = failover_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))

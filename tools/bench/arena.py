@@ -27,10 +27,15 @@ def scratch_directory(parent: str | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def cluster_in(directory: Path, topic: str, partitions: int, **config: object) -> Iterator[shmlog.Cluster]:
-    """An embedded cluster with one topic; its data stays in `directory`/data when it has ended."""
-    with shmlog.start(directory / "data") as cluster:
-        cluster.admin.create_topic(topic, partitions=partitions, config=config)
+def cluster_in(
+    directory: Path, topic: str, partitions: int, replication_factor: int = 1, **config: object
+) -> Iterator[shmlog.Cluster]:
+    """An embedded cluster with one topic; its data stays in `directory` when it has ended: in /data, and the logs in a
+    directory for each replica if there are several."""
+    disks = [str(directory / f"disk-{number}") for number in range(replication_factor)]
+    settings = {"log.dirs": disks} if replication_factor > 1 else {}
+    with shmlog.start(directory / "data", config=settings) as cluster:
+        cluster.admin.create_topic(topic, partitions, replication_factor, config)
         yield cluster
 
 

@@ -44,7 +44,8 @@ class FailoverError(ShmlogError):
 
 @dataclass(frozen=True, slots=True)
 class FailoverPlan:
-    """`per_second` records over all partitions; a kill every `interval_s` on average, at random moments."""
+    """`per_second` records over all partitions; a kill every `interval_s` on average, at random moments. With followers
+    each kill is of a leader whose followers are all in sync."""
 
     kills: int
     per_second: int
@@ -53,6 +54,7 @@ class FailoverPlan:
     interval_s: float
     acks: str
     seed: int
+    replication_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,11 @@ def measure(plan: FailoverPlan, directory: Path, figures: Figures) -> Verdict:
     """Kill, collect the accounts, fill in the figures; the verdict names what was broken."""
     require_decoder()
     history = History()
-    with cluster_in(directory, TOPIC, plan.partitions, **{"max.message.bytes": 262_144}) as cluster:
+    config = {"max.message.bytes": 262_144}
+    with cluster_in(directory, TOPIC, plan.partitions, plan.replication_factor, **config) as cluster:
         kills, sent, arrivals = _run(plan, cluster, directory)
-        log_dirs = [partition.log_dir for partition in cluster.admin.describe_topic(TOPIC).partitions]
+        described = cluster.admin.describe_topic(TOPIC).partitions
+        log_dirs = [partition.log_dir for partition in described]
     say(f"{len(kills)} kills, {sent.attempts:,} records sent, {sent.acks:,} acknowledged; decoding the segments")
     _collect(history, sent, arrivals)
     for partition, log_dir in enumerate(log_dirs):
@@ -85,6 +89,7 @@ def measure(plan: FailoverPlan, directory: Path, figures: Figures) -> Verdict:
         history.read_columns(DECODER, partition, offsets, ids)
     verdict = check_history(history)
     pauses = sorted(_pauses_ms(kills, arrivals))
+    figures.replication_factor = len(described[0].replicas)
     figures.kills, figures.attempts, figures.acks = len(kills), sent.attempts, sent.acks
     figures.records_per_second = sent.attempts / sent.seconds
     figures.lost, figures.duplicated = verdict.lost, verdict.duplicated
@@ -146,7 +151,10 @@ def _kill_owners(plan: FailoverPlan, cluster: shmlog.Cluster, *workers: WorkerPr
     try:
         time.sleep(WARM_UP_S)
         for number in range(plan.kills):
-            victim = _running(observer, (number + chance.randrange(plan.partitions)) % plan.partitions)
+            partition = (number + chance.randrange(plan.partitions)) % plan.partitions
+            if plan.replication_factor > 1:
+                _await_followers(cluster, partition)
+            victim = _running(observer, partition)
             kills.append(Kill(victim.partition, time.monotonic_ns()))
             os.kill(victim.pid, signal.SIGKILL)
             _await_successor(observer, victim)
@@ -165,6 +173,14 @@ def _running(observer: Observer, partition: int) -> PartitionSample:
     if sample.state != "run" or sample.pid <= 0:
         raise FailoverError(f"{sample.name} does not run, it is {sample.state}: {sample.error}")
     return sample
+
+
+def _await_followers(cluster: shmlog.Cluster, partition: int) -> None:
+    def follow() -> bool:
+        replicas = cluster.admin.describe_topic(TOPIC).partitions[partition].replicas
+        return all(one.in_sync and (one.leads or one.state == "following") for one in replicas)
+
+    wait_until(follow, timeout_s=TAKEOVER_TIMEOUT_S, what=f"followers of {TOPIC}-{partition} that are in sync")
 
 
 def _await_successor(observer: Observer, victim: PartitionSample) -> None:

@@ -19,6 +19,7 @@ UNITS = {
     "p50_us": "us from intended send to poll()",
     "p99_us": "us",
     "p999_us": "us",
+    "replication_factor": "replicas of each partition",
     "kills": "owners killed with SIGKILL",
     "attempts": "records sent",
     "acks": "records acknowledged",
@@ -44,6 +45,7 @@ class Figures:
     p50_us: float | None = None
     p99_us: float | None = None
     p999_us: float | None = None
+    replication_factor: int | None = None
     kills: int | None = None
     attempts: int | None = None
     acks: int | None = None
