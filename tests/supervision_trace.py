@@ -6,6 +6,7 @@ from textwrap import dedent
 
 from shmlog.machines.supervision import (
     CloseOwner,
+    ExpectOwner,
     Gone,
     IsVacant,
     KillOwner,
@@ -30,6 +31,8 @@ def trace(script: list[tuple[int, Observation]], machine: SupervisionMachine | N
             match action:
                 case StartOwner():
                     out.append(f"start under {action.leader_epoch}")
+                case ExpectOwner():
+                    out.append(f"expect it under {action.leader_epoch}")
                 case CloseOwner():
                     out.append("close and delete" if action.delete else "close")
                 case KillOwner():

@@ -42,6 +42,11 @@ class RuntimePaths:
         return os.path.join(self.directory, "supervisor.lock")
 
     @property
+    def workers_socket(self) -> str:
+        """Where workers that have outlived their supervisor find the next one."""
+        return os.path.join(self.directory, "workers.sock")
+
+    @property
     def sign_of_life(self) -> str:
         """Where the supervisor shows its standbys that it is not stuck."""
         return os.path.join(self.directory, "supervisor.alive")

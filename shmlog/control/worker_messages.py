@@ -74,9 +74,9 @@ class AlterConfig:
 class FollowersAre:
     """All followers there are from now on. The high watermark waits for those that are in sync, and for no others.
 
-    `version` counts these orders to one owner, from 1. What the owner reports of a follower carries the version that it
-    had then; a report of an earlier one is void, because this order has undone what the owner did for it, and comes
-    again if it is still true.
+    `version` rises with every one of these orders to one owner, whoever gives it. What the owner reports of a follower
+    carries the version that it had then; a report of an earlier one is void, because this order has undone what the
+    owner did for it, and comes again if it is still true.
     """
 
     version: int
@@ -229,6 +229,20 @@ class Closed:
     log_end_offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class OwnerReturns:
+    """The first word of an owner to a supervisor that has taken the place of its own: it goes on as it is.
+
+    `version`: its shmlog's. `spec`: what it was started with. `ready`: as it would say it now. `clients`: those that it
+    rings.
+    """
+
+    version: str
+    spec: OwnerSpec
+    ready: OwnerReady
+    clients: list[int]
+
+
 # --- follower -> supervisor -------------------------------------------------------------------------------------------
 
 
@@ -267,6 +281,16 @@ class FollowerFailed:
 
     error: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerReturns:
+    """As OwnerReturns. `waits_for`: as it said it last in FollowerWaits."""
+
+    version: str
+    spec: FollowerSpec
+    ready: FollowerReady
+    waits_for: str
 
 
 # --- supervisor <-> zygote --------------------------------------------------------------------------------------------
@@ -342,6 +366,7 @@ OwnerOrder = (
 OwnerReport = (
     OwnerRecovering
     | OwnerReady
+    | OwnerReturns
     | ClientAttached
     | LaneAttached
     | LaneDetached
@@ -354,6 +379,13 @@ OwnerReport = (
 )
 FollowerOrder = AlterConfig | LeaderMoved | MendSegment | HandOver | Close
 FollowerReport = (
-    OwnerRecovering | FollowerReady | FollowerTruncated | FollowerWaits | SegmentsLookedAt | FollowerFailed | Closed
+    OwnerRecovering
+    | FollowerReady
+    | FollowerReturns
+    | FollowerTruncated
+    | FollowerWaits
+    | SegmentsLookedAt
+    | FollowerFailed
+    | Closed
 )
 ZygoteMessage = SpawnOwner | SpawnFollower | Ping | Pong | Spawned | SpawnFailed | Exited

@@ -31,6 +31,7 @@ from shmlog.machines.supervision_events import (
     ClosedCleanly as ClosedCleanly,
     CloseOwner as CloseOwner,
     Exited as Exited,
+    ExpectOwner as ExpectOwner,
     Failing as Failing,
     Gone as Gone,
     IsVacant as IsVacant,
@@ -44,6 +45,7 @@ from shmlog.machines.supervision_events import (
     StartOwner as StartOwner,
     Stranded as Stranded,
     SupervisionAction as SupervisionAction,
+    Survived as Survived,
     Tick as Tick,
     Unanswered as Unanswered,
     Unwanted as Unwanted,
@@ -158,7 +160,7 @@ class SupervisionMachine:
     def observe(self, seen: Observation, now_ns: int) -> SupervisionStep:
         """Take one observation in and say what to do about it."""
         match seen:
-            case Wanted():
+            case Wanted() | Survived():
                 return self._wanted(seen)
             case Stranded():
                 return self._stranded(seen)
@@ -191,9 +193,12 @@ class SupervisionMachine:
                 return Step(actions=(KillOwner(seen.partition_id),))
         return Step()
 
-    def _wanted(self, seen: Wanted) -> SupervisionStep:
+    def _wanted(self, seen: Wanted | Survived) -> SupervisionStep:
         assert seen.partition_id not in self._partitions, "a partition is wanted once"
         one = self._partitions[seen.partition_id] = Supervised(seen.leader_epoch)
+        if isinstance(seen, Survived):
+            one.phase = OwnerPhase.STARTING
+            return Step(actions=(ExpectOwner(seen.partition_id, seen.leader_epoch),))
         return self._start(seen.partition_id, one)
 
     def _stranded(self, seen: Stranded) -> SupervisionStep:

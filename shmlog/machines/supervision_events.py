@@ -16,6 +16,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Survived:
+    """The partition is to have an owner, and has one that an earlier supervisor left, of the last epoch in the metadata
+    log. Ready says that it has come back."""
+
+    partition_id: int
+    leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stranded:
     """The partition is to have an owner and cannot while this supervisor lives: its log is out of reach. `clean`:
     nothing of it is in shared memory."""
@@ -102,6 +111,7 @@ class Tick:
 
 Observation = (
     Wanted
+    | Survived
     | Stranded
     | Ready
     | Failing
@@ -121,6 +131,14 @@ Observation = (
 
 @dataclass(frozen=True, slots=True)
 class StartOwner:
+    partition_id: int
+    leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectOwner:
+    """It runs: hear it when it comes back, and see its end if it does not."""
+
     partition_id: int
     leader_epoch: int
 
@@ -170,4 +188,4 @@ class IsVacant:
     partition_id: int
 
 
-SupervisionAction = StartOwner | CloseOwner | KillOwner | Gone | LogHasFailed | OrderStepDown | IsVacant
+SupervisionAction = StartOwner | ExpectOwner | CloseOwner | KillOwner | Gone | LogHasFailed | OrderStepDown | IsVacant

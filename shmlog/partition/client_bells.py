@@ -14,6 +14,10 @@ class ClientBells:
         self._publisher = publisher
         self._clients: dict[int, ClientRegion] = {}
 
+    def ids(self) -> list[int]:
+        """Whom this owner rings."""
+        return list(self._clients)
+
     def attach(self, client_id: int, region: str) -> None:
         """Ring this client from now on. One that died meanwhile, or spoiled its own region, is nobody to wake."""
         if client_id in self._clients:

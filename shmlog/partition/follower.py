@@ -16,6 +16,7 @@ from shmlog.control.messages import (
     Closed,
     FollowerFailed,
     FollowerReady,
+    FollowerReturns,
     FollowerSpec,
     HandOver,
     LeaderMoved,
@@ -23,6 +24,7 @@ from shmlog.control.messages import (
     Message,
     OwnerRecovering,
 )
+from shmlog.control.paths import RuntimePaths
 from shmlog.errors import ShmlogError
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
@@ -34,6 +36,7 @@ from shmlog.partition.freed_memory import keep_freed_memory
 from shmlog.partition.mending import mend_segment
 from shmlog.partition.supervisor_link import SupervisorLink, report_failure
 from shmlog.settings import TopicConfig
+from shmlog.version import VERSION
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
@@ -50,7 +53,7 @@ def run(spec: FollowerSpec, channel: Channel) -> int:
     except (ShmlogError, OSError) as error:
         if agent is not None:
             agent.go_offline()
-        report_failure(channel, FollowerFailed, error)
+        report_failure(channel if agent is None else agent.channel, FollowerFailed, error)
         return 1
     return 0
 
@@ -59,7 +62,11 @@ class FollowerAgent:
     """One follower. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
     def __init__(self, spec: FollowerSpec, channel: Channel) -> None:
-        self._supervisor = SupervisorLink(channel, self._handle)
+        self._spec = spec
+        meeting_place = RuntimePaths(spec.runtime_dir).workers_socket
+        self._supervisor = SupervisorLink(
+            channel, self._handle, meeting_place=meeting_place, introduce=self._introduction
+        )
         self.region = ReplicaRegion.create(
             spec.cid8, spec.partition_id, spec.replica_id, mode=spec.shm_mode, group=spec.shm_group
         )
@@ -76,15 +83,27 @@ class FollowerAgent:
         storage.progress = None
         self.following.beat()
         log = self.following.copy.log
-        self._supervisor.report(
-            FollowerReady(
-                partition_id=spec.partition_id,
-                replica_id=spec.replica_id,
-                log_end_offset=self.following.copy.end_offset,
-                recovered="; ".join(filter(None, (log.recovered, log.rewritten))),
-                damaged=log.damaged,
-            )
+        self._supervisor.report(self._ready("; ".join(filter(None, (log.recovered, log.rewritten)))))
+
+    def _ready(self, recovered: str = "") -> FollowerReady:
+        return FollowerReady(
+            partition_id=self._spec.partition_id,
+            replica_id=self._spec.replica_id,
+            log_end_offset=self.following.copy.end_offset,
+            recovered=recovered,
+            damaged=self.following.copy.log.damaged,
         )
+
+    def _introduction(self) -> FollowerReturns | None:
+        """To the next supervisor. One that closes or hands over ends by itself."""
+        if self._close is not None:
+            return None
+        return FollowerReturns(VERSION, self._spec, self._ready(), self.following.waits_for)
+
+    @property
+    def channel(self) -> Channel:
+        """That to the present supervisor."""
+        return self._supervisor.channel
 
     def serve(self) -> None:
         while not self._finished():

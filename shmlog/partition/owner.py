@@ -30,10 +30,12 @@ from shmlog.control.messages import (
     OwnerFailed,
     OwnerReady,
     OwnerRecovering,
+    OwnerReturns,
     OwnerSpec,
     StepDown,
     Trace,
 )
+from shmlog.control.paths import RuntimePaths
 from shmlog.errors import (
     CorruptRecordError,
     ForeignVersionError,
@@ -60,6 +62,7 @@ from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.partition.sealed_watch import SealedWatch
 from shmlog.partition.supervisor_link import SupervisorLink, report_failure
 from shmlog.settings import TopicConfig
+from shmlog.version import VERSION
 
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
@@ -78,7 +81,7 @@ def run(spec: OwnerSpec, channel: Channel) -> int:
         agent.serve()
     except (ShmlogError, OSError) as error:
         agent.go_offline(error)
-        report_failure(channel, OwnerFailed, error)
+        report_failure(agent.channel, OwnerFailed, error)
         return 1
     return 0
 
@@ -87,7 +90,10 @@ class OwnerAgent:
     """One partition's owner. `serve` runs until Close, or until the supervisor has been gone for ORPHAN_GRACE_S."""
 
     def __init__(self, spec: OwnerSpec, channel: Channel) -> None:
-        self._supervisor = SupervisorLink(channel, self._handle)
+        meeting_place = RuntimePaths(spec.runtime_dir).workers_socket
+        self._supervisor = SupervisorLink(
+            channel, self._handle, meeting_place=meeting_place, introduce=self._introduction
+        )
         opened = open_partition(spec, Progress(lambda: self._supervisor.report(OwnerRecovering())))
         self._spec = spec
         self._control = opened.control
@@ -113,26 +119,39 @@ class OwnerAgent:
         self._control.store_error_text("")
         self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())  # stopped right after this, it must be missed
         self._page.store(layout.CTL_STATE, OwnerState.RUN)
-        self._supervisor.report(
-            OwnerReady(
-                partition_id=spec.partition_id,
-                leader_epoch=spec.leader_epoch,
-                generation=opened.control.generation,
-                ring_bytes=self._publisher.capacity,
-                index_entries=self._publisher.index_entries,
-                log_start_offset=opened.log.log_start_offset,
-                log_end_offset=self._publisher.tail_offset,
-                lanes=self._desk.list(),
-                recovered=opened.recovered,
-                damaged=opened.log.damaged,
-            )
-        )
+        self._damaged = opened.log.damaged
+        self._supervisor.report(self._ready(opened.recovered))
         opened.storage.progress = None  # its heart beats in the control page from now on
         self._keeper.on_rewritten = lambda sentence: self._supervisor.report(LogRewritten(sentence))
         if opened.log.rewritten:
             self._supervisor.report(LogRewritten(opened.log.rewritten))
         report = self._supervisor.report
         self._sealed_watch = SealedWatch(opened.log.sealed, opened.storage, self._keeper.beat, report)
+
+    def _ready(self, recovered: str = "") -> OwnerReady:
+        return OwnerReady(
+            partition_id=self._spec.partition_id,
+            leader_epoch=self._spec.leader_epoch,
+            generation=self._control.generation,
+            ring_bytes=self._publisher.capacity,
+            index_entries=self._publisher.index_entries,
+            log_start_offset=self._control.log_start_offset,
+            log_end_offset=self._publisher.tail_offset,
+            lanes=self._desk.list(),
+            recovered=recovered,
+            damaged=self._damaged,
+        )
+
+    def _introduction(self) -> OwnerReturns | None:
+        """To the next supervisor. One that closes or steps down ends by itself, and has a successor then."""
+        if self._close is not None or self._steps_down:
+            return None
+        return OwnerReturns(VERSION, self._spec, self._ready(), self._clients.ids())
+
+    @property
+    def channel(self) -> Channel:
+        """That to the present supervisor."""
+        return self._supervisor.channel
 
     def serve(self) -> None:
         while not self._finished():

@@ -1,6 +1,7 @@
 """A worker's end of the channel to its supervisor: orders come in, reports go out, also when there is nobody any more.
 
-An orphan, a worker whose supervisor has died, goes on for ORPHAN_GRACE_S: the next supervisor ends it sooner.
+An orphan, a worker whose supervisor has died, goes on for ORPHAN_GRACE_S. If another supervisor listens by then at the
+place where workers meet it, the orphan introduces itself, and goes on under that one.
 """
 
 from __future__ import annotations
@@ -12,17 +13,29 @@ from time import monotonic_ns
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import FollowerFailed, Message, OwnerFailed
 from shmlog.errors import ShmlogError, StorageError
-from shmlog.limits import ORPHAN_GRACE_S
+from shmlog.limits import ORPHAN_GRACE_S, RETURN_PAUSE_S
 
 LAST_WORDS_S = 1.0  # an exiting worker waits so long for room in its socket
 _ORPHAN_GRACE_NS = int(ORPHAN_GRACE_S * 1e9)
+_RETURN_PAUSE_NS = int(RETURN_PAUSE_S * 1e9)
 
 
 class SupervisorLink:
     """Gives orders to `obey`, one by one. Nothing here raises because the supervisor is gone."""
 
-    def __init__(self, channel: Channel, obey: Callable[[Message], None]) -> None:
-        self._channel = channel
+    def __init__(
+        self,
+        channel: Channel,
+        obey: Callable[[Message], None],
+        *,
+        meeting_place: str,
+        introduce: Callable[[], Message | None],
+    ) -> None:
+        """`introduce` says what the next supervisor is told; None: there is nothing to go on with."""
+        self.channel = channel
+        self._meeting_place = meeting_place
+        self._introduce = introduce
+        self._next_attempt_ns = 0
         self._obey = obey
         self._orphan_since_ns: int | None = None
 
@@ -43,28 +56,50 @@ class SupervisorLink:
 
     def fileno(self) -> int:
         """For poll: an order has come, or the supervisor is gone."""
-        return self._channel.fileno()
+        return self.channel.fileno()
 
     def look(self) -> int:
         """Obey all orders that have come; returns how many."""
-        if self.is_orphan:
+        if self.is_orphan and not self._is_back():
             return 0
         obeyed = 0
         try:
-            while (order := self._channel.receive()) is not None:
+            while (order := self.channel.receive()) is not None:
                 self._obey(order)
                 obeyed += 1
-            if self._channel.has_unsent:
-                self._channel.flush()
+            if self.channel.has_unsent:
+                self.channel.flush()
         except ChannelClosedError:
             self._orphan_since_ns = monotonic_ns()
         return obeyed
+
+    def _is_back(self) -> bool:
+        """Whether there is another supervisor, which knows us now. A look at this costs two system calls."""
+        now_ns = monotonic_ns()
+        if now_ns < self._next_attempt_ns:
+            return False
+        self._next_attempt_ns = now_ns + _RETURN_PAUSE_NS
+        introduction = self._introduce()
+        if introduction is None:
+            return False
+        try:
+            channel = Channel.connect(self._meeting_place)
+        except OSError:  # nobody listens yet, or there is a crowd
+            return False
+        try:
+            channel.send(introduction)
+        except ChannelClosedError:
+            channel.close()
+            return False
+        self.channel.close()
+        self.channel, self._orphan_since_ns = channel, None
+        return True
 
     def report(self, message: Message) -> None:
         """Say something, unless there is nobody who hears it."""
         if not self.is_orphan:
             try:
-                self._channel.send(message)
+                self.channel.send(message)
             except ChannelClosedError:  # or it has not read for so long that it does not know what it would rely on
                 self._orphan_since_ns = monotonic_ns()
 
@@ -72,7 +107,7 @@ class SupervisorLink:
         """Say something for the last time, and wait a moment until it has gone."""
         self.report(message)
         with contextlib.suppress(ChannelClosedError):
-            self._channel.flush(LAST_WORDS_S)
+            self.channel.flush(LAST_WORDS_S)
 
 
 def report_failure(channel: Channel, failed: type[OwnerFailed | FollowerFailed], error: ShmlogError | OSError) -> None:

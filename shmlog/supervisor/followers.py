@@ -3,6 +3,7 @@ done here."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence, Set
 from functools import partial
@@ -15,6 +16,7 @@ from shmlog.control.messages import (
     FollowerFailed,
     FollowerOrder,
     FollowerReady as ReadyMessage,
+    FollowerReturns,
     FollowersAre,
     FollowerTruncated,
     FollowerWaits,
@@ -246,7 +248,8 @@ class Followers(OwnerWatcher):
         found = [one for one in self._owners.all_watched() if one.partition_id == partition_id]
         if not found:  # the next one is told with its order to start
             return
-        version = self._versions.get(partition_id, 0) + 1
+        # no version of an earlier supervisor is this high, and its owner may report under one of those yet
+        version = max(self._versions.get(partition_id, 0) + 1, self._loop.now_ns())
         self._versions[partition_id] = version
         self._owners.send(found[0], FollowersAre(version, self.known_to(partition_id)))
 
@@ -263,15 +266,17 @@ class Followers(OwnerWatcher):
             self._could_not_start(partition_id, replica_id, error)
             return
         self._processes[process.key] = process
-        process.order(
-            self._zygote,
-            follower_spec(
-                self._identity, partition, self._catalog.machine.effective_config(partition.topic), replica_id
-            ),
-            hear=partial(self._handle, process),
-            on_refused=partial(self._refused, process),
-            on_exit=partial(self._exited, process),
-        )
+        config = self._catalog.machine.effective_config(partition.topic)
+        spec = follower_spec(self._identity, partition, config, replica_id)
+        hear, on_exit = partial(self._handle, process), partial(self._exited, process)
+        reunion, name = self._owners.reunion, f"{partition_id}.r{replica_id}"
+        if reunion is not None and name in reunion.orphans:
+            with contextlib.suppress(FileNotFoundError, CorruptRecordError, ForeignVersionError):  # then not rung
+                where = names.replica(spec.cid8, partition_id, replica_id)
+                process.bell = ReplicaRegion.open(where, partition_id, writable=True).doorbell
+            reunion.expect(name, process, spec, hear=hear, on_exit=on_exit)
+            return
+        process.order(self._zygote, spec, hear=hear, on_refused=partial(self._refused, process), on_exit=on_exit)
 
     def _could_not_start(self, partition_id: int, replica_id: int, error: Exception | None) -> None:
         """Without an error nobody need hear of it: its topic is going."""
@@ -319,6 +324,9 @@ class Followers(OwnerWatcher):
                 process.progress_ns = self._loop.now_ns()
             case ReadyMessage():
                 self._ready(process, message)
+            case FollowerReturns():
+                process.waits_for = message.waits_for
+                self._ready(process, message.ready)
             case FollowerTruncated(message=said):
                 log.warning("%s: %s", process.title, said)
             case SegmentsLookedAt(message=said):
@@ -344,6 +352,8 @@ class Followers(OwnerWatcher):
             log.warning("%s has no replica region: %s; starting another", process.title, error)
             process.kill()
             return
+        if process.bell is not None:  # it has come back, and was rung for that
+            process.bell.close()
         process.bell = process.region.doorbell  # with it the region is closed
         log.info(
             "%s: process %d has offsets up to %d%s",

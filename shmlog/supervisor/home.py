@@ -75,7 +75,7 @@ def enter(
 
 def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
     """Unlock, and remove every directory that nobody needs: not if another cluster, worker or client lives there."""
-    for file in (runtime.control_socket, runtime.sign_of_life):
+    for file in (runtime.control_socket, runtime.workers_socket, runtime.sign_of_life):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
     for directory in (runtime.lives, runtime.owners, runtime.standbys):

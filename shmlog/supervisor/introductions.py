@@ -47,6 +47,8 @@ class Introductions(OwnerWatcher):
         owner = self._owners.running(partition_id)
         if owner is None or client.client_id not in owner.clients:
             return
+        if not (client.attached or client.gone):  # it has yet to tell us what it reads
+            return
         if partition_id not in client.subscriptions and partition_id not in client.lanes.values():
             owner.clients.discard(client.client_id)
             self._owners.send(owner, DetachClient(client.client_id))
@@ -60,6 +62,11 @@ class Introductions(OwnerWatcher):
     def owner_ready(self, ready: OwnerReady) -> None:
         owner = self._owners.running(ready.partition_id)
         assert owner is not None
+        for client_id in list(owner.clients):  # of an earlier supervisor's time
+            known = self._clients.get(client_id)
+            if known is None or known.gone:
+                owner.clients.discard(client_id)
+                self._owners.send(owner, DetachClient(client_id))
         for client in self._clients.all():
             if ready.partition_id in client.subscriptions:
                 self.introduce(owner, client.client_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from shmlog.control.messages import (
+    AlterConfig,
     ClientAttached,
     Close,
     Closed,
@@ -19,6 +20,7 @@ from shmlog.control.messages import (
     OwnerOrder,
     OwnerReady,
     OwnerRecovering,
+    OwnerReturns,
     ReplicaCaughtUp,
     ReplicaLags,
     SegmentsLookedAt,
@@ -32,6 +34,7 @@ from shmlog.machines.supervision import (
     ClosedCleanly,
     CloseOwner,
     Exited,
+    ExpectOwner,
     Failing,
     Gone,
     IsVacant,
@@ -45,6 +48,7 @@ from shmlog.machines.supervision import (
     Stranded,
     SupervisionMachine,
     SupervisionStep,
+    Survived,
     Tick,
     Unwanted,
     Wanted,
@@ -58,6 +62,7 @@ from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.reunion import Reunion
 from shmlog.supervisor.worker import Worker
 from shmlog.supervisor.worker_specs import owner_spec
 from shmlog.supervisor.zygote import ZygoteLink
@@ -91,7 +96,13 @@ class Owners:
     """All processes that own partitions. Watchers are told in the order in which they were added."""
 
     def __init__(
-        self, loop: Loop, identity: ClusterIdentity, catalog: Catalog, regions: Regions, zygote: ZygoteLink
+        self,
+        loop: Loop,
+        identity: ClusterIdentity,
+        catalog: Catalog,
+        regions: Regions,
+        zygote: ZygoteLink,
+        reunion: Reunion | None = None,
     ) -> None:
         self._loop = loop
         self._identity = identity
@@ -103,6 +114,8 @@ class Owners:
         )
         self.zygote = zygote
         zygote.knows(self.pids)
+        self.reunion = reunion
+        """Where workers of an earlier supervisor come back to; None: there are none."""
         self.watchers: list[OwnerWatcher] = []
         self.followers: Callable[[int], list[FollowerAt]] = lambda _: []  # what a starting owner is told of them
         self._owners: dict[int, Owner] = {}
@@ -153,8 +166,10 @@ class Owners:
             some = [one for one in partitions[first : first + EPOCHS_AT_ONCE] if not one.topic.is_hidden]
             self._take([self._wanted(partition) for partition in some])
 
-    def _wanted(self, partition: Partition) -> Wanted | Stranded:
+    def _wanted(self, partition: Partition) -> Wanted | Survived | Stranded:
         partition_id, missing = partition.partition_id, self._identity.directories.missing(partition)
+        if not missing and self.reunion is not None and str(partition_id) in self.reunion.orphans:
+            return Survived(partition_id, partition.leader_epoch)
         if not missing:
             return Wanted(partition_id, partition.leader_epoch)
         clean = not self._regions.had_leftovers(partition_id)
@@ -187,7 +202,7 @@ class Owners:
             step = Step(actions=tuple(action for action in step.actions if not isinstance(action, StartOwner)))
         for action in step.actions:
             match action:
-                case StartOwner():
+                case StartOwner() | ExpectOwner():
                     self._start(action)
                 case CloseOwner():
                     self._order_close(action)
@@ -223,7 +238,7 @@ class Owners:
             self._timer.cancel()
         self._timer = None if due_ns is None else self._loop.call_at(due_ns, lambda: self.observe(Tick()))
 
-    def _start(self, action: StartOwner) -> None:
+    def _start(self, action: StartOwner | ExpectOwner) -> None:
         partition = self._catalog.machine.partition_by_id(action.partition_id)
         assert partition is not None
         if partition.topic.is_hidden:  # given up over another of its owners, and this one has not begun to exist
@@ -235,23 +250,25 @@ class Owners:
             bell = self._regions.bell(action.partition_id)
             owner = Owner(self._loop, action.partition_id, self._title(action.partition_id), bell)
         except (ShmlogError, OSError) as error:
+            if self.reunion is not None:
+                self.reunion.orphans.end([str(action.partition_id)])
             self._could_not_start(action.partition_id, error)
             return
         self._owners[action.partition_id] = owner
-        owner.order(
-            self.zygote,
-            owner_spec(
-                self._identity,
-                partition,
-                config,
-                leader_epoch=action.leader_epoch,
-                leftovers=self._regions.may_have_leftovers(action.partition_id),
-                followers=self.followers(action.partition_id),
-            ),
-            hear=partial(self._handle, owner),
-            on_refused=partial(self._refused, owner),
-            on_exit=partial(self._exited, owner),
+        spec = owner_spec(
+            self._identity,
+            partition,
+            config,
+            leader_epoch=action.leader_epoch,
+            leftovers=self._regions.may_have_leftovers(action.partition_id),
+            followers=self.followers(action.partition_id),
         )
+        hear, on_exit = partial(self._handle, owner), partial(self._exited, owner)
+        if isinstance(action, ExpectOwner):
+            assert self.reunion is not None, "nobody else has survivors"
+            self.reunion.expect(str(action.partition_id), owner, spec, hear=hear, on_exit=on_exit)
+        else:
+            owner.order(self.zygote, spec, hear=hear, on_refused=partial(self._refused, owner), on_exit=on_exit)
 
     def _order_close(self, action: CloseOwner) -> None:
         owner = self._owners.get(action.partition_id)
@@ -271,6 +288,8 @@ class Owners:
                 owner.progress_ns = self._loop.now_ns()
             case OwnerReady():
                 self._ready(owner, message)
+            case OwnerReturns():
+                self._returned(owner, message)
             case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags():
                 for watcher in self.watchers:
                     watcher.owner_reported(partition_id, message)
@@ -309,6 +328,14 @@ class Owners:
         if self.machine.phase(ready.partition_id) is OwnerPhase.RUNNING:
             for watcher in self.watchers:
                 watcher.owner_ready(ready)
+
+    def _returned(self, owner: Owner, message: OwnerReturns) -> None:
+        """It knows clients already, and settings that may be old."""
+        owner.clients.update(message.clients)
+        self._ready(owner, message.ready)
+        partition = self._catalog.machine.partition_by_id(owner.partition_id)
+        if partition is not None:
+            self.send(owner, AlterConfig(self._catalog.machine.effective_config(partition.topic)))
 
     def _failing(self, partition_id: int, error: str, message: str) -> None:
         log.error("%s: %s: %s", self._title(partition_id), error, message)

@@ -38,13 +38,13 @@ from shmlog.supervisor.mends import Mends
 from shmlog.supervisor.metadata import Catalog, MetadataLostError
 from shmlog.supervisor.metadata_copies import MetadataCopies
 from shmlog.supervisor.metadata_restoring import restore
-from shmlog.supervisor.orphans import end_orphans
 from shmlog.supervisor.owner_watcher import OwnerWatcher
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.requests import Requests
+from shmlog.supervisor.reunion import Reunion, wanted
 from shmlog.supervisor.sessions import Listener
 from shmlog.supervisor.standbys import NO_STANDBYS, StandbyPlan, Standbys
 from shmlog.supervisor.topics import Topics
@@ -137,11 +137,14 @@ class Supervisor(OwnerWatcher):
             directories=self._directories.directories,
         )
         loop = self._loop
-        end_orphans(options.runtime)
         self._standbys = Standbys(loop, options.runtime, options.standbys, config.supervisor_unresponsive_ms)
         self._zygote.knows(self._standbys.pids)
         self._regions = Regions(identity)
-        self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote)
+        reunion = self._reunion = Reunion(loop, options.runtime)
+        self._undo.callback(reunion.close)
+        partitions, there = self._catalog.machine.partitions(), self._regions.leftover_partitions()
+        reunion.orphans.end(reunion.orphans.names() - wanted(partitions, identity.directories, there))
+        self._owners = Owners(loop, identity, self._catalog, self._regions, self._zygote, reunion)
         self._followers = Followers(loop, identity, self._catalog, self._owners, self._zygote)
         self._damage = DamageWatch(identity, self._catalog, self._owners)  # first: who is told of a start may ask it
         self._failover = Failover(loop, self._catalog, self._owners, self._followers)
@@ -222,6 +225,7 @@ class Supervisor(OwnerWatcher):
             log.info("metadata log: %s", self._catalog.recovered)
         self._note_directories()
         self._topics.resume(self._settled)
+        self._reunion.begin()
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()
@@ -273,6 +277,7 @@ class Supervisor(OwnerWatcher):
 
     def _close(self) -> None:
         self._listener.close()
+        self._reunion.close()
         self._regions.sweep(keep_partitions=self._left_in_memory)
         self._zygote.close()
         self._catalog.close(clean=True)

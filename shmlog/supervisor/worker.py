@@ -2,6 +2,7 @@
 
     ordered --spawned--> lives --its pidfd is readable--> exited
        \\--refused (no process to be had, or the zygote died over it)--^
+    expected --it comes back--> lives
 
 What it says and what its end means is known to who ordered it.
 """
@@ -44,6 +45,8 @@ class Worker:
         """It has said why it ends: no other reason need be looked for."""
         self.is_broken = False
         """Nothing that it says is heard any more: it has closed its channel, or talks nonsense and is killed for it."""
+        self.is_expected = False
+        """An earlier supervisor had it forked, it lives, and has not come back yet."""
         self._pidfd = -1
         self._watch: Watch | None = None  # of its channel, which nobody reads before its pidfd is there
         self._pid_watch: Watch | None = None
@@ -66,6 +69,21 @@ class Worker:
         """
         self._hear, self._on_refused, self._on_exit = hear, on_refused, on_exit
         zygote.spawn(spec, self._end, self._spawned, self._refused)
+
+    def expect(self, pid: int, pidfd: int, *, hear: Callable[[Message], None], on_exit: Callable[[], None]) -> None:
+        """An earlier supervisor had it forked; takes over `pidfd`. `hear` and `on_exit` as in order()."""
+        self._hear, self._on_exit, self.is_expected = hear, on_exit, True
+        self.pid, self._pidfd, self.progress_ns = pid, pidfd, self._loop.now_ns()
+        self._pid_watch = self._loop.watch(pidfd, self._exited)
+
+    def come_back(self, channel: Channel, message: Message) -> None:
+        """It talks to us over `channel` from now on, and said `message` first."""
+        self.is_expected = False
+        self.channel.close()
+        self._end.close()
+        self.channel = channel
+        self._watch = self._loop.watch(channel.fileno(), self.listen)
+        self._hear(message)
 
     def send(self, order: OwnerOrder | FollowerOrder) -> None:
         """Give an order and wake it. What its socket does not take now goes as soon as it does."""
@@ -97,6 +115,9 @@ class Worker:
             if watch is not None:
                 self._loop.forget(watch)
         self.channel.close()
+        if self.is_expected:
+            self._end.close()
+            self.is_expected = False
         if self.bell is not None:
             self.bell.close()
         if self._pidfd >= 0:

@@ -138,7 +138,7 @@ def test_a_wrong_setting_in_the_file_is_the_last_line(daemon: Daemon) -> None:
 # --- after kill -9 ----------------------------------------------------------------------------------------------------
 
 
-def test_a_new_supervisor_ends_the_orphans_keeps_living_clients_and_buries_dead_ones(
+def test_a_new_supervisor_ends_orphans_that_do_not_come_back_keeps_living_clients_and_buries_dead_ones(
     daemon: Daemon, gone: Gone
 ) -> None:
     daemon.start()

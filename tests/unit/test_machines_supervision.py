@@ -16,6 +16,7 @@ from shmlog.machines.supervision import (
     Standing,
     StartOwner,
     SupervisionMachine,
+    Survived,
     Tick,
     Unanswered,
     Unwanted,
@@ -31,6 +32,26 @@ def test_a_killed_owner_is_replaced_at_once_under_a_higher_epoch_that_is_recorde
             20   ready         -> - [running]
             900  exited        -> epoch 8, start under 8 [starting]
             905  ready         -> - [running]
+        """
+    )
+
+
+def test_an_owner_that_outlived_its_supervisor_goes_on_under_its_epoch_and_has_a_successor_when_it_dies() -> None:
+    assert trace([(0, Survived(1, 6)), (5, Ready(1)), (900, Exited(1))]) == told(
+        """
+            0    survived      -> expect it under 6 [starting]
+            5    ready         -> - [running]
+            900  exited        -> epoch 7, start under 7 [starting]
+        """
+    )
+
+
+def test_an_owner_that_does_not_come_back_has_a_successor_as_if_it_had_just_died() -> None:
+    assert trace([(0, Survived(1, 6)), (3000, Exited(1)), (3005, Ready(1))]) == told(
+        """
+            0    survived      -> expect it under 6 [starting]
+            3000 exited        -> epoch 7, start under 7 [starting]
+            3005 ready         -> - [running]
         """
     )
 
