@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 
 from shmlog.control.messages import OwnerReady
-from shmlog.errors import ShmBudgetExceededError
+from shmlog.errors import CorruptRecordError, ForeignVersionError, ShmBudgetExceededError
 from shmlog.limits import SHM_BUDGET_SHARE
 from shmlog.machines.budget import BudgetMachine
 from shmlog.memory import layout, names, region
 from shmlog.memory.bell import ensure_bell
 from shmlog.memory.client_region import create_client_region
+from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms, create_lane
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.cgroup import free_memory_bytes
 from shmlog.supervisor.identity import ClusterIdentity
+
+log = logging.getLogger(__name__)
 
 OWNER_BYTES = 8 << 20  # of memory that an owner has for itself (measured: 7.7 MB after 200,000 records)
 CGROUP_SPARE_BYTES = 16 << 20
@@ -168,8 +172,28 @@ class Regions:
         found = [name.removeprefix(prefix) for name, _ in region.list_regions(self._tag) if name.startswith(prefix)]
         return {int(rest.partition(".")[0]) for rest in found if rest.partition(".")[0].isdigit()}
 
+    def sweep_lanes(self, needed: Callable[[int], bool], *, keep_partitions: set[int]) -> None:
+        """Unlink the lanes that are not `needed`, but for those that these partitions have, by their lane tables.
+
+        None while one of these tables cannot be read: what was accepted may be in any of them.
+        """
+        kept: set[int] = set()
+        for partition_id in keep_partitions:
+            try:
+                page = ControlPage.open(self._tag, partition_id)
+            except FileNotFoundError:  # so nothing was ever attached
+                continue
+            except (CorruptRecordError, ForeignVersionError) as error:
+                log.warning("lanes that nobody uses stay: %s", error)
+                return
+            kept.update(lane.lane_id for lane in page.lanes())
+            page.close()
+        for lane_id in self.leftover_numbers("l"):
+            if lane_id not in kept and not needed(lane_id):
+                region.unlink(names.lane(self._tag, lane_id))
+
     def sweep(self, *, keep_partitions: set[int]) -> None:
-        """Unlink everything of the cluster but the rings of these partitions, and the lanes that may feed them."""
+        """Unlink everything of the cluster but the rings of these partitions, and the lanes that feed them."""
         if not keep_partitions:
             region.sweep(self._tag)
             return
@@ -177,6 +201,7 @@ class Regions:
             self.drop_partition(partition_id)
         for client_id in self.leftover_numbers("c"):
             region.unlink(names.client(self._tag, client_id))
+        self.sweep_lanes(lambda _: False, keep_partitions=keep_partitions)
 
 
 _PARTITIONS = "partitions"

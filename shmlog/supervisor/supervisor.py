@@ -17,7 +17,6 @@ from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import BrokerNotAvailableError, DiskFullError, InvalidConfigError, StorageError
 from shmlog.machines.placement import DirectoryUse
-from shmlog.machines.supervision import OwnerPhase
 from shmlog.memory import names
 from shmlog.record.compression import check_topic
 from shmlog.settings import ClusterConfig, TopicConfig
@@ -254,26 +253,24 @@ class Supervisor(OwnerWatcher):
     def _settled(self) -> None:
         """All owners run, or will not for a while."""
         partitions = [one for one in self._catalog.machine.partitions() if not one.topic.is_hidden]
-        phases = [self._owners.machine.phase(partition.partition_id) for partition in partitions]
-        running = phases.count(OwnerPhase.RUNNING)
-        if running == len(phases):  # so every lane that an owner has was reported
-            for lane_id in self._regions.leftover_numbers("l"):
-                if not self._lanes.is_known(lane_id):
-                    self._regions.unlink(names.lane(self._identity.cid8, lane_id))
+        owned = {one.partition_id for one in partitions if self._owners.running(one.partition_id) is not None}
+        running = len(owned)
+        # every lane that a running owner has was reported
+        self._regions.sweep_lanes(self._lanes.is_known, keep_partitions=self._regions.leftover_partitions() - owned)
         took_ms = (monotonic_ns() - self._began_ns) / 1e6
         log.info(
             "cluster %r is ready after %.0f ms: %d of %d partitions run, data in %s",
             self._identity.name,
             took_ms,
             running,
-            len(phases),
+            len(partitions),
             self._identity.data_dir,
         )
         self._damage.tell()
         self._standbys.start()
         missing = "".join(f"; the log directory {one.path} {one.error}" for one in self._missing_directories())
         restored = f"; {self._restored}" if self._restored else ""
-        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(phases)} partitions run{missing}{restored}")
+        self._notifier.tell(f"READY=1\nSTATUS={running} of {len(partitions)} partitions run{missing}{restored}")
 
     def _close(self) -> None:
         self._listener.close()

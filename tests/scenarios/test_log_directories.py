@@ -16,7 +16,9 @@ import pytest
 import shmlog
 from shmlog.control.messages import AlterTopic, DeleteTopic, Done, TopicsDescribed
 from shmlog.errors import InvalidReplicationFactorError, LeaderNotAvailableError, StartError, StorageError
-from shmlog.memory import region
+from shmlog.limits import LANE_BYTES_FIRST
+from shmlog.memory import names, region
+from shmlog.memory.lane import create_lane
 from shmlog.testing import wait_until
 from tests.released import fixtures
 
@@ -184,6 +186,36 @@ def test_what_a_killed_owner_had_not_written_waits_in_memory_for_the_disk(real_d
     real_daemon.start(*disk)
     wait_until(lambda: real_daemon.running("t"), timeout_s=20.0)
     assert "took over at offset 0" in real_daemon.log()
+
+
+def test_lanes_of_the_dead_are_removed_though_a_disk_is_missing_but_for_those_of_its_partitions(
+    real_daemon: Daemon, tmp_path: Path
+) -> None:
+    """Regression: nothing was removed before all partitions ran."""
+    disks = ("--log-dir", str(tmp_path / "disk0"), "--log-dir", str(tmp_path / "disk1"))
+    real_daemon.start(*disks)
+    peer = real_daemon.peer()
+    topic = peer.create("t", 2)
+    away, here = (peer.open_lane("t", number).region for number in range(2))
+    tag = peer.welcome.cid8
+    real_daemon.kill()
+    for partition in topic.partitions:
+        os.kill(partition.pid, signal.SIGKILL)
+    peer.close()
+    stray = names.lane(tag, 10_000)  # killed before the owner had heard of it, or before it was unlinked
+    create_lane(stray, lane_id=10_000, data_bytes=LANE_BYTES_FIRST, linger_us=0, mode=0o600)
+
+    def lanes() -> set[str]:
+        return {name for name, _ in region.list_regions(tag)} & {away, here, stray}
+
+    (tmp_path / "disk0").rename(tmp_path / "unplugged")
+    real_daemon.start(*disks)
+    wait_until(lambda: lanes() == {away}, timeout_s=20.0, what="the end of the other lanes")
+    assert real_daemon.stop() == 0
+    assert lanes() == {away}
+    (tmp_path / "unplugged").rename(tmp_path / "disk0")
+    real_daemon.start(*disks)
+    wait_until(lambda: lanes() == set(), timeout_s=20.0, what="the end of all lanes")
 
 
 def test_a_cluster_whose_only_disk_is_missing_starts_and_refuses_new_topics_with_the_reason(tmp_path: Path) -> None:
