@@ -7,6 +7,7 @@ import pwd
 from dataclasses import dataclass, replace
 
 from shmlog.control import life, paths
+from shmlog.control.last_start import read_last_start
 from shmlog.errors import ShmlogError
 
 LOG_FILE = "supervisor.log"
@@ -23,7 +24,8 @@ class OutOfReachError(ShmlogError):
 
 @dataclass(frozen=True, slots=True)
 class ClusterPlace:
-    """A cluster by name: its runtime directory, who holds its lock, and its data directory.
+    """A cluster by name: its runtime directory, who holds its lock, its data directory, and the log directories that it
+    was given, of one that runs.
 
     `pid` is the supervisor's, None if none runs, 0 if it runs in another pid namespace.
     """
@@ -32,6 +34,7 @@ class ClusterPlace:
     runtime: paths.RuntimePaths
     pid: int | None
     data_dir: str
+    log_dirs: tuple[str, ...] = ()
 
     @property
     def log_file(self) -> str:
@@ -59,8 +62,10 @@ def find_cluster(name: str | None, *, data_dir: str | None = None, configured: s
         raise OutOfReachError(
             f"the runtime directory {directory} {whose(directory)} and is closed to you: {NOT_YOURS_REMEDY}"
         ) from None
-    said = _data_dir_in_lock(lock) if pid is not None else None
-    return replace(place, pid=pid, data_dir=said or place.data_dir)
+    last = read_last_start(lock) if pid is not None else None
+    if last is None:
+        return replace(place, pid=pid)
+    return replace(place, pid=pid, data_dir=last.data_dir, log_dirs=last.log_dirs)
 
 
 def user_name(uid: int) -> str:
@@ -78,13 +83,3 @@ def whose(directory: str) -> str:
             return f"belongs to user {user_name(os.stat(directory).st_uid)}"
         except (PermissionError, FileNotFoundError):
             directory = os.path.dirname(directory)
-
-
-def _data_dir_in_lock(lock_file: str) -> str | None:
-    """The second line of the supervisor's lock file."""
-    try:
-        with open(lock_file, encoding="utf-8", errors="replace") as lines:
-            content = lines.read().splitlines()
-    except OSError:
-        return None
-    return content[1] if len(content) > 1 and content[1] else None

@@ -21,7 +21,7 @@ Examples:
 @cluster_option
 @output_option
 def doctor(name: str | None, output: str) -> None:
-    """Check /dev/shm, limits, RemoveIPC, cgroups, clusters and what dead ones left; say what to do.
+    """Check /dev/shm, limits, RemoveIPC, cgroups, disks, clusters and what dead ones left; say what to do.
 
     Needs no running cluster. The exit code is 1 if something must be changed before shmlog can work.
     """

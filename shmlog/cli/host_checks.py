@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmlog.cli.cluster_paths import NOT_YOURS_REMEDY, ClusterPlace, whose
-from shmlog.cli.output import human_bytes
+from shmlog.cli.known_directories import known_directories
+from shmlog.cli.output import count_of, human_bytes
 from shmlog.control import life, paths
-from shmlog.errors import StartError
+from shmlog.errors import InvalidRequestError, StartError
 from shmlog.memory import region
 from shmlog.supervisor.cgroup import memory_limit, task_limit
 
@@ -152,12 +153,34 @@ def check_data_directory(place: ClusterPlace) -> Findings:
         remedy = "choose another with --data-dir or $SHMLOG_DATA_DIR, or change its owner"
         yield Finding("data directory", "fail", f"{place.data_dir}: {existing} is not writable for you", remedy)
         return
+    yield _room("data directory", place.data_dir, str(existing))
+
+
+def check_log_directories(place: ClusterPlace) -> Findings:
+    """Where partitions' logs are beside the data directory: what the cluster was given, and what it has used."""
+    replicas = dict.fromkeys(place.log_dirs, 0)
+    with contextlib.suppress(InvalidRequestError):  # never started, or not for us to read
+        replicas |= {one.path: one.replicas for one in known_directories(place.data_dir)}
+    for path, count in replicas.items():
+        if path == place.data_dir or not (count or path in place.log_dirs or os.path.isdir(path)):
+            continue
+        if not os.path.isdir(path):
+            found = f"{path}: not there" + (f"; it has {count_of(count, 'replica')} of partitions" if count else "")
+            remedy = "mount or mend its disk, and start the cluster again, with --log-dir if it is at another path now"
+            yield Finding("log directory", "warn", found, remedy)
+        elif not os.access(path, os.W_OK | os.X_OK):
+            remedy = "change its owner or mode, or mount its disk for writing, and start the cluster again"
+            yield Finding("log directory", "fail", f"{path} is not writable for you", remedy)
+        else:
+            yield _room("log directory", path, path)
+
+
+def _room(subject: str, path: str, existing: str) -> Finding:
     free = shutil.disk_usage(existing).free
-    found = f"{place.data_dir}, {human_bytes(free)} free"
+    found = f"{path}, {human_bytes(free)} free"
     if free < DISK_BYTES_COMFORTABLE:
-        yield Finding("data directory", "warn", found, "set retention.bytes or retention.ms, or use another disk")
-    else:
-        yield Finding("data directory", "ok", found)
+        return Finding(subject, "warn", found, "set retention.bytes or retention.ms, or use another disk")
+    return Finding(subject, "ok", found)
 
 
 def _remove_ipc_is_off() -> bool:
@@ -183,4 +206,5 @@ CHECKS: tuple[Callable[[ClusterPlace], Findings], ...] = (
     check_remove_ipc,
     check_runtime_directory,
     check_data_directory,
+    check_log_directories,
 )

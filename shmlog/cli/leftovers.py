@@ -19,6 +19,7 @@ from shmlog.cli.seen_clusters import (
     look_for_clusters,
     look_for_regions,
 )
+from shmlog.control.last_start import up_command
 from shmlog.memory import names, region
 
 ROOT: Final = 0
@@ -56,7 +57,7 @@ def _cluster(cluster: SeenCluster, regions: RegionSet | None, uid: int) -> Findi
         return Finding(subject, "ok", _alive(cluster.uid, cluster.pid, uid) + size)
     whose = f"belongs to user {user_name(cluster.uid)}, " if cluster.uid != uid else ""
     who = f", as user {user_name(cluster.uid)}" if cluster.uid != uid else ""
-    up = f"`shmlog up --name {cluster.name}{f' --data-dir {cluster.data_dir}' if cluster.data_dir else ''}`{who}"
+    up = f"`{up_command(cluster.name, cluster.data_dir, cluster.log_dirs)}`{who}"
     if cluster.owners:
         found = f"{whose}its supervisor is gone, but owners of partitions are alive ({_pids(cluster.owners)}){size}"
         return Finding(subject, "warn", found, f"{up} takes it over")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shmlog.cli.memory import list_all
 from shmlog.control import life, paths
+from shmlog.control.last_start import read_last_start
 from shmlog.memory import names, region
 
 SUPERVISOR_MODULE = "shmlog.workers.supervisor"
@@ -35,7 +36,7 @@ class SeenCluster:
     """A cluster whose runtime directory is there, whether it lives or not.
 
     `pid` is its supervisor's: None if it is gone, 0 if it runs in another pid namespace. `owners`: pids of owners
-    that live. `tag` is None if its data directory may not be read.
+    that live. `tag` is None if its data directory may not be read. `log_dirs` is what it was given.
     """
 
     name: str
@@ -45,6 +46,7 @@ class SeenCluster:
     tag: str | None
     directory: str
     data_dir: str | None
+    log_dirs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,12 @@ def _clusters_in(base: str) -> Iterator[SeenCluster]:
             uid = os.stat(runtime.directory, follow_symlinks=False).st_uid
             owners = (life.holder(os.path.join(runtime.owners, entry)) for entry in os.listdir(runtime.owners))
             alive = tuple(sorted(pid for pid in owners if pid is not None))
-            data_dir = _data_dir(runtime.supervisor_lock)
+            last = read_last_start(runtime.supervisor_lock)
+            data_dir, log_dirs = (None, ()) if last is None else (last.data_dir, last.log_dirs)
             cluster_id = _cluster_id(data_dir)
             tag = names.cluster_tag(cluster_id, runtime.directory) if cluster_id is not None else None
-            yield SeenCluster(name, uid, life.holder(runtime.supervisor_lock), alive, tag, runtime.directory, data_dir)
-
-
-def _data_dir(lock_file: str) -> str | None:
-    """The second line of the supervisor's lock file, which stays when the supervisor is killed."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path(lock_file).read_text(encoding="utf-8", errors="replace").splitlines()[1] or None
-    return None
+            pid = life.holder(runtime.supervisor_lock)
+            yield SeenCluster(name, uid, pid, alive, tag, runtime.directory, data_dir, log_dirs)
 
 
 def _cluster_id(data_dir: str | None) -> str | None:

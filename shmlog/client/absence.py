@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 
 from shmlog.control import life
+from shmlog.control.last_start import restart_command
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import BrokerNotAvailableError, NoClusterError
 
@@ -17,10 +18,10 @@ def explain(cluster_name: str, paths: RuntimePaths, *, was_connected: bool) -> N
     """The error for a client that reached nobody: NoClusterError when no supervisor lives there,
     BrokerNotAvailableError naming its pid when one does. `was_connected`: there was a cluster before."""
     pid = life.holder(paths.supervisor_lock)
-    start = f"`shmlog up --name {cluster_name}`"
+    start = f"`{restart_command(cluster_name, paths.supervisor_lock)}`"
     if pid is not None:
         if os.path.exists(paths.control_socket):
-            return BrokerNotAvailableError(f"the supervisor of cluster {cluster_name!r} {condition(pid, cluster_name)}")
+            return BrokerNotAvailableError(f"the supervisor of cluster {cluster_name!r} {condition(pid, start)}")
         return BrokerNotAvailableError(
             f"the supervisor of cluster {cluster_name!r} (pid {pid}) is starting or closing: it does not listen at"
             f" {paths.control_socket}; try again in a moment"
@@ -39,11 +40,14 @@ def explain(cluster_name: str, paths: RuntimePaths, *, was_connected: bool) -> N
     )
 
 
-def condition(pid: int, cluster_name: str) -> str:
-    """What is the matter with supervisor `pid`, which lives and is silent; 0: it is in another pid namespace."""
+def condition(pid: int, start: str) -> str:
+    """What is the matter with supervisor `pid`, which lives and is silent; 0: it is in another pid namespace.
+
+    `start` is the command that starts another one.
+    """
     if pid == 0:
         return "does not answer, and runs in another pid namespace: look for it in its container"
-    otherwise = f"`kill -KILL {pid}` ends it, and `shmlog up --name {cluster_name}` then takes the cluster over"
+    otherwise = f"`kill -KILL {pid}` ends it, and {start} then takes the cluster over"
     if _state(pid) in _STOPPED:
         return f"(pid {pid}) does not answer: it is stopped; `kill -CONT {pid}` lets it go on, or {otherwise}"
     return f"(pid {pid}) does not answer: it is busy or stuck; try again, or {otherwise}"

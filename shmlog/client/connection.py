@@ -23,6 +23,7 @@ from shmlog.client.registration import Registration
 from shmlog.client.session import Session
 from shmlog.control import life
 from shmlog.control.channel import Channel, ChannelClosedError
+from shmlog.control.last_start import restart_command
 from shmlog.control.messages import (
     PROTOCOL,
     CloseLane,
@@ -180,7 +181,8 @@ class Connection(Handle):
             return self._request_until(time.monotonic() + timeout_s, message, expected)
         except PollTimeoutError as error:
             pid = life.holder(self.paths.supervisor_lock)
-            silence = "" if pid is None else f"; it {condition(pid, self.cluster_name)}"
+            start = f"`{restart_command(self.cluster_name, self.paths.supervisor_lock)}`"
+            silence = "" if pid is None else f"; it {condition(pid, start)}"
             raise PollTimeoutError(f"{error}{silence}") from error
 
     def _request_until(self, deadline: float, message: Request, expected: type[ReplyType]) -> ReplyType:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from shmlog.control import data_directory
+from shmlog.control.last_start import LastStart, lock_text, parse_lock_text, up_command
 from shmlog.control.life import LifeLock, LockHeldError
 from shmlog.control.paths import RuntimePaths, make_runtime_directory
 from shmlog.errors import ClusterAlreadyRunningError, StartError
@@ -23,6 +24,11 @@ class Home:
     directory_id: str
     runtime_lock: LifeLock
     data_lock: LifeLock
+    log_dirs: tuple[str, ...] = ()
+
+    def restart_command(self, name: str) -> str:
+        """The command that starts the cluster with the same directories."""
+        return up_command(name, self.data_dir, self.log_dirs) if self.log_dirs else up_command(name)
 
     def release(self, *, empty: bool) -> None:
         """Let go. `empty`: the cluster is closed, so remove what is in the runtime directory; otherwise only what is
@@ -47,9 +53,11 @@ def enter(
     *,
     directory_mode: int,
     group: int | None,
+    log_dirs: tuple[str, ...] = (),
     runtime_lock: LifeLock | None = None,
 ) -> Home:
-    """Create and lock both directories. `runtime_lock`: that of the runtime directory, if a standby has it already.
+    """Create and lock both directories. `runtime_lock`: that of the runtime directory, if a standby has it already;
+    `log_dirs`: what it was given, to be told to people.
 
     Raises ClusterAlreadyRunningError or DataDirectoryInUseError naming process and data directory, StartError for a
     directory that cannot be used, ForeignVersionError for one of another version.
@@ -68,9 +76,9 @@ def enter(
     except BaseException:
         _leave(runtime, runtime_lock)
         raise
-    runtime_lock.write(f"{os.getpid()}\n{data_dir}\n")
+    runtime_lock.write(lock_text(os.getpid(), LastStart(data_dir, log_dirs)))
     data_lock.write(f"{os.getpid()}\n{name}\n")
-    return Home(runtime, data_dir, identity.cluster_id, identity.directory_id, runtime_lock, data_lock)
+    return Home(runtime, data_dir, identity.cluster_id, identity.directory_id, runtime_lock, data_lock, log_dirs)
 
 
 def _leave(runtime: RuntimePaths, runtime_lock: LifeLock) -> None:
@@ -102,8 +110,9 @@ def _lock_runtime(name: str, runtime: RuntimePaths) -> LifeLock:
             " ending; try again"
         ) from None
     except LockHeldError as held:
-        _, _, data_dir = held.content.strip().partition("\n")
+        last = parse_lock_text(held.content)
+        data_dir = "not yet known" if last is None else last.data_dir
         raise ClusterAlreadyRunningError(
-            f"cluster {name!r} is already running: process {held.pid}, data directory {data_dir or 'not yet known'};"
+            f"cluster {name!r} is already running: process {held.pid}, data directory {data_dir};"
             f" stop it with `shmlog down --name {name}` or choose another --name"
         ) from None

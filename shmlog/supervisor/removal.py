@@ -96,8 +96,9 @@ class RemovalWatch(OwnerWatcher):
         return (
             f"{gone[0]}{others} of cluster {identity.name!r} were removed while it was running, so that nobody finds it"
             f" any more: it closes, after it has written what was accepted to {identity.data_dir}. Start it again with"
-            f" `shmlog up --name {identity.name}`, and keep cleaners away from /dev/shm: logind removes what belongs to"
-            " a user who logs out, unless logind.conf says RemoveIPC=no, the user is a system user, or lingers"
+            f" `{self._home.restart_command(identity.name)}`, and keep cleaners away from /dev/shm: logind removes what"
+            " belongs to a user who logs out, unless logind.conf says RemoveIPC=no, the user is a system user, or"
+            " lingers"
         )
 
     def _missing(self) -> set[str]:

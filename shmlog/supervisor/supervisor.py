@@ -115,6 +115,7 @@ class Supervisor(OwnerWatcher):
             options.data_dir,
             directory_mode=0o700 if group is None else 0o770,
             group=group,
+            log_dirs=options.log_dirs,
             runtime_lock=options.runtime_lock,
         )
         self._undo.callback(lambda: self._home.release(empty=False))

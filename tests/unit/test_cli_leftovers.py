@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ def test_a_dead_cluster_is_named_with_what_it_left() -> None:
         "cluster 'orders': not running, but it left /dev/shm/shmlog-1000/orders, 3 regions, 3.0 MiB"
     )
     assert finding.remedy == "`shmlog up --name orders --data-dir /data/orders` recovers it and tidies up"
+
+
+def test_a_dead_cluster_is_started_again_with_the_directories_that_it_had() -> None:
+    cluster = replace(seen(), log_dirs=("/disk1", "/my disk"))
+    up = "shmlog up --name orders --data-dir /data/orders --log-dir /disk1 --log-dir '/my disk'"
+    assert judged([regions()], [cluster]).remedy == f"`{up}` recovers it and tidies up"
 
 
 def test_nameless_regions_that_a_process_has_mapped_are_in_use() -> None:

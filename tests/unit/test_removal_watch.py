@@ -29,10 +29,13 @@ class Watched:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         identity: Any = SimpleNamespace(cid8=rig.tag, name="t", data_dir="/d", runtime=RuntimePaths("/r"))
-        linked: Any = SimpleNamespace(runtime_lock=SimpleNamespace(is_linked=True), is_linked=True)
+        home: Any = SimpleNamespace(
+            runtime_lock=SimpleNamespace(is_linked=True), restart_command=lambda name: f"shmlog up --name {name}"
+        )
+        listener: Any = SimpleNamespace(is_linked=True)
         running = [SimpleNamespace(partition_id=rig.spec.partition_id)]
         owners: Any = SimpleNamespace(watchers=[], all_running=lambda: running)
-        self.watch = RemovalWatch(identity, linked, owners, linked)
+        self.watch = RemovalWatch(identity, home, owners, listener)
         self.ready()
 
     def ready(self) -> None:

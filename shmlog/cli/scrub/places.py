@@ -67,7 +67,7 @@ def of_stopped(data_dir: str, log_dirs: Iterable[str], topics: Sequence[str]) ->
 
 def all_directories(data_dir: str, log_dirs: Iterable[str]) -> list[str]:
     """The data directory, `log_dirs`, and those that the metadata log names and that are there; absolute, once each."""
-    known = [one for one in known_directories(data_dir) if os.path.isdir(one)]
+    known = [one.path for one in known_directories(data_dir) if os.path.isdir(one.path)]
     return list(dict.fromkeys(map(os.path.realpath, [data_dir, *log_dirs, *known])))
 
 
