@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from shmlog.settings import ClusterConfig
 from shmlog.supervisor.metadata import Catalog
 from shmlog.testing.damage import EVERY_DAMAGE, Damage, remove
 from shmlog.testing.known_log import batch_at, contents, log_file, write_log
+from shmlog.testing.storage import FaultyStorage, Killed
 
 STORAGE = OsStorage()
 BATCH_BYTES = len(batch_at(0))
@@ -164,6 +166,21 @@ def test_a_lot_is_mended_bit_by_bit(log: Path, other: Path, monkeypatch: pytest.
         written.append(mend(STORAGE, found[0], str(other)) // BATCH_BYTES)
     assert written == [10, 10, 10, 10]
     assert contents(log) == contents(other)
+
+
+def test_whoever_is_killed_while_mending_leaves_what_the_next_one_mends(log: Path, other: Path) -> None:
+    for batch in range(5):
+        flip(log, batch)
+    storage = FaultyStorage(calls_left=0)
+    for calls in range(20):
+        storage.calls_left = calls
+        with contextlib.suppress(Killed):
+            mend(storage, flaws_of(log)[0], str(other))
+            break
+        storage.close_all()
+        assert len(flaws_of(log)) == 1, "in front of it all is sound"
+    assert contents(log) == contents(other)
+    assert storage.synced == [log_file(log, 0).name], "durable when it returns"
 
 
 def spoil_the_same_batch(other: Path) -> None:
