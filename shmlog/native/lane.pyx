@@ -295,6 +295,8 @@ cdef class LaneWriter:
                 last = <int64_t>shm_load_relaxed(frame + FRAME_BASE_OFFSET) + batch.count
                 if self.acks != 0 and <int64_t>acknowledged < last:
                     break
+            elif status == FRAME_STATUS_PENDING:
+                break  # another replica takes over, and takes it back: the head follows (partition/lane_alignment)
             self.unacknowledged.popleft()  # before anything that could let another thread in
             self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
             settled += 1

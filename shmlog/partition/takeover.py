@@ -16,22 +16,26 @@ until all are those of this copy, and a half moved lane is moved the same way ag
 from __future__ import annotations
 
 import bisect
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError
+from shmlog.log.checkpoint import read_recovery_point
+from shmlog.log.failed_sync import FailedSync, note_failed_sync
 from shmlog.log.recovery import WarmStart
 from shmlog.log.segment import list_base_offsets, log_file_bytes
 from shmlog.log.storage import OsStorage
 from shmlog.memory import layout, names, region
-from shmlog.memory.control_page import ControlPage, LaneSlot
+from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import open_lane
 from shmlog.memory.layout import OwnerState, ReplicaState, SyncFailed, SyncRunning
 from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.native.mapping import Mapping
 from shmlog.native.scan import check_batches
+from shmlog.partition.lane_alignment import align_lane, batches_known
 from shmlog.partition.leader_log import Piece
 from shmlog.partition.opened import OpenPartition, bell_of, offline_if_it_fails, publisher_over, stamp_owner
 from shmlog.partition.replica_log import ReplicaLog
@@ -65,6 +69,8 @@ def take_over(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storag
     stamp_owner(page, spec)
     with offline_if_it_fails(control):
         ring = _survey(spec, control)
+        if before == layout.NO_REPLICA:
+            _note_doubtful_sync(spec, page, storage)
         copy = _open_copy(spec, config, storage, control)
         said = _take_rest(copy, ring, control)
         agreed = copy.end_offset if not said else min(copy.end_offset, _agreed_offset(copy, ring))
@@ -74,16 +80,25 @@ def take_over(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storag
     page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)
     end = RingEnd(copy.end_offset, ring.end.next_seq, ring.end.published, [])
     mapping, index = ring.mapping, ring.index
-    if ring.end.next_offset != copy.end_offset or said:
-        lost = [entry for entry in ring.end.published if entry.base_offset >= agreed]
-        again = sum(_send_back(spec, lane, lost) for lane in control.lanes())
+    again = 0
+    if said or before == layout.NO_REPLICA:  # else all lanes say is so, but for what the owner completes: see LaneDesk
+        again = _align_lanes(spec, control, copy, agreed)
+    if said:
         said = _told(spec, before, copy.end_offset, max(0, ring.end.next_offset - agreed), again, said)
         mapping, index = _begin_ring(spec, config, control, copy.end_offset)
         end = RingEnd(copy.end_offset, 0, [one for one in ring.end.published if one.base_offset < agreed], [])
     _store_positions(page, copy)
     publisher = publisher_over(spec, config, page, mapping, index, copy.log, copy.producers, end)
+    for image in range(
+        2
+    ):  # what the leader before remembered of its producers: ours would be an earlier turn than that
+        page.store(layout.CTL_IMAGES + image * layout.CTL_IMAGE_BYTES, 0)
     publisher.store_image()
     page.store(layout.CTL_LEADER_REPLICA, spec.replica_id)  # from here on, the next owner of this log starts warm
+    page.store(
+        layout.CTL_SYNC_FAILED, SyncFailed.NO
+    )  # that was about the other replica's files: see _note_doubtful_sync
+    page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)
     drop_rings(spec, keep=control.generation)
     recovered = f"took over from replica {before} at offset {copy.end_offset}" if before != layout.NO_REPLICA else ""
     notes = [note for note in (recovered or "went on with a takeover", said, copy.log.recovered) if note]
@@ -103,9 +118,19 @@ def _survey(spec: OwnerSpec, control: ControlPage) -> _Ring:
     for cell in end.stale_cells:  # as a warm start does: see opening
         index.store(cell * layout.IDX_ENTRY_BYTES + layout.IDX_SEQ, 0)
     store_ring(page, mapping, index, generation)
+    drop_rings(spec, keep=generation)  # one that never came into force, of a leader that was killed as it made it
     # Behind `intent - size` a leader that was killed while it published may have written something else.
     oldest = page.load(layout.CTL_INTENT_POS) - mapping.size_bytes
     return _Ring(mapping, index, end, [entry for entry in end.published if entry.pos >= oldest])
+
+
+def _note_doubtful_sync(spec: OwnerSpec, page: Mapping, storage: OsStorage) -> None:
+    """A takeover was killed, so this may be the log whose sync failed, or was never heard of again: nobody says so
+    any more, and it is made good as if it were.
+    """
+    if page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOT_NOTED or page.load(layout.CTL_SYNC_RUNNING):
+        reason = "a takeover was killed that knew whose"
+        note_failed_sync(storage, spec.log_dir, FailedSync(read_recovery_point(storage, spec.log_dir), 0, reason))
 
 
 # --- the copy ---------------------------------------------------------------------------------------------------------
@@ -115,16 +140,17 @@ def _open_copy(spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control
     """Believed as it is where the follower has closed it for us; otherwise checked from its recovery point on."""
     name = names.replica(spec.cid8, spec.partition_id, spec.replica_id)
     held = [lane.terms.producer_id for lane in control.lanes()]
-    handed_over = _handed_over(spec, storage, name)
-    copy = None
+    copy, handed_over = None, _handed_over(spec, storage, name)
     if handed_over is not None:
         end_offset, warm = handed_over
-        copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, warm_from=warm, held=held)
-        if copy.end_offset != end_offset:
+        with contextlib.suppress(CorruptRecordError):  # not what was handed over: it has grown since
+            copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, warm_from=warm, held=held)
+        if copy is not None and copy.end_offset != end_offset:
             copy.close(clean=False)
             copy = None
     if copy is None:
         copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, held=held)
+    copy.log.forget_failed_sync()  # opening has made it good
     region.unlink(name)  # before this log grows: it would not be true any more
     return copy
 
@@ -219,7 +245,10 @@ def _has_same(copy: ReplicaLog, ring: _Ring, entry: IndexEntry) -> bool:
 
 
 def _store_positions(page: Mapping, copy: ReplicaLog) -> None:
-    """All of the log is in the copy's files. How much of it is on the disk is known of older segments at most."""
+    """All of the log is in the copy's files. How much of it is on the disk is known of older segments at most.
+
+    A watermark that is behind its end goes back to it: else it would confirm what comes there next.
+    """
     log, tail_pos = copy.log, page.load(layout.CTL_TAIL_POS)
     segment_pos = tail_pos - log.active.size_bytes
     turn = page.load(layout.CTL_SEGMENT_TURN)
@@ -229,67 +258,60 @@ def _store_positions(page: Mapping, copy: ReplicaLog) -> None:
         page.store(slot, log.active_base_offset)
         page.store(slot + 8, segment_pos)
         page.store(layout.CTL_SEGMENT_TURN, turn + 1)  # SYNC POINT segment-turn: as in LogKeeper.roll
-    page.store(layout.CTL_TAIL_OFFSET, log.log_end_offset)
-    page.store(layout.CTL_SYNCED_OFFSET, min(log.recovery_point, log.log_end_offset))
+    end_offset = log.log_end_offset
+    for offset_cell, pos_cell in (
+        (layout.CTL_HW_OFFSET, layout.CTL_HW_POS),
+        (layout.CTL_LSO_OFFSET, layout.CTL_LSO_POS),
+    ):
+        if page.load(offset_cell) > end_offset:
+            page.store(offset_cell, end_offset)
+            page.store(pos_cell, tail_pos)
+    page.store(layout.CTL_TAIL_OFFSET, end_offset)
+    page.store(layout.CTL_SYNCED_OFFSET, min(log.recovery_point, end_offset))
     page.store(layout.CTL_SYNCED_POS, segment_pos)
-    page.store(layout.CTL_WRITTEN_OFFSET, log.log_end_offset)
+    page.store(layout.CTL_WRITTEN_OFFSET, end_offset)
     page.store(layout.CTL_WRITTEN_POS, tail_pos)
-    page.store(layout.CTL_LOG_START_OFFSET, max(page.load(layout.CTL_LOG_START_OFFSET), log.log_start_offset))
-    page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # that was about the other replica's files
-    page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)
+    start_offset = page.load(layout.CTL_LOG_START_OFFSET)
+    if not log.log_start_offset <= start_offset <= end_offset:  # else it has been moved on in a segment that is here
+        page.store(layout.CTL_LOG_START_OFFSET, log.log_start_offset)
+    if page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOTED:  # the other replica knows it from its directory
+        page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)
 
 
 def _begin_ring(spec: OwnerSpec, config: TopicConfig, control: ControlPage, end_offset: int) -> tuple[Mapping, Mapping]:
     """An empty ring behind the end of the copy; as in regeneration.grow_ring, but that the log may end earlier now.
 
     Positions go on where the old ring ended. The watermark moves after the generation: who reads by the new one has to
-    see that the old ring, which has what is lost, is not the partition's any more.
+    see that the old ring, which has what is lost, is not the partition's any more. The intent stays: who reads the old
+    ring goes by it, and the dead leader may have overwritten up to there.
     """
-    page, generation = control.mapping, max(control.generation, spec.leader_epoch) + 1
+    page, generation = control.mapping, control.generation + 1
     ring, index = make_ring(spec, config.ring_bytes_at_first, generation)
     tail_pos = page.load(layout.CTL_TAIL_POS)
-    page.store(layout.CTL_BASE_OFFSET, NOWHERE)
-    page.store(layout.CTL_BASE_POS, tail_pos)
+    if page.load(layout.CTL_BASE_POS) != tail_pos:  # else the old ring is empty: it ends where its base says
+        page.store(layout.CTL_BASE_OFFSET, NOWHERE)
+        page.store(layout.CTL_BASE_POS, tail_pos)
     page.store(layout.CTL_BASE_OFFSET, end_offset)
-    page.store(layout.CTL_TAIL_OFFSET, end_offset)
-    page.store(layout.CTL_INTENT_POS, tail_pos)
     store_ring(page, ring, index, generation)
-    for offset_cell, pos_cell in (
-        (layout.CTL_HW_OFFSET, layout.CTL_HW_POS),
-        (layout.CTL_LSO_OFFSET, layout.CTL_LSO_POS),
-    ):
-        page.store(offset_cell, min(page.load(offset_cell), end_offset))
-        page.store(pos_cell, tail_pos)
     return ring, index
 
 
 # --- what is lost -----------------------------------------------------------------------------------------------------
 
 
-def _send_back(spec: OwnerSpec, lane: LaneSlot, lost: Sequence[IndexEntry]) -> int:
-    """Let a lane go back to its first batch that is lost and that its producer still keeps. Returns the records from
-    there on that are taken again.
-    """
-    mine = [one for one in lost if (one.lane_slot, one.lane_generation) == (lane.slot, lane.lane_id & 0xFFFFFFFF)]
-    if not mine:
-        return 0
-    try:
-        mapping = open_lane(names.lane(spec.cid8, lane.lane_id), lane.terms.data_bytes)
-    except (FileNotFoundError, CorruptRecordError, ForeignVersionError):  # it loses its slot in a moment: LaneDesk
-        return 0
-    try:
-        head, free = mapping.load(layout.LANE_HEAD), mapping.load(layout.LANE_FREE)
-        kept = [one for one in mine if free <= one.lane_pos and 0 < head - one.lane_pos <= lane.terms.data_bytes]
-        for (
-            one
-        ) in kept:  # before the head goes back: a producer that has seen the old head finds no result of the old log
-            frame = layout.LANE_DATA + one.lane_pos % (mapping.size_bytes - layout.LANE_DATA)
-            mapping.store(frame + layout.FRAME_STATUS, layout.FRAME_STATUS_PENDING)
-        if kept:
-            mapping.store(layout.LANE_HEAD, kept[0].lane_pos)
-        return sum(one.count for one in kept)
-    finally:
+def _align_lanes(spec: OwnerSpec, control: ControlPage, copy: ReplicaLog, agreed: int) -> int:
+    """Let the lanes speak of this log. Returns how many records of theirs are taken again."""
+    shown = control.high_watermark  # whatever is below it, no lane is waiting for
+    known = batches_known(copy.log.headers(max(copy.log.log_start_offset, min(shown, agreed))))
+    again = 0
+    for lane in control.lanes():
+        try:
+            mapping = open_lane(names.lane(spec.cid8, lane.lane_id), lane.terms.data_bytes)
+        except (FileNotFoundError, CorruptRecordError, ForeignVersionError):  # it loses its slot in a moment: LaneDesk
+            continue
+        again += align_lane(mapping, lane.terms, known, agreed)
         mapping.close()
+    return again
 
 
 def _told(spec: OwnerSpec, before: int, end_offset: int, lost: int, again: int, why: str) -> str:

@@ -44,7 +44,14 @@ class Rig:
     """One partition with partition id 1 under a tag of its own."""
 
     def __init__(
-        self, tag: str, directory: Path, config: dict[str, str], epoch: int, in_sync: Sequence[int] = ()
+        self,
+        tag: str,
+        directory: Path,
+        config: dict[str, str],
+        epoch: int,
+        in_sync: Sequence[int] = (),
+        *,
+        replica_id: int = 0,
     ) -> None:
         self.tag = tag
         self.directory = directory
@@ -56,7 +63,7 @@ class Rig:
         """How many the next owner is told that there are."""
         self.reports: list[Message] = []
         """What the owner has said about its followers."""
-        self.replica_id = 0
+        self.replica_id = replica_id
         """The replica that the next owner leads from, whose log is in `directory`."""
         self.lives = False
         self.take_over(epoch)

@@ -1,0 +1,234 @@
+"""Another replica takes over, and not all that was published is in its log, or in the ring behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shmlog.memory import layout, names, region
+from shmlog.memory.layout import SyncFailed, SyncRunning
+from shmlog.native.mapping import Mapping
+from shmlog.partition.regeneration import grow_ring
+from shmlog.partition.ring_regions import store_ring
+from shmlog.testing.follower_rig import (
+    REPLICA_ID,
+    FollowerRig,
+    lead_from,
+    open_follower,
+    open_leader,
+    produce,
+    retain,
+    take_over,
+)
+from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig
+
+
+@pytest.fixture
+def leader(tmp_path: Path) -> Iterator[Rig]:
+    with open_leader(tmp_path / "leader") as rig:
+        yield rig
+
+
+@pytest.fixture
+def follower(leader: Rig, tmp_path: Path) -> Iterator[FollowerRig]:
+    with open_follower(leader, tmp_path / "follower") as one:
+        one.work()
+        yield one
+
+
+def grow(rig: Rig) -> None:
+    """What the ring had is only in the files then."""
+    grow_ring(rig.spec, 2 * rig.publisher.capacity, rig.control, rig.publisher)
+
+
+def statuses(lane: Lane) -> list[int]:
+    """Of the frames that its producer keeps."""
+    found, pos = [], lane.mapping.load(layout.LANE_FREE)
+    while pos < lane.mapping.load(layout.LANE_OPEN) >> 39 << 3:
+        frame = layout.LANE_DATA + pos
+        found.append(lane.mapping.load(frame + layout.FRAME_STATUS))
+        pos += (lane.mapping.load(frame + layout.FRAME_LENGTH) & 0xFFFFFFFF) + 7 & ~7
+    return found
+
+
+def bases(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.log"))
+
+
+@pytest.fixture
+def waiting(leader: Rig, follower: FollowerRig) -> Lane:
+    """A lane with three batches that are published, and that the in-sync follower has not got; the ring neither."""
+    leader.in_sync = [REPLICA_ID]
+    take_over(leader, 1)
+    follower.work()
+    lane = leader.lane()
+    for number in range(3):
+        lane.send(TOPIC_NAME, b"%d;" % number * 50)
+        leader.run()
+        lane.writer.seal()
+    follower.kill()
+    grow(leader)
+    leader.in_sync = []
+    return lane
+
+
+def test_what_was_published_in_an_older_ring_is_taken_from_the_lanes_again(
+    leader: Rig, follower: FollowerRig, waiting: Lane
+) -> None:
+    lead_from(leader, follower, 2)
+    assert "of which 3 are still in their producers' lanes" in leader.opened.recovered
+    leader.run()
+    assert [record.value[:2] for record in leader.read_all()] == [b"0;", b"1;", b"2;"]
+    assert waiting.writer.reclaim() == 3
+
+
+def test_a_batch_that_is_lost_has_no_result_any_more(leader: Rig, follower: FollowerRig, waiting: Lane) -> None:
+    assert statuses(waiting) == [layout.FRAME_STATUS_APPENDED] * 3
+    lead_from(leader, follower, 2)
+    assert statuses(waiting) == [layout.FRAME_STATUS_PENDING] * 3
+    assert waiting.mapping.load(layout.LANE_HEAD) == 0
+
+
+def test_a_batch_whose_result_is_being_taken_back_is_waited_for(leader: Rig) -> None:
+    lane = leader.lane()
+    sent = lane.send(TOPIC_NAME, b"0;")
+    leader.run()
+    lane.mapping.store(layout.LANE_DATA + layout.FRAME_STATUS, layout.FRAME_STATUS_PENDING)
+    assert lane.writer.reclaim() == 0
+    assert not sent.done
+    lane.mapping.store(layout.LANE_DATA + layout.FRAME_STATUS, layout.FRAME_STATUS_APPENDED)
+    assert lane.writer.reclaim() == 1
+    assert sent.result().offset == 0
+
+
+def test_a_watermark_behind_the_log_goes_back_to_its_end(leader: Rig, follower: FollowerRig) -> None:
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 2)
+    follower.work()
+    follower.kill()
+    produce(leader, lane, 3)
+    grow(leader)
+    assert leader.control.high_watermark == 5
+    leader.in_sync = [2]  # which has said nothing yet, so that the watermark moves no further
+    lead_from(leader, follower, 1)
+    assert leader.control.high_watermark == 2
+    assert leader.control.mapping.load(layout.CTL_LSO_OFFSET) == 2
+
+
+def test_a_watermark_behind_the_log_goes_back_after_a_takeover_that_was_killed(
+    leader: Rig, follower: FollowerRig
+) -> None:
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 2)
+    follower.work()
+    follower.kill()
+    produce(leader, lane, 3)
+    grow(leader)
+    lead_from(leader, follower, 1)
+    page = leader.control.mapping
+    page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)
+    page.store(layout.CTL_HW_OFFSET, 5)  # killed before it stored any position
+    leader.in_sync = [2]
+    take_over(leader, 2)
+    assert leader.control.high_watermark == 2
+
+
+def test_a_log_does_not_start_behind_its_end(leader: Rig, follower: FollowerRig) -> None:
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 3)
+    follower.work()
+    follower.kill()
+    produce(leader, lane, 60)
+    retain(leader, 2000)
+    grow(leader)
+    assert leader.control.log_start_offset > 3
+    lead_from(leader, follower, 1)
+    assert leader.control.log_start_offset == 0
+    produce(leader, lane, 2)
+    assert [record.offset for record in leader.read_all()] == [0, 1, 2, 3, 4]
+
+
+def test_an_empty_ring_says_where_it_ends_after_a_takeover_that_was_killed(
+    leader: Rig, follower: FollowerRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 2)
+    follower.work()
+    follower.kill()
+    produce(leader, lane, 3)
+    grow(leader)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shmlog.partition.takeover.store_ring", _after_one_call(die))
+        with pytest.raises(KeyboardInterrupt):
+            lead_from(leader, follower, 1)
+    take_over(leader, 2)
+    assert leader.control.mapping.load(layout.CTL_BASE_OFFSET) == 2
+    assert leader.opened.log.log_end_offset == 2
+    produce(leader, lane, 1)
+    assert [record.offset for record in leader.read_all()] == [0, 1, 2]
+
+
+def _after_one_call(then: Callable[..., None]) -> Callable[..., None]:
+    calls = []
+
+    def call(page: Mapping, ring: Mapping, index: Mapping, generation: int) -> None:
+        calls.append(generation)
+        (store_ring if len(calls) == 1 else then)(page, ring, index, generation)
+
+    return call
+
+
+# --- the copy ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_begins_segments_where_the_leader_began_its_last_two(leader: Rig, follower: FollowerRig) -> None:
+    lane = leader.lane()
+    follower.kill()  # it has nothing
+    produce(leader, lane, 2)
+    leader.keeper.roll()
+    produce(leader, lane, 2)
+    leader.keeper.roll()
+    lead_from(leader, follower, 1)
+    assert bases(follower.directory) == [f"{base:020d}.log" for base in (0, 2, 4)]
+
+
+def test_a_copy_that_has_grown_since_it_was_handed_over_is_checked(leader: Rig, follower: FollowerRig) -> None:
+    produce(leader, leader.lane(), 3)
+    follower.hand_over()
+    newest = max(follower.directory.glob("*.log"))
+    newest.write_bytes(newest.read_bytes() + b"torn")
+    lead_from(leader, follower, 1)
+    assert len(leader.read_all()) == 3
+
+
+def test_a_copy_that_leads_shows_no_replica_region(leader: Rig, follower: FollowerRig) -> None:
+    produce(leader, leader.lane(), 3)
+    follower.hand_over()
+    lead_from(leader, follower, 1)
+    assert not region.exists(names.replica(leader.tag, 1, REPLICA_ID))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [(layout.CTL_SYNC_FAILED, SyncFailed.NOT_NOTED), (layout.CTL_SYNC_RUNNING, SyncRunning.RECORDS)],
+)
+def test_files_are_in_doubt_when_nobody_knows_any_more_whose_sync_failed(
+    leader: Rig, follower: FollowerRig, cell: int, value: int
+) -> None:
+    produce(leader, leader.lane(), 3)
+    follower.kill()
+    page = leader.control.mapping
+    page.store(cell, value)
+    page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)  # a takeover was killed, and the old leader leads again
+    take_over(leader, 1)
+    assert "a takeover was killed" in leader.opened.log.rewritten
+    assert page.load(cell) == 0
+    assert len(leader.read_all()) == 3
+    take_over(leader, 2)
+    assert leader.opened.log.rewritten == ""
