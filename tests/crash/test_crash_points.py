@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 POINTS = Path(__file__).parent / "points"
+STORIES = ("@scenario(", "@follower_scenario(", "@takeover_scenario(", "@cluster_scenario(", "@session_scenario(")
 SCENARIOS = sorted(
     line.split('"')[1]
     for path in POINTS.glob("*.py")
     for line in path.read_text().splitlines()
-    if line.startswith(("@scenario(", "@follower_scenario(", "@cluster_scenario(", "@session_scenario("))
+    if line.startswith(STORIES)
 )
 DOUBLES_SAMPLED = 40
 DOUBLES_LONG = 400

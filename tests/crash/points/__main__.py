@@ -45,7 +45,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--at", type=int, metavar="N")
     parser.add_argument("--second", type=int, metavar="M")
     parser.add_argument("--aside", type=int, metavar="M")
-    parser.add_argument("--final", choices=["warm", "cold"])
+    parser.add_argument("--final", choices=["warm", "old leader", "cold"])
     parser.add_argument("--double", action="store_true")
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())

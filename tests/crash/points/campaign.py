@@ -25,13 +25,25 @@ from tests.crash.points import (
     recovering,
     replicating,
     sessions,
+    taking_over,
 )
 from tests.crash.points.count import KINDS, CountPage
 from tests.crash.points.roles import shrink_everything
 from tests.crash.points.scenario import SCENARIOS, Scenario
 
 DEADLINE_S = 60
-STORIES = (producing, compressing, keeping, recovering, replicating, following, clusters, disks, sessions)
+STORIES = (
+    producing,
+    compressing,
+    keeping,
+    recovering,
+    replicating,
+    following,
+    taking_over,
+    clusters,
+    disks,
+    sessions,
+)
 """The modules that fill SCENARIOS."""
 DOUBLES_SAMPLED = 40
 """Of the pairs of kills of a scenario; a second kill that comes too late, because recoveries differ, is not counted."""
@@ -66,7 +78,7 @@ class Result:
 def _telling_points(page: CountPage, final: str) -> list[int]:
     """Without shared memory only the files tell, and they differ only before system calls."""
     points = range(1, page.points + 1)
-    return [at for at in points if final == "warm" or page.kind(at) not in (KINDS["s"], KINDS["c"])]
+    return [at for at in points if final != "cold" or page.kind(at) not in (KINDS["s"], KINDS["c"])]
 
 
 class Campaign:

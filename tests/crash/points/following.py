@@ -44,7 +44,8 @@ PARTITION_ID = 1
 SEGMENT_BYTES = 1000
 
 
-def _make_here(_: Progress, call: Callable[[], None]) -> None:
+def make_here(_: Progress, call: Callable[[], None]) -> None:
+    """In the place of Progress.wait_for: in this thread."""
     call()
 
 
@@ -55,7 +56,7 @@ class FollowerRole(FollowerRig):
     """
 
     def __init__(self, rig: Rig, directory: Path) -> None:
-        Progress.wait_for = _make_here  # type: ignore[method-assign, assignment]  # in this process alone
+        Progress.wait_for = make_here  # type: ignore[method-assign, assignment]  # in this process alone
         super().__init__(rig, directory)
 
     def close(self) -> None:

@@ -49,10 +49,12 @@ class OwnerRole(Rig):
         segment_bytes: int,
         page: CountPage,
         in_sync: Sequence[int] = (),
+        *,
+        replica_id: int = 0,
     ) -> None:
         self._segment_bytes = segment_bytes
         self._page = page
-        super().__init__(tag, directory, config, epoch, in_sync)
+        super().__init__(tag, directory, config, epoch, in_sync, replica_id=replica_id)
 
     def take_over(self, epoch: int) -> None:
         super().take_over(epoch)
