@@ -76,9 +76,9 @@ def test_the_ladder_has_a_row_for_every_level_of_acks_idle_and_loaded() -> None:
     assert (found["records_per_second"], found["bytes_per_record"]) == (500, 100)
 
 
-@pytest.mark.parametrize("replication_factor", [1, 2])
-def test_owners_are_killed_under_load_and_nothing_is_lost(replication_factor: int) -> None:
-    replicas = ("--replication-factor", str(replication_factor))
+@pytest.mark.parametrize(("replication_factor", "how"), [(1, []), (2, []), (2, ["--remove-directory"])])
+def test_owners_are_killed_under_load_and_nothing_is_lost(replication_factor: int, how: list[str]) -> None:
+    replicas = ("--replication-factor", str(replication_factor), *how)
     figures, _ = bench("failover", "--kills", "4", "--rate", "5000", "--partitions", "2", *replicas)
     assert measured(figures) == CALIBRATION | ACCOUNT | FAILOVER
     assert (figures["kills"], figures["replication_factor"]) == (4, replication_factor)

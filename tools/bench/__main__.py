@@ -164,6 +164,11 @@ def latency(
     help="With followers, leaders are killed whose followers are all in sync.",
 )
 @click.option(
+    "--remove-directory",
+    is_flag=True,
+    help="Move the log of each leader away right before its kill: a follower has to lead.",
+)
+@click.option(
     "--interval", type=click.FloatRange(min=0.05), default=0.3, show_default=True, help="Seconds between kills."
 )
 @acks_option
@@ -176,6 +181,7 @@ def failover(
     size: int,
     partitions: int,
     replication_factor: int,
+    remove_directory: bool,
     interval: float,
     acks: str,
     seed: int,
@@ -187,12 +193,16 @@ def failover(
         raise click.ClickException(
             "judging the segments needs an independent decoder, kafka-python: pip install 'shmlog[test]'"
         )
+    if remove_directory and replication_factor == 1:
+        raise click.UsageError("--remove-directory leaves nothing with one replica: give --replication-factor 2")
     failover_bench.require_decoder()
     figures = Figures()
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
         say(f"{rate} records/s, {kills} kills")
-        plan = failover_bench.FailoverPlan(kills, rate, size, partitions, interval, acks, seed, replication_factor)
+        plan = failover_bench.FailoverPlan(
+            kills, rate, size, partitions, interval, acks, seed, replication_factor, remove_directory
+        )
         verdict = failover_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))

@@ -18,6 +18,7 @@ import orjson
 
 import shmlog
 from shmlog.cli.counters import Observer, PartitionSample
+from shmlog.client.results import ReplicaInfo
 from shmlog.errors import ShmlogError
 from shmlog.testing import History, Verdict, check_history, wait_until
 from shmlog.testing.pacing import percentile
@@ -44,8 +45,11 @@ class FailoverError(ShmlogError):
 
 @dataclass(frozen=True, slots=True)
 class FailoverPlan:
-    """`per_second` records over all partitions; a kill every `interval_s` on average, at random moments. With followers
-    each kill is of a leader whose followers are all in sync."""
+    """`per_second` records over all partitions; a kill every `interval_s` on average, at random moments.
+
+    With followers each kill is of a leader whose followers are all in sync. `remove_directory` moves that leader's log
+    away right before, so that one of them has to take over.
+    """
 
     kills: int
     per_second: int
@@ -55,6 +59,7 @@ class FailoverPlan:
     acks: str
     seed: int
     replication_factor: int = 1
+    remove_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def _run(plan: FailoverPlan, cluster: shmlog.Cluster, directory: Path) -> tuple[
         reader.receive(READY_TIMEOUT_S)
         sender.receive(READY_TIMEOUT_S)
         sender.send(first_ns=time.monotonic_ns() + LEAD_NS)
-        kills = _kill_owners(plan, cluster, sender, reader)
+        kills = _kill_owners(plan, cluster, directory, sender, reader)
         sender.send(stop=True)
         sent = Sent.load(directory, sender.receive(FINISH_TIMEOUT_S))
         ends = {str(place.partition): counts["log_end_offset"] for place, counts in cluster.metrics().items()}
@@ -143,7 +148,7 @@ def _run(plan: FailoverPlan, cluster: shmlog.Cluster, directory: Path) -> tuple[
     return kills, sent, [Arrivals.load(Path(file)) for file in files]
 
 
-def _kill_owners(plan: FailoverPlan, cluster: shmlog.Cluster, *workers: WorkerProcess) -> list[Kill]:
+def _kill_owners(plan: FailoverPlan, cluster: shmlog.Cluster, directory: Path, *workers: WorkerProcess) -> list[Kill]:
     chance = random.Random(plan.seed)
     observer = Observer()
     observer.refresh(cluster.describe(), cluster.admin.describe_topics([TOPIC]))
@@ -154,10 +159,14 @@ def _kill_owners(plan: FailoverPlan, cluster: shmlog.Cluster, *workers: WorkerPr
             partition = (number + chance.randrange(plan.partitions)) % plan.partitions
             if plan.replication_factor > 1:
                 _await_followers(cluster, partition)
-            victim = _running(observer, partition)
+            victim, leader = _running(observer, partition), _leader(cluster, partition)
+            if plan.remove_directory:
+                os.rename(leader.log_dir, directory / f"removed-{number}")
             kills.append(Kill(victim.partition, time.monotonic_ns()))
             os.kill(victim.pid, signal.SIGKILL)
             _await_successor(observer, victim)
+            if plan.remove_directory and _leader(cluster, partition).replica_id == leader.replica_id:
+                raise FailoverError(f"replica {leader.replica_id} leads {victim.name} again, without its log")
             time.sleep(plan.interval_s * chance.uniform(0.5, 1.5))
             if number % 10 == 9:
                 say(f"{number + 1} kills")
@@ -173,6 +182,11 @@ def _running(observer: Observer, partition: int) -> PartitionSample:
     if sample.state != "run" or sample.pid <= 0:
         raise FailoverError(f"{sample.name} does not run, it is {sample.state}: {sample.error}")
     return sample
+
+
+def _leader(cluster: shmlog.Cluster, partition: int) -> ReplicaInfo:
+    (leader,) = [one for one in cluster.admin.describe_topic(TOPIC).partitions[partition].replicas if one.leads]
+    return leader
 
 
 def _await_followers(cluster: shmlog.Cluster, partition: int) -> None:
