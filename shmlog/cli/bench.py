@@ -16,6 +16,7 @@ KINDS = {
     "seek": "random seeks by offset and by time in one large partition",
     "scale": "a thousand partitions idle and under load beside six, and many clients on one",
     "startup": "starts over many segments, and the owner of a large against a small partition",
+    "takeover": "supervisors killed with a standby beside them, until topics can be created again",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }
 
@@ -34,6 +35,7 @@ Examples:
   shmlog bench latency --rate 1000 --seconds 10
   shmlog bench latency --ladder                 what each level of acks costs
   shmlog bench failover --kills 50
+  shmlog bench takeover --rounds 20
   shmlog bench seek --records 10000000 --cold
   shmlog bench startup --segments 10000
   shmlog bench scale --partitions 100 --clients 20

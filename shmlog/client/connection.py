@@ -50,7 +50,7 @@ from shmlog.errors import (
     ShmBudgetExceededError,
     ShmlogError,
 )
-from shmlog.limits import CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
+from shmlog.limits import CONNECT_PAUSE_FIRST_S, CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
 from shmlog.memory.client_region import ClientRegion, Slot
 from shmlog.native.doorbell import Doorbell
 from shmlog.version import VERSION
@@ -293,6 +293,7 @@ class Connection(Handle):
         """_connected() for who holds the lock."""
         if self._session is not None and not self._session.lost:
             return self._session
+        pause_s = CONNECT_PAUSE_FIRST_S  # a standby may be there in a moment
         while True:
             self.check_usable()
             try:
@@ -306,7 +307,8 @@ class Connection(Handle):
                     f"no permission to talk to cluster {self.cluster_name!r} at {self.paths.control_socket}: it belongs"
                     " to another user; shm.mode and shm.group can let a group in"
                 ) from error
-            time.sleep(CONNECT_PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, CONNECT_PAUSE_S)
 
     def _connect(self, deadline: float) -> Session:
         require_trusted(self.paths)

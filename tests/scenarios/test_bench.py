@@ -172,6 +172,16 @@ def test_startup_compares_a_large_with_a_small_partition() -> None:
     assert found["verdict"] == "not judged with 20 segments"
 
 
+def test_takeover_kills_supervisors_and_loses_no_record() -> None:
+    found, _ = bench("takeover", "--rounds", "2", "--partitions", "2")
+    topic, noticed, quiet = found["cases"]
+    assert topic["case"] == "kill to a new topic"
+    assert 0 < topic["p50_ms"] <= topic["p99_ms"] <= topic["most_ms"]
+    assert noticed["most_ms"] > 0 < quiet["most_ms"]
+    assert found["records"] > found["unread"] == 0
+    assert found["verdict"] == ("met" if topic["p99_ms"] <= 200 else "missed")
+
+
 def test_the_segments_of_the_startup_benchmark_are_a_log_that_can_be_read_through(tmp_path: Path) -> None:
     with shmlog.start(tmp_path / "data") as cluster:
         cluster.admin.create_topic("large")

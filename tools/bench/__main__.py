@@ -19,6 +19,7 @@ from . import (
     scale as scale_bench,
     seek as seek_bench,
     startup as startup_bench,
+    takeover as takeover_bench,
     throughput as throughput_bench,
     versus as versus_bench,
     versus_report,
@@ -206,6 +207,22 @@ def failover(
         verdict = failover_bench.measure(plan, directory, figures)
     figures.print(output)
     _judge(verdict.ok, str(verdict))
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True, help="Supervisors to kill.")
+@click.option(
+    "--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="That records flow through."
+)
+@data_dir_option
+@output_option
+def takeover(rounds: int, partitions: int, data_dir: str | None, output: str) -> None:
+    """SIGKILL supervisors that have a standby: time until a topic is created, and pauses of a consumer meanwhile."""
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        rows, facts = takeover_bench.measure(takeover_bench.TakeoverPlan(rounds, partitions), directory)
+    print_cases(output, figures, facts, rows)
 
 
 @bench.command()
