@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import shmlog
 from shmlog.cli.torture.cast import Cast
+from shmlog.cli.torture.faults import KINDS
 from shmlog.cli.torture.injection import Injector
-from shmlog.cli.torture.plan import Plan
+from shmlog.cli.torture.plan import Fault, Plan
 from shmlog.cli.torture.progress import Progress
 from shmlog.cli.torture.stage import Stage
 from shmlog.errors import ShmlogError
@@ -52,12 +53,52 @@ class Course:
         faults = list(self.plan.faults)
         while (now := time.monotonic() - began) < self.plan.seconds:
             while faults and faults[0].at_s <= now:
-                self.progress.fault(faults[0])
-                injector.inject(faults.pop(0))
+                fault = faults.pop(0)
+                self.progress.fault(fault)
+                if KINDS[fault.kind].victim == "logs":
+                    self._lose_logs(fault, injector)
+                else:
+                    injector.inject(fault)
             self._tend(injector)
             self.seconds = now
             self.progress.look(now, injector.count("kill"), self.cast.acks())
             time.sleep(LOOK_EVERY_S)
+
+    def _lose_logs(self, fault: Fault, injector: Injector) -> None:
+        """Take one replica of every partition away, process and directory, once all are in sync, and wait for copies.
+
+        A second fault at the same time may take what is acknowledged: whoever was in sync would have to survive both.
+        """
+        if not self._wait_until_steady(injector):
+            return
+        try:
+            with shmlog.connect(self.stage.name, timeout=CONNECT_TIMEOUT_S) as cluster:
+                topics = cluster.admin.describe_topics(list(self.stage.profile.topics))
+        except (ShmlogError, OSError) as error:
+            self.complaints.append(f"before logs were lost: {type(error).__name__}: {error}")
+            return
+        for topic in topics:
+            for partition in topic.partitions:
+                one = partition.replicas[fault.target % len(partition.replicas)]
+                injector.lose_log(TopicPartition(topic.name, partition.partition), one)
+        injector.done[fault.kind] += 1
+        self._wait_until_steady(injector)
+
+    def _wait_until_steady(self, injector: Injector) -> bool:
+        """Heal everything and tend the cluster until all is well; False, with a complaint, if that takes too long."""
+        injector.heal()
+        patience_s = self.stage.profile.recovery_seconds
+        deadline = time.monotonic() + patience_s
+        while not self._is_steady(injector):
+            self._tend(injector)
+            if time.monotonic() > deadline:
+                self.complaints.append(
+                    f"the cluster does not recover within {patience_s:g} s after everything was healed:"
+                    f" {self.stage.last_words() or 'clients do not get ready'}"
+                )
+                return False
+            time.sleep(LOOK_EVERY_S)
+        return True
 
     def _tend(self, injector: Injector) -> None:
         """Undo what is due, start the daemon again when it is gone, and the clients."""
@@ -76,19 +117,10 @@ class Course:
     def _recover(self, injector: Injector) -> None:
         """Heal everything; then each producer must get records through, and each consumer read everything."""
         self.progress.say("healing")
-        injector.heal()
-        patience_s = self.stage.profile.recovery_seconds
-        deadline = time.monotonic() + patience_s
         injector.supervisor_may_die = True  # `up` may just be failing over what is healed now
-        while not self._is_steady(injector):
-            self._tend(injector)
-            if time.monotonic() > deadline:
-                self.complaints.append(
-                    f"the cluster does not recover within {patience_s:g} s after everything was healed:"
-                    f" {self.stage.last_words() or 'clients do not get ready'}"
-                )
-                return
-            time.sleep(LOOK_EVERY_S)
+        if not self._wait_until_steady(injector):
+            return
+        patience_s = self.stage.profile.recovery_seconds
         self.progress.say("demanding progress")
         self.cast.conclude(self.cast.producers, patience_s + 10, seconds=patience_s)
         self._drain(patience_s)

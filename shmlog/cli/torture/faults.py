@@ -17,6 +17,7 @@ Victim = Literal[
     "everything",
     "partition",
     "metadata",
+    "logs",
     "clock",
 ]
 
@@ -91,6 +92,9 @@ KINDS: dict[str, Kind] = {
     ),
     "rename_error": Kind(
         "disk", "partition", 4, "EIO from rename or ftruncate", (2.0, 4.0), ("rename", "ftruncate"), "EIO", (0, 2)
+    ),
+    "lose_logs": Kind(
+        "disk", "logs", 1, "the directories of one replica of every partition vanish, with replicas = 2 or more"
     ),
     "metadata_full": Kind(
         "disk", "metadata", 2, "ENOSPC from the metadata log", (1.0, 3.0), _WRITES, "ENOSPC", (0, 3), (_FULL, _FULL)

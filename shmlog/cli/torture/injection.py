@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -15,6 +16,8 @@ from shmlog.cli.torture.cast import Cast, Player
 from shmlog.cli.torture.faults import KINDS
 from shmlog.cli.torture.plan import Fault
 from shmlog.cli.torture.stage import Stage
+from shmlog.client.results import ReplicaInfo
+from shmlog.model import TopicPartition
 
 METADATA_PLACE = "__cluster_metadata-0/"
 
@@ -83,7 +86,7 @@ class Injector:
         elif victim == "follower":
             places = list(self.stage.partition_ids)
             turn, number = divmod(fault.target, len(places))
-            pid = self.stage.follower_pid(places[number], 1 + turn % (self.stage.profile.replicas - 1))
+            pid = self.stage.follower_pid(places[number], turn)
         elif victim == "supervisor":
             pid = self.stage.supervisor_pid()
         else:
@@ -125,6 +128,15 @@ class Injector:
             return False
         self._later(seconds, lambda: _signal(pid, signal.SIGCONT))
         return True
+
+    def lose_log(self, place: TopicPartition, replica: ReplicaInfo) -> None:
+        """Take a replica's process and directory away; a successor that was faster than we loses it under its feet."""
+        for _ in range(2):
+            pid = self.stage.worker_pid(place, replica.replica_id)
+            if pid:
+                self.killed_owners.add(pid)
+                _signal(pid, signal.SIGKILL)
+            shutil.rmtree(replica.log_dir, ignore_errors=True)
 
     # --- the disk -----------------------------------------------------------------------------------------------------
 

@@ -54,9 +54,9 @@ class Profile:
 
     @property
     def rates(self) -> dict[str, float]:
-        """How often each fault is to happen: followers suffer nothing where there are none."""
+        """How often each fault is to happen: what needs a second replica does not happen where there is none."""
         return {
-            name: 0.0 if KINDS[name].victim == "follower" and self.replicas == 1 else rate
+            name: 0.0 if KINDS[name].victim in ("follower", "logs") and self.replicas == 1 else rate
             for name, rate in self.faults.items()
         }
 

@@ -159,8 +159,17 @@ class Stage:
         """The process that holds the life lock of a partition's owner."""
         return life.holder(self.runtime.owner(self.partition_ids[place]))
 
-    def follower_pid(self, place: TopicPartition, replica_id: int) -> int | None:
-        """The process that holds the life lock of one of a partition's followers."""
+    def follower_pid(self, place: TopicPartition, number: int) -> int | None:
+        """One of the processes that hold life locks of a partition's followers; None if there is none."""
+        holders = [self._follower_pid(place, replica_id) for replica_id in range(self.profile.replicas)]
+        pids = [pid for pid in holders if pid]
+        return pids[number % len(pids)] if pids else None
+
+    def worker_pid(self, place: TopicPartition, replica_id: int) -> int | None:
+        """The process over a replica's log, also if that leads."""
+        return self._follower_pid(place, replica_id) or self.owner_pid(place)
+
+    def _follower_pid(self, place: TopicPartition, replica_id: int) -> int | None:
         return life.holder(self.runtime.follower(self.partition_ids[place], replica_id))
 
     def zygote_pid(self) -> int | None:
