@@ -10,6 +10,7 @@ def no_followers() -> Any:
     return SimpleNamespace(
         on_gone=[],
         on_ready=[],
+        on_dropped=[],
         on_handed_over=[],
         want=lambda partitions: None,
         unwant=lambda partition_id, **_: None,

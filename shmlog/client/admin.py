@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from shmlog import arguments, settings
@@ -15,6 +16,8 @@ from shmlog.control.messages import (
     DescribeCluster,
     DescribeTopics,
     Done,
+    ElectLeader,
+    MoveReplica,
     TopicCreated,
     TopicDescription,
     TopicsDescribed,
@@ -81,6 +84,22 @@ class NativeAdmin:
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         count = arguments.integer(total, "total", -arguments.LONG_MAX)
         return self._altered(AlterTopic(0, arguments.text(name, "name"), set={}, unset=[], partitions=count))
+
+    def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
+        number = None if replica_id is None else arguments.integer(replica_id, "replica_id", 0)
+        self._connection.request(
+            ElectLeader(0, arguments.text(topic, "topic"), arguments.integer(partition, "partition"), number), Done
+        )
+
+    def move_replica(self, topic: str, partition: int, replica_id: int, log_dir: str) -> None:
+        request = MoveReplica(
+            request_id=0,
+            topic=arguments.text(topic, "topic"),
+            partition=arguments.integer(partition, "partition"),
+            replica_id=arguments.integer(replica_id, "replica_id", 0),
+            log_dir=os.path.abspath(arguments.text(log_dir, "log_dir")),
+        )
+        self._connection.request(request, Done)
 
     def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
         request = TraceTopics(

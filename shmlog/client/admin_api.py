@@ -48,6 +48,22 @@ class Admin(Protocol):
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
 
+    def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
+        """Let this replica of a partition lead, and wait until it does; None: the oldest one, which led at first.
+
+        The owner steps down, the follower hands its copy over, and producers and consumers notice a short pause. Raises
+        UnknownTopicOrPartitionError, InvalidRequestError for a replica that is none, and LeaderNotAvailableError for one
+        that is not in sync or does not run.
+        """
+
+    def move_replica(self, topic: str, partition: int, replica_id: int, log_dir: str) -> None:
+        """Make a copy of a replica in the log directory at the path `log_dir`, which then takes its place.
+
+        Returns when that has begun. `describe_topic` shows the new replica, with a number of its own; once that is in
+        sync, and leads if the other did, the other one goes, with its files. A cluster that is restarted meanwhile goes
+        on with it. Raises UnknownTopicOrPartitionError and InvalidRequestError.
+        """
+
     def trace(self, topics: Iterable[str] | None = None, *, interval_us: int = 1000, lease_ms: int = 5000) -> None:
         """For `lease_ms` from now on, note where the time of some records of these topics (None: of all) goes.
 

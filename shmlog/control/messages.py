@@ -197,6 +197,30 @@ class TraceTopics:
 
 
 @dataclass(frozen=True, slots=True)
+class ElectLeader:
+    """Let this replica lead, None: the first one that the partition was made with, or its oldest. Done when it does."""
+
+    request_id: int
+    topic: str
+    partition: int
+    replica_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReplica:
+    """Make a copy of this replica in the log directory `log_dir`, which takes its place once it is in sync.
+
+    Done when that has begun: `DescribeTopics` shows the new replica, and when the old one is gone.
+    """
+
+    request_id: int
+    topic: str
+    partition: int
+    replica_id: int
+    log_dir: str
+
+
+@dataclass(frozen=True, slots=True)
 class MendReplica:
     """A sealed segment of this replica is damaged, and replica `source_replica_id` has what it should hold.
 
@@ -324,6 +348,8 @@ Request = (
     | Subscribe
     | Unsubscribe
     | TraceTopics
+    | ElectLeader
+    | MoveReplica
     | MendReplica
     | DescribeCluster
     | Shutdown

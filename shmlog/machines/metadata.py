@@ -26,6 +26,7 @@ from shmlog.machines.metadata_records import (
     LogErased,
     MetadataRecord,
     PartitionsAdded,
+    ReplicaReplaced,
     ReplicasAssigned,
     TopicAdded,
     TopicConfigReplaced,
@@ -85,7 +86,8 @@ class Partition:
     """A partition as the log says. `leader_epoch` -1: no owner was ever started.
 
     `replicas` has the directory id of each replica, `log_names` what its directory is called there; `leader` is the
-    replica whose process owns the partition, `in_sync` what the high watermark waits for.
+    replica whose process owns the partition, `in_sync` what the high watermark waits for. `replaced`: replicas that are
+    to go, and the one that takes the place of each (machines/reassignment).
     """
 
     topic: Topic
@@ -96,6 +98,8 @@ class Partition:
     in_sync: frozenset[int] = frozenset({0})
     leader: int = 0
     leader_epoch: int = -1
+    next_replica_id: int = 1
+    replaced: dict[int, int] = field(default_factory=dict)
 
 
 class MetadataMachine:
@@ -349,7 +353,7 @@ class MetadataMachine:
                     partition.leader_epoch = record.leader_epoch
             case IdsReserved():
                 self._next_ids[record.kind] = record.next_id
-            case ReplicasAssigned() | InSyncChanged():
+            case ReplicasAssigned() | InSyncChanged() | ReplicaReplaced():
                 self._replay_replicas(record)
             case DirectoryRegistered():
                 self._directories[record.directory_id] = record.path
@@ -360,17 +364,22 @@ class MetadataMachine:
                     LogAbandoned(record.directory_id, record.log_name, record.topic_id)
                 )
 
-    def _replay_replicas(self, record: ReplicasAssigned | InSyncChanged) -> None:
+    def _replay_replicas(self, record: ReplicasAssigned | InSyncChanged | ReplicaReplaced) -> None:
         partition = self._partitions.get(record.partition_id)
         if partition is None:  # its topic was deleted before its last follower had said something
             return
         if isinstance(record, InSyncChanged):
             partition.leader, partition.in_sync = record.leader, frozenset(record.in_sync)
             return
+        if isinstance(record, ReplicaReplaced):
+            partition.replaced[record.replica_id] = record.by
+            return
         replicas = dict(zip(record.replica_ids, record.directory_ids, strict=True))
         plain = log_name(partition.topic.name, partition.partition)
         partition.log_names = assign_log_names(plain, replicas, partition.replicas, partition.log_names)
         partition.replicas, partition.in_sync = replicas, frozenset(replicas)
+        partition.next_replica_id = max(partition.next_replica_id, *(one + 1 for one in replicas))
+        partition.replaced = {old: by for old, by in partition.replaced.items() if old in replicas and by in replicas}
 
     def _add_partitions(self, topic: Topic, partition_ids: list[int]) -> None:
         for partition_id in partition_ids:

@@ -103,8 +103,18 @@ class InSyncChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaReplaced:
+    """Replica `by` takes the place of `replica_id` once it is in sync; another ReplicasAssigned ends that."""
+
+    partition_id: int
+    replica_id: int
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogAbandoned:
-    """A deleted topic's log is in a directory that is not there: it goes when the directory comes back."""
+    """A log that is no replica's any more: of a deleted topic in a directory that is not there, or of a replica that
+    has moved. It goes when the directory comes back, or nobody has it open."""
 
     directory_id: str
     log_name: str
@@ -125,6 +135,7 @@ MetadataRecord = (
     | PartitionsAdded
     | ReplicasAssigned
     | InSyncChanged
+    | ReplicaReplaced
     | TopicConfigReplaced
     | TopicDeletionBegun
     | TopicDeleted

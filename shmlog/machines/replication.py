@@ -24,8 +24,11 @@ from shmlog.machines.metadata_records import InSyncChanged
 from shmlog.machines.replication_events import (
     CaughtUp as CaughtUp,
     CloseFollower as CloseFollower,
+    FollowerAdded as FollowerAdded,
+    FollowerDropped as FollowerDropped,
     FollowerExited as FollowerExited,
     FollowerFailing as FollowerFailing,
+    FollowerIsDropped as FollowerIsDropped,
     FollowerReady as FollowerReady,
     FollowersGone as FollowersGone,
     HandOverWanted as HandOverWanted,
@@ -78,6 +81,7 @@ class Follower:
     restart_ns: int = 0
     killed: bool = False
     error: str = ""
+    dropped: bool = False
 
 
 @dataclass(slots=True)
@@ -122,6 +126,8 @@ class ReplicationMachine:
         match seen:
             case ReplicasWanted():
                 return self._wanted(seen)
+            case FollowerAdded():
+                return self._added(seen)
             case Tick():
                 return together(
                     self._start(partition_id, replica_id, follower)
@@ -135,6 +141,8 @@ class ReplicationMachine:
             return self._unwanted(seen, one)
         if isinstance(seen, LeaderChanged):
             return self._leader_changed(seen, one)
+        if isinstance(seen, FollowerDropped):
+            return self._dropped(seen, one)
         follower = one.followers.get(seen.replica_id)
         return Step() if follower is None else self._of_follower(seen, one, follower, now_ns)
 
@@ -148,7 +156,8 @@ class ReplicationMachine:
             case FollowerReady() if follower.phase is FollowerPhase.HANDING_OVER:
                 return Step(actions=(OrderHandOver(seen.partition_id, seen.replica_id),))
             case FollowerReady() if follower.phase is FollowerPhase.CLOSING:
-                return Step(actions=(CloseFollower(seen.partition_id, seen.replica_id, one.delete),))
+                deletes = one.delete or follower.dropped
+                return Step(actions=(CloseFollower(seen.partition_id, seen.replica_id, deletes),))
             case FollowerFailing():
                 follower.error = f"{seen.error}: {seen.message}"
             case FollowerExited():
@@ -170,6 +179,36 @@ class ReplicationMachine:
         in_sync = {seen.leader, *(replica_id for replica_id in seen.in_sync if replica_id in followers)}
         self._partitions[seen.partition_id] = Replicated(seen.leader, in_sync, followers)
         return together(self._start(seen.partition_id, *each) for each in followers.items())
+
+    def _added(self, seen: FollowerAdded) -> ReplicationStep:
+        fresh = Replicated(seen.leader, {seen.leader}, {})
+        one, follower = self._partitions.setdefault(seen.partition_id, fresh), Follower()
+        one.followers[seen.replica_id] = follower
+        return self._start(seen.partition_id, seen.replica_id, follower)
+
+    def _dropped(self, seen: FollowerDropped, one: Replicated) -> ReplicationStep:
+        follower = one.followers[seen.replica_id]
+        was, follower.dropped = follower.phase, True
+        one.in_sync.discard(seen.replica_id)
+        told: ReplicationStep = Step(actions=(TellLeader(seen.partition_id),))
+        if was in (FollowerPhase.DOWN, FollowerPhase.WAITING):
+            return together([told, self._remove(seen.partition_id, seen.replica_id, one, follower)])
+        follower.phase = FollowerPhase.CLOSING  # one that starts is told to close when it is ready
+        if was is not FollowerPhase.FOLLOWING:
+            return told
+        return together([told, Step(actions=(CloseFollower(seen.partition_id, seen.replica_id, delete=True),))])
+
+    def _remove(self, partition_id: int, replica_id: int, one: Replicated, follower: Follower) -> ReplicationStep:
+        """Its process is gone, and gets no successor."""
+        del one.followers[replica_id]
+        done: ReplicationStep = Step()
+        if follower.dropped:
+            done = Step(actions=(FollowerIsDropped(partition_id, replica_id),))
+        if one.unwanted:
+            return together([done, self._gone_if_empty(partition_id, one)])
+        if not one.followers:
+            del self._partitions[partition_id]
+        return done
 
     def _start(self, partition_id: int, replica_id: int, follower: Follower) -> ReplicationStep:
         follower.phase, follower.ready_ns, follower.killed = FollowerPhase.STARTING, None, False
@@ -211,9 +250,8 @@ class ReplicationMachine:
         if follower.phase is FollowerPhase.HANDING_OVER:
             follower.phase = FollowerPhase.DOWN
             return Step(actions=(HasHandedOver(seen.partition_id, seen.replica_id),))
-        if one.unwanted:
-            del one.followers[seen.replica_id]
-            return self._gone_if_empty(seen.partition_id, one)
+        if one.unwanted or follower.dropped:
+            return self._remove(seen.partition_id, seen.replica_id, one, follower)
         was_stable = follower.ready_ns is not None and now_ns - follower.ready_ns >= STABLE_AFTER_MS * _MS
         follower.failures = 1 if was_stable and not follower.killed else follower.failures + 1
         follower.ready_ns = None

@@ -95,6 +95,23 @@ class LeaderChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerAdded:
+    """The partition has this replica, too, from now on; it is not in sync."""
+
+    partition_id: int
+    leader: int
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerDropped:
+    """A follower's replica is none any more, durably: it is to end, and its copy goes."""
+
+    partition_id: int
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicasUnwanted:
     """The partition's followers are to end, for good if `delete`."""
 
@@ -118,6 +135,8 @@ Observation = (
     | Spoiled
     | HandOverWanted
     | LeaderChanged
+    | FollowerAdded
+    | FollowerDropped
     | ReplicasUnwanted
     | Tick
 )
@@ -165,6 +184,14 @@ class HasHandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerIsDropped:
+    """Nobody writes the copy of this former replica any more."""
+
+    partition_id: int
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class TellFollowers:
     """Say to all followers of the partition that run where the leader's log is."""
 
@@ -192,6 +219,7 @@ ReplicationAction = (
     | KillFollower
     | OrderHandOver
     | HasHandedOver
+    | FollowerIsDropped
     | TellFollowers
     | TellLeader
     | FollowersGone

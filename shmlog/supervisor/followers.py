@@ -39,8 +39,11 @@ from shmlog.machines.metadata import Partition
 from shmlog.machines.replication import (
     CaughtUp,
     CloseFollower,
+    FollowerAdded,
+    FollowerDropped,
     FollowerExited,
     FollowerFailing,
+    FollowerIsDropped,
     FollowerPhase,
     FollowerReady,
     FollowersGone,
@@ -64,33 +67,20 @@ from shmlog.machines.replication import (
 )
 from shmlog.memory import names
 from shmlog.memory.replica_region import ReplicaRegion
+from shmlog.supervisor.follower_process import FollowerProcess, Key
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.in_sync_notes import InSyncNotes
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
 from shmlog.supervisor.owners import Owners
-from shmlog.supervisor.worker import Worker
 from shmlog.supervisor.worker_specs import follower_spec
 from shmlog.supervisor.zygote import ZygoteLink
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int, int]  # partition id, replica id
 HAND_OVER_S = 2.0  # one that has not handed its copy over by then is killed, and the copy checked when it is opened
 CLOSE_S = 15.0  # one that has not ended so long after it was told to is killed: longer than it would try by itself
-
-
-class FollowerProcess(Worker):
-    """One follower process."""
-
-    def __init__(self, loop: Loop, key: Key, title: str) -> None:
-        super().__init__(loop, title)
-        self.key = key
-        self.region: ReplicaRegion | None = None
-        """Its replica region, mapped when it is ready; None as well if somebody has spoiled it."""
-        self.waits_for = ""
-        """Why it cannot go on now, as it says."""
 
 
 class Followers(OwnerWatcher):
@@ -110,6 +100,7 @@ class Followers(OwnerWatcher):
         )
         self.on_gone: list[Callable[[int], None]] = []
         self.on_ready: list[Callable[[int, int], None]] = []
+        self.on_dropped: list[Callable[[int, int], None]] = []
         self.on_handed_over: list[Callable[[int, int], None]] = []
         self._processes: dict[Key, FollowerProcess] = {}
         self._versions: dict[int, int] = {}  # of the last FollowersAre to each partition's owner
@@ -169,6 +160,14 @@ class Followers(OwnerWatcher):
         """Let a follower close its copy for an owner; `on_handed_over` hears when its process is gone."""
         self._take([HandOverWanted(partition_id, replica_id)])
 
+    def add(self, partition: Partition, replica_id: int) -> None:
+        """Start a follower for a replica that the partition has since a moment ago."""
+        self._take([FollowerAdded(partition.partition_id, partition.leader, replica_id)])
+
+    def drop(self, partition_id: int, replica_id: int) -> None:
+        """End the follower of what is no replica any more; `on_dropped` hears when nobody writes its copy."""
+        self._take([FollowerDropped(partition_id, replica_id)])
+
     def follow(self, partition_id: int, leader: int, in_sync: frozenset[int]) -> None:
         """Another replica leads, durably: the leader before is to follow it, like the others."""
         self._take([LeaderChanged(partition_id, leader, in_sync)])
@@ -219,6 +218,8 @@ class Followers(OwnerWatcher):
                 self._order_hand_over(self._processes[partition_id, replica_id])
             case HasHandedOver(partition_id=partition_id, replica_id=replica_id):
                 self._loop.call_in(0.0, partial(self._tell, self.on_handed_over, partition_id, replica_id))
+            case FollowerIsDropped(partition_id=partition_id, replica_id=replica_id):
+                self._loop.call_in(0.0, partial(self._tell, self.on_dropped, partition_id, replica_id))
             case TellFollowers(partition_id=partition_id):
                 self._tell_followers(partition_id)
             case TellLeader(partition_id=partition_id):

@@ -16,9 +16,11 @@ from shmlog.control.messages import (
     DeleteTopic,
     DescribeCluster,
     DescribeTopics,
+    ElectLeader,
     Hello,
     InitProducerId,
     MendReplica,
+    MoveReplica,
     OpenLane,
     ProducerIdGranted,
     Request,
@@ -42,6 +44,7 @@ from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.regions import Regions
+from shmlog.supervisor.replicas import Replicas
 from shmlog.supervisor.topics import Topics
 from shmlog.version import VERSION
 
@@ -60,6 +63,7 @@ class Requests:
         lanes: Lanes,
         topics: Topics,
         damage: DamageWatch,
+        replicas: Replicas,
         mend: Callable[[MendReplica], None],
         shut_down: Callable[[], None],
     ) -> None:
@@ -72,6 +76,7 @@ class Requests:
         self._lanes = lanes
         self._topics = topics
         self._damage = damage
+        self._replicas = replicas
         self._mend = mend
         self._shut_down = shut_down
         self.is_closing = False
@@ -99,9 +104,8 @@ class Requests:
             case TraceTopics():
                 self._trace(request)
                 answer.done()
-            case MendReplica():
-                self._mend(request)
-                answer.done()
+            case ElectLeader() | MoveReplica() | MendReplica():
+                self._take_replica(request, answer)
             case DescribeCluster():
                 answer.give(self._describe_cluster(answer.request_id))
             case Shutdown():
@@ -120,6 +124,17 @@ class Requests:
                 self._topics.delete(request, answer)
             case AlterTopic():
                 self._topics.alter(request, answer)
+
+    def _take_replica(self, request: ElectLeader | MoveReplica | MendReplica, answer: Answer) -> None:
+        match request:
+            case ElectLeader():
+                self._replicas.elect(request, answer)
+                return
+            case MoveReplica():
+                self._replicas.move(request)
+            case MendReplica():
+                self._mend(request)
+        answer.done()
 
     def _init_producer_id(self, client: Client, request: InitProducerId, answer: Answer) -> None:
         if request.producer_id is None or request.epoch is None or request.epoch >= PRODUCER_EPOCH_MAX:

@@ -42,6 +42,7 @@ from shmlog.supervisor.owners import Owners
 from shmlog.supervisor.process import ServiceNotifier, become_subreaper, raise_file_limit
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
+from shmlog.supervisor.replicas import Replicas
 from shmlog.supervisor.requests import Requests
 from shmlog.supervisor.reunion import Reunion, wanted
 from shmlog.supervisor.sessions import Listener
@@ -158,6 +159,9 @@ class Supervisor(OwnerWatcher):
         self._topics = Topics(
             loop, identity, self._catalog, self._regions, self._owners, self._followers, describe, trash
         )
+        self._replicas = Replicas(
+            loop, identity, self._catalog, self._owners, self._followers, self._failover, self._topics.erase_abandoned
+        )
         self._owners.watchers.append(self)
         self._followers.on_gone.append(lambda _: self._stop_when_closed())
         self._requests = Requests(
@@ -170,6 +174,7 @@ class Supervisor(OwnerWatcher):
             self._lanes,
             self._topics,
             self._damage,
+            self._replicas,
             Mends(identity, self._catalog, self._owners, self._followers).order,
             lambda: self.stop("a client asked for it"),
         )
@@ -226,6 +231,7 @@ class Supervisor(OwnerWatcher):
         self._note_directories()
         self._topics.resume(self._settled)
         self._reunion.begin()
+        self._replicas.resume()
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()

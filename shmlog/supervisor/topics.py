@@ -171,7 +171,7 @@ class Topics(OwnerWatcher):
         """
         directories = self._identity.directories
         for directory_id in directories.present():
-            self._when_there_is_room(partial(self._erase_abandoned, directory_id))
+            self._when_there_is_room(partial(self.erase_abandoned, directory_id))
         for topic in self._catalog.machine.deletions():
             self._erasing[topic.topic_id] = set()
             self._when_there_is_room(partial(self._finish_deletion, topic.topic_id))
@@ -308,9 +308,9 @@ class Topics(OwnerWatcher):
         for told in self._on_deleted.pop(topic_id, []):
             told()
 
-    def _erase_abandoned(self, directory_id: str) -> None:
-        """Logs of topics that were deleted while their directory was away. Another topic may have got their names since
-        an interrupted attempt, so it counts whose they are."""
+    def erase_abandoned(self, directory_id: str) -> None:
+        """Logs of replicas that have moved, and of topics that were deleted while their directory was away. Another may
+        have got the name since an interrupted attempt, so it counts whose they are."""
         gone: list[LogAbandoned] = []
         for one in self._catalog.machine.abandoned(directory_id):
             directory = os.path.join(self._identity.directories.path(directory_id), one.log_name)

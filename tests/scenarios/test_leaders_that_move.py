@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import shmlog
+from shmlog.errors import InvalidRequestError, LeaderNotAvailableError
 from shmlog.testing import wait_until
 from tests.scenarios.replicated import (
     TIMEOUT_S,
@@ -19,6 +20,7 @@ from tests.scenarios.replicated import (
     leader_and_follower,
     read,
     replicas,
+    run,
     send,
     wait_for_sync,
 )
@@ -154,3 +156,93 @@ def test_an_unclean_election_loses_what_only_the_leader_had_and_says_so(tmp_path
         assert read(cluster) == numbers(0, 10)
         send(cluster, 10, 5)
         wait_for_sync(cluster)
+
+
+def test_a_leader_that_is_wanted_leads_and_nothing_is_lost_under_load(cluster: shmlog.Cluster) -> None:
+    cluster.admin.create_topic("flights", replication_factor=2)
+    with cluster.producer(acks="all") as producer:
+        for turn in range(6):
+            for number in range(1000 * turn, 1000 * turn + 1000):
+                producer.send("flights", b"%d" % number, partition=0)
+            wait_for_sync(cluster)
+            cluster.admin.elect_leader("flights", 0, (turn + 1) % 2)
+            assert leader_and_follower(cluster)[0].replica_id == (turn + 1) % 2
+        producer.flush(TIMEOUT_S)
+    assert read(cluster) == numbers(0, 6000)
+
+
+def test_who_is_not_in_sync_is_not_elected(cluster: shmlog.Cluster) -> None:
+    cluster.admin.create_topic("flights", replication_factor=2, config={"replica.lag.time.max.ms": "100"})
+    _, follower = leader_and_follower(cluster)
+    os.kill(follower.pid, signal.SIGSTOP)
+    send(cluster, 0, 10)
+    wait_until(lambda: not leader_and_follower(cluster)[1].in_sync, timeout_s=TIMEOUT_S)
+    with pytest.raises(LeaderNotAvailableError, match="replica 1 cannot lead: it is not in sync"):
+        cluster.admin.elect_leader("flights", 0, 1)
+    with pytest.raises(InvalidRequestError, match="flights-0 has no replica 5, but"):
+        cluster.admin.elect_leader("flights", 0, 5)
+    os.kill(follower.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_replica_moves_to_another_disk_under_load(tmp_path: Path, moved: int) -> None:
+    with cluster_at(tmp_path, disks=("a", "b", "c")) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        before = {one.replica_id: one for one in replicas(cluster)}
+        with cluster.producer(acks="all") as producer:
+            for number in range(2000):
+                producer.send("flights", b"%d" % number, partition=0)
+            cluster.admin.move_replica("flights", 0, moved, str(tmp_path / "c"))
+            for number in range(2000, 4000):
+                producer.send("flights", b"%d" % number, partition=0)
+            wait_until(lambda: {one.replica_id for one in replicas(cluster)} == {1 - moved, 2}, timeout_s=TIMEOUT_S)
+            producer.flush(TIMEOUT_S)
+        wait_for_sync(cluster)
+        after = {one.replica_id: one for one in replicas(cluster)}
+        assert Path(after[2].log_dir).parent == tmp_path / "c"
+        assert read(cluster) == numbers(0, 4000)
+        wait_until(lambda: not Path(before[moved].log_dir).exists(), timeout_s=TIMEOUT_S)
+    assert files(Path(after[2].log_dir)) == files(Path(after[1 - moved].log_dir))
+    with cluster_at(tmp_path, disks=("a", "b", "c")) as cluster:
+        assert read(cluster) == numbers(0, 4000)
+
+
+def test_a_topic_with_one_replica_moves_too(tmp_path: Path) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights")
+        send(cluster, 0, 1000)
+        (before,) = replicas(cluster)
+        target = {str(tmp_path / "a"), str(tmp_path / "b")} - {str(Path(before.log_dir).parent)}
+        cluster.admin.move_replica("flights", 0, 0, target.pop())
+        wait_until(lambda: [one.replica_id for one in replicas(cluster)] == [1], timeout_s=TIMEOUT_S)
+        send(cluster, 1000, 10)
+        assert read(cluster) == numbers(0, 1010)
+        cluster.admin.delete_topic("flights")
+        wait_until(lambda: not any((tmp_path / disk / "flights-0").exists() for disk in "ab"), timeout_s=TIMEOUT_S)
+
+
+def test_a_move_goes_on_when_the_cluster_comes_back(tmp_path: Path) -> None:
+    with cluster_at(tmp_path, disks=("a", "b", "c")) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 100)
+        leader, _ = leader_and_follower(cluster)
+        (tmp_path / "c" / "flights-0").touch()  # the new replica cannot begin
+        cluster.admin.move_replica("flights", 0, leader.replica_id, str(tmp_path / "c"))
+        wait_until(lambda: len(replicas(cluster)) == 3, timeout_s=TIMEOUT_S)
+    (tmp_path / "c" / "flights-0").unlink()
+    with cluster_at(tmp_path, disks=("a", "b", "c")) as cluster:
+        wait_until(lambda: {one.replica_id for one in replicas(cluster)} == {1, 2}, timeout_s=TIMEOUT_S)
+        assert read(cluster) == numbers(0, 100)
+
+
+def test_a_disk_is_drained_from_the_command_line(tmp_path: Path) -> None:
+    with cluster_at(tmp_path, disks=("a", "b", "c")) as cluster:
+        cluster.admin.create_topic("flights", partitions=3, replication_factor=2)
+        done = run("replica", cluster, "drain", str(tmp_path / "a"))
+        assert done.returncode == 0, done.stderr
+        assert "2 replicas moved out of" in done.stdout
+        assert not [path for path in (tmp_path / "a").iterdir() if path.is_dir() and path.name.startswith("flights")]
+        for number in range(3):
+            assert len({Path(one.log_dir).parent for one in replicas(cluster, partition=number)}) == 2
+        done = run("replica", cluster, "elect", "flights")
+        assert done.returncode == 0, done.stderr
