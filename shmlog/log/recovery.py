@@ -151,7 +151,7 @@ def recover_cold(
             with noting_failure(storage, directory, recovery_point):
                 segment.files.sync()
         segment.files.close()
-    raise ValueError("a log has at least one segment")
+    raise StorageError(f"{directory} has lost its segments while it was opened: somebody removes files there")
 
 
 def _lost(directory: str, walk: Walk, failed: FailedSync) -> StorageError:

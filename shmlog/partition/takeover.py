@@ -89,15 +89,11 @@ def take_over(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storag
         end = RingEnd(copy.end_offset, 0, [one for one in ring.end.published if one.base_offset < agreed], [])
     _store_positions(page, copy)
     publisher = publisher_over(spec, config, page, mapping, index, copy.log, copy.producers, end)
-    for image in range(
-        2
-    ):  # what the leader before remembered of its producers: ours would be an earlier turn than that
+    for image in range(2):  # of the leader before; ours would be an earlier turn than that
         page.store(layout.CTL_IMAGES + image * layout.CTL_IMAGE_BYTES, 0)
     publisher.store_image()
     page.store(layout.CTL_LEADER_REPLICA, spec.replica_id)  # from here on, the next owner of this log starts warm
-    page.store(
-        layout.CTL_SYNC_FAILED, SyncFailed.NO
-    )  # that was about the other replica's files: see _note_doubtful_sync
+    page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # of the other replica's files: see _note_doubtful_sync
     page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)
     drop_rings(spec, keep=control.generation)
     recovered = f"took over from replica {before} at offset {copy.end_offset}" if before != layout.NO_REPLICA else ""

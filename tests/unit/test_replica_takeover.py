@@ -14,6 +14,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.storage import OsStorage
 from shmlog.memory import layout, names, region
 from shmlog.memory.layout import SyncFailed, SyncRunning
+from shmlog.native.producer_table import ProducerTable
 from shmlog.partition.opening import open_partition
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.testing.follower_rig import (
@@ -134,6 +135,17 @@ def test_a_copy_whose_follower_was_killed_is_checked(leader: Rig, follower: Foll
     newest.write_bytes(newest.read_bytes()[:-7])  # it died in its last pwrite
     lead_from(leader, follower, 1)
     assert numbers(leader) == [0, 1, 2, 3]
+
+
+def test_the_image_of_the_producers_is_the_new_leaders(leader: Rig, follower: FollowerRig) -> None:
+    """Regression: images of the leader before counted as newer, and were too old for the ring after a while."""
+    lane = leader.lane()
+    for _ in range(5):
+        leader.publisher.store_image()
+    produce(leader, lane, 2)
+    follower.hand_over()
+    lead_from(leader, follower, 1)
+    assert ProducerTable().restore_image(leader.control.mapping) == leader.publisher.tail_pos
 
 
 def test_the_leader_before_can_follow_and_lead_again(leader: Rig, follower: FollowerRig, tmp_path: Path) -> None:
