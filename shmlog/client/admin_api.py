@@ -51,8 +51,8 @@ class Admin(Protocol):
     def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
         """Let this replica of a partition lead, and wait until it does; None: the oldest one, which led at first.
 
-        The owner steps down, the follower hands its copy over, and producers and consumers notice a short pause. Raises
-        UnknownTopicOrPartitionError, InvalidRequestError for a replica that is none, and LeaderNotAvailableError for one
+        The owner steps down and the follower hands its copy over; producers and consumers notice a short pause. Raises
+        UnknownTopicOrPartitionError, InvalidRequestError for a replica that is none, LeaderNotAvailableError for one
         that is not in sync or does not run.
         """
 
