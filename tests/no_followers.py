@@ -24,3 +24,7 @@ def no_followers() -> Any:
 
 def no_failover() -> Any:
     return SimpleNamespace(why_offline=lambda partition_id: "")
+
+
+def no_replicas() -> Any:
+    return SimpleNamespace()

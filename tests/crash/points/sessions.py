@@ -35,6 +35,7 @@ from tests.crash.points.clusters import ClusterRole, ClusterWorld, check_cluster
 from tests.crash.points.count import CountPage
 from tests.crash.points.hosted_owners import HostedOwners
 from tests.crash.points.scenario import SCENARIOS, Scenario
+from tests.no_followers import no_replicas
 
 Answered = TypeVar("Answered")
 
@@ -88,6 +89,7 @@ class MeetingRole(ClusterRole):
             self.lanes,
             self.topics,
             self.damage,
+            no_replicas(),
             lambda _: None,
             lambda: None,
         )
