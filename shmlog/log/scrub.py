@@ -77,11 +77,16 @@ def log_flaws(storage: Storage, segment: SealedSegment, pace: Pace) -> Iterator[
         size_bytes = storage.size_bytes(fd)
         position, expected, size = 0, segment.base_offset, CHUNK_BYTES
         while position < size_bytes:
-            chunk = _from_disk(storage, fd, min(size, size_bytes - position), position, pace)
+            asked = min(size, size_bytes - position)
+            chunk = _from_disk(storage, fd, asked, position, pace)
+            if len(chunk) < asked:
+                size_bytes = position + len(chunk)
             valid, expected, wanted, problem = check_batches(chunk, expected)
-            if valid == 0 and not problem:
-                problem = _unfinished(wanted, size_bytes - position, len(chunk))
             position, size = position + valid, max(CHUNK_BYTES, wanted)
+            if not problem and wanted > BATCH_BYTES_MAX:  # before so much is read
+                problem = f"the batch claims {wanted} bytes"
+            elif not problem and 0 < size_bytes - position < wanted:
+                problem = "the file ends inside it"
             if not problem:
                 continue
             # At this very byte, where one with a later offset follows; else one with this offset has another trouble.
@@ -97,12 +102,6 @@ def log_flaws(storage: Storage, segment: SealedSegment, pace: Pace) -> Iterator[
             yield Flaw(segment, LOG_SUFFIX, size_bytes, expected, segment.following, problem)
     finally:
         storage.close(fd)
-
-
-def _unfinished(wanted: int, left: int, got: int) -> str:
-    if wanted > BATCH_BYTES_MAX:
-        return f"the batch claims {wanted} bytes"
-    return "the file ends inside it" if wanted > left or got < min(CHUNK_BYTES, left) else ""
 
 
 def _from_disk(storage: Storage, fd: int, size_bytes: int, position: int, pace: Pace) -> bytes:

@@ -85,6 +85,18 @@ def test_every_damaged_batch_is_found_with_its_offsets_and_what_is_sound_between
     ]
 
 
+def test_a_length_that_cannot_be_is_not_read(log: Path) -> None:
+    path = log_file(log, 0)
+    data = bytearray(path.read_bytes())
+    at = 30 * BATCH_BYTES + 8
+    data[at : at + 4] = (1 << 30).to_bytes(4, "big")
+    path.write_bytes(data)
+    asked: list[int] = []
+    (flaw,) = log_flaws(STORAGE, segments_of(log)[0], asked.append)
+    assert (flaw.first_offset, flaw.end_offset, flaw.problem) == (60, 62, f"the batch claims {(1 << 30) + 12} bytes")
+    assert asked == [len(data), 9 * BATCH_BYTES]
+
+
 @pytest.mark.parametrize("cut_bytes", [1, BATCH_BYTES, BATCH_BYTES + 70])
 def test_a_file_that_ends_before_the_next_one_begins_is_flawed(log: Path, cut_bytes: int) -> None:
     path = log_file(log, 0)
