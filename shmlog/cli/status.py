@@ -16,6 +16,8 @@ from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.counters import Observer, PartitionSample, Rates
 from shmlog.cli.output import cell_text, count_of, fit, human_bytes, human_rate, output_option, print_json, text_table
 from shmlog.cli.replicas import out_of_sync, under_min_isr
+from shmlog.control import life
+from shmlog.control.paths import RuntimePaths
 
 if TYPE_CHECKING:
     from shmlog import ClusterInfo, TopicInfo
@@ -152,6 +154,7 @@ def _cluster_json(info: ClusterInfo, use: ProcessUse | None) -> dict[str, object
         "cluster_id": info.cluster_id,
         "version": info.version,
         "pid": info.pid,
+        "standby_pids": _standbys(info),
         "uptime_seconds": round(time.time() - info.started_ms / 1000, 1),
         "data_dir": info.data_dir,
         "runtime_dir": info.runtime_dir,
@@ -169,12 +172,22 @@ def _cluster_lines(info: ClusterInfo, use: ProcessUse | None) -> list[str]:
     clients, restarts = count_of(len(info.clients), "client"), count_of(info.owner_restarts, "owner restart")
     uptime = _duration(time.time() - info.started_ms / 1000)
     who = f"cluster {info.name!r} ({info.cluster_id}), shmlog {info.version}"
+    standbys = "".join(f", standby pid {pid}" for pid in _standbys(info))
     return [
-        f"{who}, supervisor pid {info.pid}, up {uptime}{memory}",
+        f"{who}, supervisor pid {info.pid}{standbys}, up {uptime}{memory}",
         f"data {info.data_dir}, runtime {info.runtime_dir}",
         f"shared memory {used} of {budget}, {clients}, {restarts}",
         *_directory_lines(info),
     ]
+
+
+def _standbys(info: ClusterInfo) -> list[int]:
+    """Pids of the supervisors that wait to take over; none that may not be seen."""
+    directory = RuntimePaths(info.runtime_dir).standbys
+    found: list[int | None] = []
+    with contextlib.suppress(OSError):
+        found = [life.holder(os.path.join(directory, name)) for name in sorted(os.listdir(directory))]
+    return [pid for pid in found if pid]
 
 
 def _directory_lines(info: ClusterInfo) -> list[str]:

@@ -7,6 +7,7 @@ nothing: a leader that is gone is waited for. One thread, but for syncs.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from time import monotonic_ns
 
 from shmlog.control.channel import Channel
@@ -156,6 +157,7 @@ class FollowerAgent:
                 self._supervisor.report(mend_segment(self._log_dir, message))
             case LeaderMoved():
                 self.following.lead_from(message.log_dir)
+                self._spec = replace(self._spec, leader_log_dir=message.log_dir)
             case Close() | HandOver():
                 self._close, self._close_since_ns = message, monotonic_ns()
             case _:

@@ -81,7 +81,8 @@ class Reunion:
         self._expected[worker.pid] = worker, spec
 
     def begin(self) -> None:
-        """Ring all who are expected."""
+        """End those whom nobody expects, and ring the others."""
+        self.orphans.end(self.orphans.names())
         if not self._expected:
             return
         try:

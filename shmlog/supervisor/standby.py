@@ -50,7 +50,8 @@ class Standby:
             if pid is not None:
                 self._outlive(pid)
                 continue
-            with contextlib.suppress(LockHeldError):  # somebody else was quicker, and is waited for
+            # somebody else was quicker, and is waited for; or the cluster was closed just now
+            with contextlib.suppress(LockHeldError, FileNotFoundError):
                 lock = LifeLock.acquire(path)
         self._place.release()
         return lock

@@ -63,6 +63,10 @@ def create(daemon: Daemon, topic: str) -> None:
 
 def test_a_standby_takes_over_from_a_killed_supervisor_and_has_a_standby_then(watched: Daemon) -> None:
     first, second = watched.pid, standby(watched)
+    status = [sys.executable, "-P", "-m", "shmlog.cli.main", "status", "--name", "t"]
+    environment = {**os.environ, "SHMLOG_RUNTIME_DIR": str(watched.directory / "run")}
+    said = subprocess.run(status, env=environment, check=True, capture_output=True, text=True).stdout
+    assert f"supervisor pid {first}, standby pid {second}, up" in said
     watched.peer().create("calm.before")
     os.kill(first, signal.SIGKILL)
     create(watched, "calm.after")

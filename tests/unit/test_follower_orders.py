@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from shmlog.control.messages import (
     Exited,
     FollowerFailed,
     FollowerReady,
+    FollowerReturns,
+    LeaderMoved,
     Message,
     Spawned,
     SpawnFollower,
@@ -97,6 +100,30 @@ def test_altered_settings_hold_from_then_on(rig: Rig, copy: Path) -> None:
         follower.supervisor.send(AlterConfig(rig.config | {"flush.messages": "1"}))
         follower.work()
         assert follower.region.synced_offset == 3
+
+
+def test_a_follower_goes_on_under_the_next_supervisor_and_says_which_leader_it_follows_by_now(
+    rig: Rig, copy: Path, tmp_path: Path
+) -> None:
+    moved = f"{rig.directory}/."
+    with open_follower(rig, copy) as follower, socket.socket(socket.AF_UNIX) as meeting:
+        follower.kill()
+        follower.spec = replace(follower.spec, runtime_dir=str(tmp_path))
+        follower.start()
+        follower.supervisor.send(LeaderMoved(moved))
+        produce(rig, rig.lane(), 3)
+        follower.work()
+        follower.supervisor.close()
+        meeting.bind(RuntimePaths(str(tmp_path)).workers_socket)
+        meeting.listen()
+        follower.work()  # it notices that it is alone
+        follower.work()
+        follower.supervisor = Channel(meeting.accept()[0])
+        (returned,) = follower.hear(FollowerReturns)
+        assert returned.spec == replace(follower.spec, leader_log_dir=moved)
+        assert (returned.ready.log_end_offset, returned.waits_for) == (3, "")
+        assert serve(follower, Close(delete=False)) == Closed(3)
+        follower.agent.channel.close()
 
 
 def test_a_follower_that_cannot_open_its_log_says_so_and_ends(rig: Rig, copy: Path) -> None:
