@@ -52,6 +52,7 @@ class Rig:
         in_sync: Sequence[int] = (),
         *,
         replica_id: int = 0,
+        replicas: int | None = None,
     ) -> None:
         self.tag = tag
         self.directory = directory
@@ -59,7 +60,7 @@ class Rig:
         self.lanes_made = 0
         self.in_sync = in_sync
         """Replica ids of the followers that the next owner is told of as in sync."""
-        self.replicas = 1 + len(in_sync)
+        self.replicas = 1 + len(in_sync) if replicas is None else replicas
         """How many the next owner is told that there are."""
         self.reports: list[Message] = []
         """What the owner has said about its followers."""

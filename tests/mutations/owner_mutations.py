@@ -364,6 +364,27 @@ OWNER_MUTATIONS = [
         "publish: followers, one quick and one slow",
     ),
     Mutation(
+        "consumers see what too few replicas in sync have",
+        LOG_END,
+        "        if self.under_min_isr:\n            return False\n",
+        "",
+        "publish: too few replicas in sync, then enough",
+    ),
+    Mutation(
+        "without followers the high watermark is where the log ends, however many are needed",
+        LOG_END,
+        "        self.goes_by_index = self.follower_count or self.under_min_isr\n",
+        "        self.goes_by_index = self.follower_count != 0\n",
+        "publish: too few replicas in sync, then enough",
+    ),
+    Mutation(
+        "a cold start with too few replicas in sync shows everything",
+        OPENING,
+        "in_sync > 1 or InSyncCount.of(spec.replicas, in_sync, config.min_insync_replicas).is_short:",
+        "in_sync > 1:",
+        "publish: too few replicas in sync, then enough",
+    ),
+    Mutation(
         "a cold start shows everything at once",
         OPENING,
         "    if in_sync > 1 or InSyncCount.of(spec.replicas, in_sync, config.min_insync_replicas).is_short:\n",

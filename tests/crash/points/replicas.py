@@ -52,8 +52,17 @@ class Replicas:
             follower.region.store_written(self.copied[replica_id])
             follower.has_synced(self.copied[replica_id])
 
-    def check_have(self, high_watermark: int) -> None:
-        """What consumers may read, all that are in sync have."""
+    def count_in(self) -> list[int]:
+        """The supervisor hears that all of them have caught up."""
+        self.in_sync[:] = self._followers
+        return self.in_sync
+
+    def check_have(self, high_watermark: int, min_insync_replicas: int) -> None:
+        """What consumers may read, all that are in sync have, and so many replicas in all, the leader among them."""
+        having = 1 + sum(copied >= high_watermark for copied in self.copied.values())
+        assert having >= min(min_insync_replicas, 1 + len(self.copied)), (
+            f"records below {high_watermark} are shown, and {having} replicas have them"
+        )
         for replica_id in self.in_sync:
             assert high_watermark <= self.copied[replica_id], (
                 f"records below {high_watermark} are shown, replica {replica_id} has those below"

@@ -76,6 +76,34 @@ def group_commit(world: World) -> None:
         world.order("run")
 
 
+@scenario("publish: too few replicas in sync, then enough", FILES)
+def too_few(world: World) -> None:
+    world.config["min.insync.replicas"] = "2"
+    world.replicas.start(1)
+    world.start_owner()
+    world.replicas.follow(0)
+    lane = world.lane()
+    lane.send(2)
+    world.order("run")
+    world.replicas.copy()
+    world.order("run")
+    arm(world)
+    world.replicas.in_sync.clear()
+    world.order("followers_are", 1, [], [])
+    lane.send(2)
+    world.order("run")
+    world.order("look_at_followers", SECOND_NS)
+    world.read()
+    world.order("followers_are", 2, [], [1])
+    world.replicas.copy()
+    world.order("run")
+    world.order("followers_are", 3, world.replicas.count_in(), [])
+    lane.send(1)
+    world.order("run")
+    world.replicas.copy()
+    world.order("run")
+
+
 @scenario("ring grows while a follower lags")
 def ring_grows(world: World) -> None:
     world.replicas.start(1)

@@ -51,10 +51,11 @@ class OwnerRole(Rig):
         in_sync: Sequence[int] = (),
         *,
         replica_id: int = 0,
+        replicas: int | None = None,
     ) -> None:
         self._segment_bytes = segment_bytes
         self._page = page
-        super().__init__(tag, directory, config, epoch, in_sync, replica_id=replica_id)
+        super().__init__(tag, directory, config, epoch, in_sync, replica_id=replica_id, replicas=replicas)
 
     def take_over(self, epoch: int) -> None:
         super().take_over(epoch)

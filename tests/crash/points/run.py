@@ -61,7 +61,7 @@ def run_once(
         rig.publish_once()
         check_ring(rig)
         rig.run()
-        world.replicas.check_have(rig.control.high_watermark)
+        world.replicas.check_have(rig.control.high_watermark, min_insync_replicas(world))
         replicate(world, rig)
         check_recovered(rig, before if lanes_survive else None)
         for promise in filter(None, promises):
@@ -84,7 +84,7 @@ def check_files_keep(world: World, promises: list[Promise | None]) -> None:
 def check_replicas_have(world: World, promises: list[Promise | None]) -> None:
     """Before anybody takes over: whoever of them leads next, has what was shown."""
     for promise in filter(None, promises):
-        world.replicas.check_have(promise.end)
+        world.replicas.check_have(promise.end, min_insync_replicas(world))
 
 
 def check_still_shown(rig: OwnerRole, promise: Promise) -> None:
@@ -95,9 +95,15 @@ def check_still_shown(rig: OwnerRole, promise: Promise) -> None:
 
 
 def replicate(world: World, rig: OwnerRole) -> None:
-    """The followers get everything."""
+    """The followers get everything, and are in sync if that is what the partition waits for."""
     world.replicas.copy()
+    if rig.publisher.under_min_isr:
+        rig.followers_are(1, world.replicas.count_in(), [])
     rig.run()
+
+
+def min_insync_replicas(world: World) -> int:
+    return int(world.config.get("min.insync.replicas", "1"))
 
 
 def go_on(world: World, rig: OwnerRole) -> None:

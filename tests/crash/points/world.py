@@ -147,8 +147,9 @@ class World:
         return self.epochs_used - 1
 
     def partition(self, epoch: int) -> OwnerRole:
-        in_sync = self.replicas.in_sync
-        return OwnerRole(self.tag, self.directory, self.config, epoch, self.segment_bytes, self.page, in_sync)
+        in_sync, replicas = self.replicas.in_sync, 1 + len(self.replicas.copied)
+        place = self.tag, self.directory, self.config, epoch, self.segment_bytes, self.page
+        return OwnerRole(*place, in_sync, replicas=replicas)
 
     def order(self, method: str, *arguments: Any) -> Any:
         assert self.owner is not None
