@@ -146,7 +146,6 @@ def _open_copy(spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control
             copy = None
     if copy is None:
         copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, held=held)
-    copy.log.forget_failed_sync()  # opening has made it good
     region.unlink(name)  # before this log grows: it would not be true any more
     return copy
 

@@ -30,7 +30,9 @@ M = TypeVar("M", bound=Message)
 class FollowerRig:
     """The agent of a follower and its supervisor's end of the channel; killing it is dropping it."""
 
-    def __init__(self, rig: Rig, directory: Path, config: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, rig: Rig, directory: Path, config: dict[str, str] | None = None, *, replica_id: int = REPLICA_ID
+    ) -> None:
         self.rig = rig
         self.directory = directory
         self.heard: list[Message] = []
@@ -43,7 +45,7 @@ class FollowerRig:
             "A" * 22,
             0,
             1,
-            REPLICA_ID,
+            replica_id,
             str(directory),
             str(rig.directory),
             rig.config | (config or {}),
@@ -177,8 +179,10 @@ def run_state(rig: Rig) -> None:
 
 
 @contextmanager
-def open_follower(rig: Rig, directory: Path, config: dict[str, str] | None = None) -> Iterator[FollowerRig]:
-    follower = FollowerRig(rig, directory, config)
+def open_follower(
+    rig: Rig, directory: Path, config: dict[str, str] | None = None, *, replica_id: int = REPLICA_ID
+) -> Iterator[FollowerRig]:
+    follower = FollowerRig(rig, directory, config, replica_id=replica_id)
     try:
         yield follower
     finally:

@@ -40,6 +40,7 @@ def main() -> int:
     mutations: list[Mutation] = [
         *import_module("tests.mutations.owner_mutations").OWNER_MUTATIONS,
         *import_module("tests.mutations.follower_mutations").FOLLOWER_MUTATIONS,
+        *import_module("tests.mutations.takeover_mutations").TAKEOVER_MUTATIONS,
         *import_module("tests.mutations.supervisor_mutations").SUPERVISOR_MUTATIONS,
     ]
     chosen = [mutation for mutation in mutations if not options.only or mutation.name in options.only]

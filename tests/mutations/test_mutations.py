@@ -11,9 +11,11 @@ import pytest
 from tests.mutations.follower_mutations import FOLLOWER_MUTATIONS
 from tests.mutations.owner_mutations import OWNER_MUTATIONS
 from tests.mutations.supervisor_mutations import SUPERVISOR_MUTATIONS
+from tests.mutations.takeover_mutations import TAKEOVER_MUTATIONS
 
 RUN = Path(__file__).with_name("run.py")
-NAMES = [mutation.name for mutation in (*OWNER_MUTATIONS, *FOLLOWER_MUTATIONS, *SUPERVISOR_MUTATIONS)]
+MUTATIONS = (*OWNER_MUTATIONS, *FOLLOWER_MUTATIONS, *TAKEOVER_MUTATIONS, *SUPERVISOR_MUTATIONS)
+NAMES = [mutation.name for mutation in MUTATIONS]
 
 
 @pytest.mark.long

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shmlog.memory import layout, names, region
 from shmlog.memory.layout import SyncFailed, SyncRunning
-from shmlog.native.mapping import Mapping
 from shmlog.partition.regeneration import grow_ring
-from shmlog.partition.ring_regions import store_ring
 from shmlog.testing.follower_rig import (
     REPLICA_ID,
     FollowerRig,
@@ -148,40 +146,6 @@ def test_a_log_does_not_start_behind_its_end(leader: Rig, follower: FollowerRig)
     assert leader.control.log_start_offset == 0
     produce(leader, lane, 2)
     assert [record.offset for record in leader.read_all()] == [0, 1, 2, 3, 4]
-
-
-def test_an_empty_ring_says_where_it_ends_after_a_takeover_that_was_killed(
-    leader: Rig, follower: FollowerRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lane = leader.lane(producer_id=-1)
-    produce(leader, lane, 2)
-    follower.work()
-    follower.kill()
-    produce(leader, lane, 3)
-    grow(leader)
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("shmlog.partition.takeover.store_ring", _after_one_call(die))
-        with pytest.raises(KeyboardInterrupt):
-            lead_from(leader, follower, 1)
-    take_over(leader, 2)
-    assert leader.control.mapping.load(layout.CTL_BASE_OFFSET) == 2
-    assert leader.opened.log.log_end_offset == 2
-    produce(leader, lane, 1)
-    assert [record.offset for record in leader.read_all()] == [0, 1, 2]
-
-
-def _after_one_call(then: Callable[..., None]) -> Callable[..., None]:
-    calls = []
-
-    def call(page: Mapping, ring: Mapping, index: Mapping, generation: int) -> None:
-        calls.append(generation)
-        (store_ring if len(calls) == 1 else then)(page, ring, index, generation)
-
-    return call
 
 
 # --- the copy ---------------------------------------------------------------------------------------------------------
