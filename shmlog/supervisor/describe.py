@@ -116,7 +116,8 @@ def describe_directories(identity: ClusterIdentity, catalog: Catalog) -> list[Di
     for one in identity.directories.all():
         replicas = use.get(one.directory_id, DirectoryUse()).replicas
         if replicas or one.takes_new:
-            free_bytes, error = (None, one.error) if one.error else _look_at(one.path)
+            problem = identity.directories.problem(one)
+            free_bytes, error = (None, problem) if problem else _look_at(one.path)
             described.append(
                 DirectoryDescription(one.path, one.directory_id, replicas, free_bytes, error, one.takes_new)
             )

@@ -8,7 +8,7 @@ until a start finds it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from shmlog.errors import StorageError
@@ -29,14 +29,26 @@ class LogDirectory:
 
 
 class LogDirectories:
-    """All directories that are known, fixed for a supervisor's life."""
+    """All directories that are known, fixed for a supervisor's life.
 
-    def __init__(self, directories: Iterable[LogDirectory]) -> None:
+    `look` says of one that was there at the start why it cannot be used now; "" if it can.
+    """
+
+    def __init__(self, directories: Iterable[LogDirectory], look: Callable[[LogDirectory], str] = lambda _: "") -> None:
         self._directories = {one.directory_id: one for one in directories}
+        self._look = look
 
     def all(self) -> list[LogDirectory]:
         """Also those that are not there."""
         return list(self._directories.values())
+
+    def problem(self, one: LogDirectory) -> str:
+        """Why it cannot be used now and what to do, as the end of a sentence; empty while it can be."""
+        return one.error or self._look(one)
+
+    def problem_at(self, path: str) -> str:
+        """As problem(), of the directory that was at `path` when the cluster started."""
+        return next((self.problem(one) for one in self.all() if one.path == path), "")
 
     def present(self) -> Set[str]:
         """Ids of those that can be used."""
@@ -48,10 +60,12 @@ class LogDirectories:
 
     def for_new_replicas(self) -> list[str]:
         """Ids of those that new replicas may go to. Raises StorageError if there are none."""
-        found = [one.directory_id for one in self.all() if one.takes_new and not one.error]
+        found = [one.directory_id for one in self.all() if one.takes_new and not self.problem(one)]
         if not found:
             raise StorageError(
-                "; ".join(f"the log directory {one.path} {one.error}" for one in self.all() if one.error)
+                "; ".join(
+                    f"the log directory {one.path} {problem}" for one in self.all() if (problem := self.problem(one))
+                )
             )
         return found
 
@@ -68,6 +82,7 @@ class LogDirectories:
         """Why a replica (None: the leader) cannot run here and what to do; empty if its log can be reached."""
         chosen = partition.leader if replica_id is None else replica_id
         found = self._directories[partition.replicas[chosen]]
-        if not found.error:
+        problem = self.problem(found)
+        if not problem:
             return ""
-        return f"its log is in {found.path} (directory.id {found.directory_id}), which {found.error}"
+        return f"its log is in {found.path} (directory.id {found.directory_id}), which {problem}"

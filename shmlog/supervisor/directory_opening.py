@@ -8,7 +8,7 @@ meta.properties where replicas are known to be: that is what the mount point of 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shmlog.control import data_directory
@@ -69,14 +69,20 @@ def check_listed(data_dir: str, listed: Sequence[str]) -> None:
 
 
 def open_directories(
-    home: Home, name: str, listed: Sequence[str], machine: MetadataMachine, group: int | None
+    home: Home,
+    name: str,
+    listed: Sequence[str],
+    machine: MetadataMachine,
+    group: int | None,
+    look: Callable[[LogDirectory], str] = lambda _: "",
 ) -> OpenDirectories:
     """All directories of the cluster called `name`: the data directory, those that are `listed` (see check_listed;
-    none: logs go to the data directory), and those that the catalog knows to have replicas.
+    none: logs go to the data directory), and those that the catalog knows to have replicas. `look` as in
+    LogDirectories.
 
     Raises StartError, DataDirectoryInUseError or ForeignVersionError for what must be a mistake.
     """
-    opening = _Opening(home, name, machine, group)
+    opening = _Opening(home, name, machine, group, look)
     try:
         return opening.open(listed)
     except BaseException:
@@ -87,8 +93,15 @@ def open_directories(
 class _Opening:
     """What open_directories has so far."""
 
-    def __init__(self, home: Home, name: str, machine: MetadataMachine, group: int | None) -> None:
-        self._home, self._name, self._group = home, name, group
+    def __init__(
+        self,
+        home: Home,
+        name: str,
+        machine: MetadataMachine,
+        group: int | None,
+        look: Callable[[LogDirectory], str],
+    ) -> None:
+        self._home, self._name, self._group, self._look = home, name, group, look
         self._known = machine.directories()
         self._with_replicas = machine.directory_use().keys()
         self._there = {home.directory_id: LogDirectory(home.directory_id, home.data_dir, takes_new=False)}
@@ -112,7 +125,7 @@ class _Opening:
             self._missing[one] = self._not_found(one)
         there = sorted(self._there.values(), key=lambda one: paths.index(one.path) if one.path in paths else -1)
         found = {one.directory_id: one.path for one in there if one.path != self._home.data_dir}
-        return OpenDirectories(LogDirectories([*there, *self._missing.values()]), found, self._locks)
+        return OpenDirectories(LogDirectories([*there, *self._missing.values()], self._look), found, self._locks)
 
     def release(self) -> None:
         for lock in self._locks:

@@ -102,6 +102,7 @@ class Followers(OwnerWatcher):
         self.on_ready: list[Callable[[int, int], None]] = []
         self.on_dropped: list[Callable[[int, int], None]] = []
         self.on_handed_over: list[Callable[[int, int], None]] = []
+        self.on_waiting: Callable[[int], None] = lambda _: None
         self._processes: dict[Key, FollowerProcess] = {}
         self._versions: dict[int, int] = {}  # of the last FollowersAre to each partition's owner
         self._notes = InSyncNotes(loop, catalog, self.machine.in_sync, self._tell_leader)
@@ -226,24 +227,20 @@ class Followers(OwnerWatcher):
                 if not self._notes.waits(partition_id):  # of a set that could be forgotten nobody hears
                     self._tell_leader(partition_id)
             case FollowersGone(partition_id=partition_id):
-                self._loop.call_in(0.0, partial(self._gone, partition_id))
+                self._loop.call_in(0.0, partial(self._tell, self.on_gone, partition_id))
 
     def _order_hand_over(self, process: FollowerProcess) -> None:
         process.send(HandOver())
         self._loop.call_in(HAND_OVER_S, partial(self._end, process))
 
-    def _tell(self, who: list[Callable[[int, int], None]], partition_id: int, replica_id: int) -> None:
+    def _tell(self, who: Sequence[Callable[..., None]], *ids: int) -> None:
         for hear in who:
-            hear(partition_id, replica_id)
+            hear(*ids)
 
     def _tell_followers(self, partition_id: int) -> None:
         partition = self._catalog.machine.partition_by_id(partition_id)
         if partition is not None:
             self.configure(partition_id, LeaderMoved(self._identity.directories.log_directory(partition)))
-
-    def _gone(self, partition_id: int) -> None:
-        for hear in self.on_gone:
-            hear(partition_id)
 
     def _tell_leader(self, partition_id: int) -> None:
         found = [one for one in self._owners.all_watched() if one.partition_id == partition_id]
@@ -336,6 +333,7 @@ class Followers(OwnerWatcher):
                 process.waits_for = said
                 if said:
                     log.warning("%s waits: %s", process.title, said)
+                    self.on_waiting(process.key[0])
             case FollowerFailed(error=error, message=said):
                 process.said_goodbye = True
                 self._failing(*process.key, error, said)

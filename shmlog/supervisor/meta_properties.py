@@ -94,6 +94,12 @@ def cluster_of(directory: str) -> str | None:
     return None if found is None else found["cluster.id"]
 
 
+def directory_id_of(directory: str) -> str | None:
+    """The id of a directory of ours; None for one without meta.properties. Raises OSError, ForeignVersionError."""
+    found = _read(directory, "log directory")
+    return None if found is None else found.get("directory.id")
+
+
 def _read(directory: str, kind: str) -> dict[str, str] | None:
     try:
         with open(os.path.join(directory, META_PROPERTIES), encoding="utf-8", errors="replace") as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from shmlog.errors import ShmlogError, StorageError
@@ -24,11 +24,18 @@ log = logging.getLogger(__name__)
 class MetadataCopies:
     """Copies the log of the data directory to those of the log directories, up to where bring() says."""
 
-    def __init__(self, data_dir: str, log_dirs: Sequence[str], storage: Storage | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        log_dirs: Sequence[str],
+        storage: Storage | None = None,
+        look: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """`look` says of a log directory why it cannot be used now, as the end of a sentence; "" if it can."""
         self._changed = threading.Condition()
         storage = storage if storage is not None else OsStorage()
         source = metadata_directory(data_dir)
-        self._copies = [_Copy(self._changed, storage, source, metadata_directory(one)) for one in log_dirs]
+        self._copies = [_Copy(self._changed, storage, source, one, look) for one in log_dirs]
 
     def bring(self, point: Point) -> None:
         """Everything of the source before `point` is durable: copy it, and wait for copies that keep up."""
@@ -61,7 +68,9 @@ class MetadataCopies:
 class _Copy(threading.Thread):
     """One copy. What is not private is read and written under the lock of `changed`."""
 
-    def __init__(self, changed: threading.Condition, storage: Storage, source: str, target: str) -> None:
+    def __init__(
+        self, changed: threading.Condition, storage: Storage, source: str, log_dir: str, look: Callable[[str], str]
+    ) -> None:
         super().__init__(name="metadata copy", daemon=True)
         self.wanted: Point = (0, 0)
         self.done: Point | None = None
@@ -71,7 +80,9 @@ class _Copy(threading.Thread):
         self._changed = changed
         self._storage = storage
         self._source = source
-        self._target = target
+        self._log_dir = log_dir
+        self._target = metadata_directory(log_dir)
+        self._look = look
         self._mirror: Mirror | None = None
 
     def falls_behind(self, reason: str) -> None:
@@ -107,6 +118,10 @@ class _Copy(threading.Thread):
             return None if self.done == self.wanted else self.wanted
 
     def _bring(self, point: Point) -> None:
+        problem = self._look(self._log_dir)
+        if problem:
+            self._mirror = None  # what is there when it is back is looked at anew
+            raise StorageError(f"{self._log_dir} {problem}")
         if self._mirror is None:
             there = look_for_sound(self._storage, self._target)
             ours = look_for_sound(self._storage, self._source)

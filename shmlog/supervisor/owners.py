@@ -185,6 +185,13 @@ class Owners:
         """Close the owner; watchers hear owner_gone. Without an owner that happens at once."""
         self.observe(Unwanted(partition_id, delete))
 
+    def lose(self, owner: Owner, reason: str) -> None:
+        """Nobody finds what this owner writes any more: it is killed for that reason, which concerns its log."""
+        if not owner.said_goodbye:
+            owner.said_goodbye = True
+            self._failing(owner.partition_id, StorageError.__name__, reason)
+            owner.kill()
+
     def send(self, owner: Owner, order: OwnerOrder) -> None:
         """Give an order and wake the owner."""
         owner.send(order)
@@ -247,6 +254,7 @@ class Owners:
         config = self._catalog.machine.effective_config(partition.topic)
         self._regions.reserve_partition(action.partition_id, TopicConfig.from_mapping(config))
         try:
+            self._check_log(partition)
             bell = self._regions.bell(action.partition_id)
             owner = Owner(self._loop, action.partition_id, self._title(action.partition_id), bell)
         except (ShmlogError, OSError) as error:
@@ -269,6 +277,12 @@ class Owners:
             self.reunion.expect(str(action.partition_id), owner, spec, hear=hear, on_exit=on_exit)
         else:
             owner.order(self.zygote, spec, hear=hear, on_refused=partial(self._refused, owner), on_exit=on_exit)
+
+    def _check_log(self, partition: Partition) -> None:
+        """Raise StorageError if its directory has gone: an owner would begin an empty log in its place."""
+        missing = self._identity.directories.missing(partition)
+        if missing:
+            raise StorageError(missing)
 
     def _order_close(self, action: CloseOwner) -> None:
         owner = self._owners.get(action.partition_id)
@@ -338,7 +352,8 @@ class Owners:
             self.send(owner, AlterConfig(self._catalog.machine.effective_config(partition.topic)))
 
     def _failing(self, partition_id: int, error: str, message: str) -> None:
-        log.error("%s: %s: %s", self._title(partition_id), error, message)
+        if self.machine.error(partition_id) != f"{error}: {message}":  # it is tried again and again
+            log.error("%s: %s: %s", self._title(partition_id), error, message)
         self.observe(Failing(partition_id, error, message))
         for watcher in self.watchers:
             watcher.owner_failed(partition_id, error, message)

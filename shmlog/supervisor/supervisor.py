@@ -26,6 +26,7 @@ from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
+from shmlog.supervisor.directory_watch import DirectoryLook, DirectoryWatch
 from shmlog.supervisor.failover import Failover
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.heartbeats import Heartbeats
@@ -123,9 +124,12 @@ class Supervisor(OwnerWatcher):
         self._restored = restore(options.data_dir, options.log_dirs, self._home.cluster_id)
         self._catalog = Catalog(options.data_dir, config, directory_id=self._home.directory_id)
         self._undo.callback(lambda: self._catalog.close(clean=False))
-        self._directories = open_directories(self._home, options.name, options.log_dirs, self._catalog.machine, group)
+        self._directories = open_directories(
+            self._home, options.name, options.log_dirs, self._catalog.machine, group, DirectoryLook()
+        )
         self._undo.callback(self._directories.release)
-        self._catalog.copy_to(MetadataCopies(options.data_dir, list(self._directories.found.values())))
+        found, look = list(self._directories.found.values()), self._directories.directories.problem_at
+        self._catalog.copy_to(MetadataCopies(options.data_dir, found, look=look))
         identity = self._identity = ClusterIdentity(
             name=options.name,
             cluster_id=self._home.cluster_id,
@@ -180,6 +184,7 @@ class Supervisor(OwnerWatcher):
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)
         self._undo.callback(self._listener.close)
+        self._directory_watch = DirectoryWatch(self._catalog, identity.directories, self._owners, self._followers)
         self._removal = RemovalWatch(identity, self._home, self._owners, self._listener)
         self._watch_signals()
         if options.lifetime_fd is not None:
@@ -234,6 +239,7 @@ class Supervisor(OwnerWatcher):
         self._replicas.resume()
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
         self._every(LOOK_EVERY_S, self._look_for_removal)
+        self._every(LOOK_EVERY_S, self._directory_watch.look)
         Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shmlog.control.messages import AlterConfig, AlterTopic, FollowerSpec, OwnerReady, OwnerSpec
+from shmlog.control.messages import AlterConfig, AlterTopic, FollowerSpec, FollowerWaits, OwnerReady, OwnerSpec
 from shmlog.control.paths import RuntimePaths
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.answer import Answer
@@ -106,3 +106,12 @@ def test_an_owner_that_was_starting_while_its_topic_was_altered_hears_of_it(
     for _ in range(2):
         cluster.topics.owner_ready(OwnerReady(0, 0, 1, 4096, 64, 0, 0, [], "", False))
     assert [order.config["flush.messages"] for order in sent] == ["1"]
+
+
+def test_who_cares_hears_of_a_follower_that_waits_and_not_that_it_goes_on(cluster: Cluster) -> None:
+    heard: list[int] = []
+    cluster.followers.on_waiting = heard.append
+    (process,) = cluster.followers._processes.values()
+    for reason in ("the leader's log cannot be read", ""):
+        cluster.followers._handle(process, FollowerWaits(reason))
+    assert heard == [0]
