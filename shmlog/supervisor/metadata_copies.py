@@ -1,7 +1,7 @@
 """Copies of the metadata log, one in every log directory, made beside the supervisor by a thread for each.
 
 A decision counts when it is in the data directory. It is in the copies, too, before anybody is told of it, unless a
-copy's disk fails or is slow: that copy is waited for no more until it has caught up, so that no disk but that of the
+copy's disk fails or is slow: that copy is waited for no more until it keeps up again, so that no disk but that of the
 data directory can hold a cluster up.
 """
 
@@ -92,6 +92,7 @@ class _Copy(threading.Thread):
 
     def run(self) -> None:
         while (point := self._next()) is not None:
+            began = monotonic()
             error: OSError | ShmlogError | None = None
             try:
                 self._bring(point)
@@ -107,9 +108,9 @@ class _Copy(threading.Thread):
                     self._changed.wait_for(lambda: self.closing, COPY_RETRY_S)
                     continue
                 self.done = point
-                if self.is_behind and point == self.wanted:
-                    self.is_behind = False
-                    log.info("the copy of the metadata log in %s is complete again", self._target)
+                if self.is_behind and point == self.wanted and monotonic() - began < COPY_PATIENCE_S / 2:
+                    self.is_behind = False  # else it would hold up every other decision
+                    log.info("the copy of the metadata log in %s keeps up again", self._target)
                 self._changed.notify_all()
 
     def _next(self) -> Point | None:

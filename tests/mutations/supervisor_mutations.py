@@ -6,6 +6,13 @@ from tests.mutations.mutation import Mutation
 
 SUPERVISOR_MUTATIONS = [
     Mutation(
+        "a metadata log that is gone does not come back from its copies",
+        "shmlog/supervisor/metadata_restoring.py",
+        "    if longest.end_offset == ours.end_offset:\n",
+        "    if longest.end_offset >= ours.end_offset:\n",
+        "cluster: the metadata log comes back from a copy",
+    ),
+    Mutation(
         "a topic counts as deleted before its directories are gone",
         "shmlog/supervisor/topics.py",
         "        for partition_id in topic.partition_ids:\n"

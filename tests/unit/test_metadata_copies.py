@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,47 @@ def test_a_copy_whose_disk_fails_holds_nobody_up_is_said_and_comes_back(
     wait_until(lambda: files(disks.logs[0]) == files(disks.data))
     copies.close()
     storage.close_all()
+
+
+class SlowStorage(OsStorage):
+    """A disk that takes its time, as long as `is_slow`."""
+
+    is_slow = True
+    syncs = 0
+
+    def fdatasync(self, fd: int) -> None:
+        super().fdatasync(fd)
+        if self.is_slow:
+            threading.Event().wait(0.2)
+        self.syncs += 1
+
+    def has_synced_since(self, syncs: int) -> bool:
+        return self.syncs > syncs
+
+
+def test_a_copy_whose_disk_is_slow_holds_up_one_decision_and_is_waited_for_again_when_it_keeps_up(
+    disks: Disks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shmlog.supervisor.metadata_copies.COPY_PATIENCE_S", 0.1)
+    caplog.set_level("INFO")
+    storage = SlowStorage()
+    catalog = disks.open(copied=False)
+    catalog.copy_to(MetadataCopies(str(disks.data), [str(disks.logs[0])], storage))
+    for name in ("one", "two", "three"):
+        synced = storage.syncs
+        create(catalog, name)
+        wait_until(partial(storage.has_synced_since, synced))
+    assert caplog.text.count("is behind and waited for no more: that takes longer than 0.1 s") == 1
+    storage.is_slow = False
+    numbers = count(4)
+
+    def keeps_up() -> bool:
+        create(catalog, f"topic{next(numbers)}")
+        return "keeps up again" in caplog.text
+
+    wait_until(keeps_up)
+    create(catalog, "last")
+    assert files(disks.logs[0]) == files(disks.data)
 
 
 def test_a_file_whose_sync_failed_is_not_synced_again_but_replaced(disks: Disks) -> None:
