@@ -47,6 +47,7 @@ from shmlog.control.worker_messages import (
     LaneDetached as LaneDetached,
     LaneHeld as LaneHeld,
     LeaderMoved as LeaderMoved,
+    LogRefused as LogRefused,
     LogRewritten as LogRewritten,
     MendSegment as MendSegment,
     OwnerFailed as OwnerFailed,

@@ -208,6 +208,14 @@ class ReplicaLags:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRefused:
+    """The leader's disk has had no room for longer than replica.lag.time.max.ms, as `message` says; sent again and
+    again while that lasts. Another replica may have room."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentsLookedAt:
     """Looking at older segments found indexes that had to be made anew, or damage. `message` says what."""
 
@@ -370,6 +378,7 @@ OwnerReport = (
     | ClientAttached
     | LaneAttached
     | LaneDetached
+    | LogRefused
     | LogRewritten
     | ReplicaCaughtUp
     | ReplicaLags

@@ -151,6 +151,10 @@ class Followers:
         if self._has_watermark:
             errno_of_full_disk(self._note.store)  # else there is an older note, or none
 
+    def would_lag(self, behind_ns: int) -> bool:
+        """Whether there are followers, and one of them that was behind for so long would lag."""
+        return bool(self._followers) and behind_ns > self._lag_max_ns
+
     def are_waited_for(self) -> bool:
         """Whether those that keep up will soon have more of the log than they have."""
         behind = self._control.high_watermark < self._publisher.tail_offset

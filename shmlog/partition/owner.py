@@ -24,6 +24,7 @@ from shmlog.control.messages import (
     FollowersAre,
     LaneAttached,
     LaneDetached,
+    LogRefused,
     LogRewritten,
     MendSegment,
     Message,
@@ -111,6 +112,7 @@ class OwnerAgent:
         self._close_since_ns = 0
         self._next_housekeeping_ns = 0
         self._refused: Literal["", "ring", "disk"] = ""
+        self._refused_since_ns = 0
         self._growth_refusal = ""
         self._has_worked = True
         self._fit = RingFit.begin(self._publisher.tail_pos, monotonic_ns())
@@ -348,8 +350,12 @@ class OwnerAgent:
                 " shared memory: start the cluster again before a reboot"
             )
         refused: Literal["", "ring", "disk"] = "disk" if disk_refusal else "ring" if refusal else ""
+        now_ns = monotonic_ns()
+        if refused == self._refused == "disk" and self._followers.would_lag(now_ns - self._refused_since_ns):
+            self._refused_since_ns = now_ns
+            self._supervisor.report(LogRefused(refusal))
         if refused != self._refused:
-            self._refused = refused
+            self._refused, self._refused_since_ns = refused, now_ns
             self._control.store_error_text(refusal)
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -77,6 +77,16 @@ class Failover(OwnerWatcher):
         if partition is not None and len(partition.replicas) > 1 and not partition.topic.is_hidden:
             self._observe(LogFailed(partition_id, self._candidates(partition)))
 
+    def log_refused(self, partition_id: int, message: str) -> None:
+        """Only a replica in sync is better than waiting for room."""
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        if partition is None or partition.topic.is_hidden:
+            return
+        found = self._candidates(partition)
+        if found.in_sync & found.following.keys():
+            log.warning("%s: %s; another replica leads meanwhile", _name(partition), message)
+            self._observe(LogFailed(partition_id, found))
+
     def owner_vacant(self, partition_id: int) -> None:
         self._observe(Vacant(partition_id))
 

@@ -35,6 +35,9 @@ class OwnerWatcher:
     def log_failed(self, partition_id: int) -> None:
         """No owner gets on with the leader's log."""
 
+    def log_refused(self, partition_id: int, message: str) -> None:
+        """The leader's disk has had no room for a while; the owner lives and waits for some."""
+
     def owner_vacant(self, partition_id: int) -> None:
         """The owner that was to make room for another leader is gone."""
 

@@ -14,6 +14,7 @@ from shmlog.control.messages import (
     FollowerAt,
     LaneAttached,
     LaneDetached,
+    LogRefused,
     LogRewritten,
     Message,
     OwnerFailed,
@@ -307,6 +308,9 @@ class Owners:
             case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags():
                 for watcher in self.watchers:
                     watcher.owner_reported(partition_id, message)
+            case LogRefused(message=refused):
+                for watcher in self.watchers:
+                    watcher.log_refused(partition_id, refused)
             case LogRewritten(message=rewritten):
                 log.warning(
                     "%s: %s; all of it was written to new files, look at the disk", self._title(partition_id), rewritten

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -246,3 +247,28 @@ def test_a_disk_is_drained_from_the_command_line(tmp_path: Path) -> None:
             assert len({Path(one.log_dir).parent for one in replicas(cluster, partition=number)}) == 2
         done = run("replica", cluster, "elect", "flights")
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+def test_a_leader_whose_disk_is_full_leaves_the_lead_to_one_that_has_room(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", tmp_path / "a"], check=True)
+    try:
+        with cluster_at(tmp_path) as cluster:
+            cluster.admin.create_topic("flights", replication_factor=2, config={"replica.lag.time.max.ms": "200"})
+            leader, follower = leader_and_follower(cluster)
+            assert Path(leader.log_dir).parent == tmp_path / "a"
+            with cluster.producer(acks="all") as producer:
+                for number in range(6000):
+                    producer.send("flights", b"%d;" % number + bytes(1000), partition=0)
+                producer.flush(TIMEOUT_S)
+            after, full = leader_and_follower(cluster)
+            assert after.replica_id == follower.replica_id
+            assert not full.in_sync
+            wait_until(lambda: "No space left on device" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
+            found = [int(value.split(b";")[0]) for value in read(cluster) if value]
+            assert found == list(range(6000))
+            subprocess.run(["mount", "-o", "remount,size=64m", tmp_path / "a"], check=True)
+            wait_for_sync(cluster)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "a"], check=True)
