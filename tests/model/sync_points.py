@@ -22,6 +22,7 @@ from tests.model import (
     fault_orders,
     generation,
     handoff,
+    losing,
     overrun,
     replication,
     rolling,
@@ -70,6 +71,7 @@ MODELS: dict[str, Build] = {
     "growing a ring": partial(generation.growing, old=1, offset=1),
     "growing a ring, reader behind": partial(generation.growing, old=1, offset=0),
     "growing an empty ring": partial(generation.growing, old=0, offset=0),
+    "takeover with losses": losing.losing,
     "takeover with a roll": partial(takeover.owners, kills=1, rolls=1),
     "takeover, two kills": partial(takeover.owners, kills=2, rolls=0),
     "a follower that cuts": replication.cutting,
@@ -88,6 +90,7 @@ LARGER: dict[str, Build] = {
     "ring overrun, announced further ahead": partial(overrun.one_reader, groups=4, reads=3, capacity=6, ahead=4),
     **{f"seeking offset {offset}": partial(seek.one_reader, offset=offset) for offset in range(3, 10)},
     "growing a ring, three owners": partial(generation.growing, old=2, offset=1, kills=2),
+    "takeover with losses, two kills": partial(losing.losing, kills=2),
     "a follower that cuts, five records": partial(replication.cutting, records=5),
     "takeover with a follower, four records": partial(replication.takeover, records=4),
     "takeover, two kills and a roll": partial(takeover.owners, kills=2, rolls=1),
@@ -115,6 +118,7 @@ BEHIND, EMPTY, TAKEOVER, TWICE = (
     "takeover, two kills",
 )
 FOLLOWER, ROLLS = "ring read by a follower", "rolls seen by a follower"
+LOSES = "takeover with losses"
 CUTS, FOLLOWED = "a follower that cuts", "takeover with a follower"
 SHOWN = "2 records are shown, the follower has 1"
 TORN = r"accepted cells \(.*\) as positions"
@@ -198,6 +202,7 @@ TABLE = [
     litmus("replica-written", "before the bytes", CUTS, SHOWN),
     litmus("generation", RELAXED, GROW, "thought to be damaged"),
     litmus("generation", "before what it announces", GROW, "thought to be damaged"),
+    litmus("generation", "after the watermark", LOSES, "of ring 1, where -2 lies"),
     litmus("generation-attach", RELAXED, GROW, "thought to be damaged"),
     litmus("generation-check", "not looked at", GROW, "of ring 1, where None lies"),
     litmus("generation-base", RELAXED, GROW, "offset 1 was read at position 10 of ring 1"),
