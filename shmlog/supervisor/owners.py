@@ -120,6 +120,7 @@ class Owners:
         self.watchers: list[OwnerWatcher] = []
         self.followers: Callable[[int], list[FollowerAt]] = lambda _: []  # what a starting owner is told of them
         self._owners: dict[int, Owner] = {}
+        self._fresh: set[int] = set()  # partitions that no owner has ever opened, as far as we saw ourselves
         self._timer: Timer | None = None
 
     # --- questions ----------------------------------------------------------------------------------------------------
@@ -169,6 +170,8 @@ class Owners:
 
     def _wanted(self, partition: Partition) -> Wanted | Survived | Stranded:
         partition_id, missing = partition.partition_id, self._identity.directories.missing(partition)
+        if partition.leader_epoch < 0:
+            self._fresh.add(partition_id)
         if not missing and self.reunion is not None and str(partition_id) in self.reunion.orphans:
             return Survived(partition_id, partition.leader_epoch)
         if not missing:
@@ -226,6 +229,7 @@ class Owners:
                     for watcher in self.watchers:
                         watcher.owner_vacant(action.partition_id)
                 case Gone():
+                    self._fresh.discard(action.partition_id)
                     for watcher in self.watchers:
                         watcher.owner_gone(action.partition_id, action.delete, action.clean)
         self._set_timer()
@@ -271,6 +275,7 @@ class Owners:
             leader_epoch=action.leader_epoch,
             leftovers=self._regions.may_have_leftovers(action.partition_id),
             followers=self.followers(action.partition_id),
+            has_begun=action.partition_id not in self._fresh,
         )
         hear, on_exit = partial(self._handle, owner), partial(self._exited, owner)
         if isinstance(action, ExpectOwner):
@@ -330,6 +335,7 @@ class Owners:
 
     def _ready(self, owner: Owner, ready: OwnerReady) -> None:
         owner.ready = ready
+        self._fresh.discard(ready.partition_id)
         self._regions.count_partition(ready)
         log.info(
             "%s: owner %d runs under epoch %d, offsets %d to %d%s",

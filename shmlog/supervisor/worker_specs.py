@@ -15,6 +15,7 @@ def owner_spec(
     leader_epoch: int,
     leftovers: bool,
     followers: list[FollowerAt],
+    has_begun: bool,
 ) -> OwnerSpec:
     """For an owner of `partition`; `config` is the topic's, effective, and the rest as in OwnerSpec."""
     return OwnerSpec(
@@ -35,7 +36,7 @@ def owner_spec(
         followers=followers,
         replicas=len(partition.replicas),
         replica_id=partition.leader,
-        has_begun=leader_epoch > 0 and len(partition.replicas) > 1,
+        has_begun=has_begun and len(partition.replicas) > 1,
     )
 
 

@@ -173,6 +173,7 @@ class ClusterRole:
             leader_epoch=epoch,
             leftovers=self.regions.may_have_leftovers(partition.partition_id),
             followers=[],
+            has_begun=epoch > 0,
         )
 
     # --- orders -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""Seeds through the simulated partition: faults, then peace, and then everything that was promised must hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.clients import Producer
+from tests.simulation.world import World, open_world
+
+SEEDS = 60
+STEPS = 300
+ELECTION = """\
+  1000 start: follower 1
+  1000 start: follower 2
+  1000 metadata: leader epoch 0
+  1000 start: owner over replica 0 in epoch 0
+  1100 ready: epoch 0, offsets up to 0
+  1100 producer 1 comes
+  1200 producer 1 sends 3 to 3
+  1300 high watermark 3
+  1300 producer 1 hears of 3
+  1300 consumer at 0: 3
+  1300 elect 1: begun
+  1350 owner over replica 0 in epoch 0 ends
+  1400 follower 1 ends
+  1450 metadata: replica 1 leads, in sync [1, 2]
+  1450 metadata: leader epoch 1
+  1450 start: owner over replica 1 in epoch 1
+  1450 start: follower 0
+  1500 ready: epoch 1, offsets up to 3
+  1700 metadata: replica 1 leads, in sync [0, 1, 2]
+  1700 producer 1 sends 2 to 5
+  1800 high watermark 5
+  1800 producer 1 hears of 2
+  1800 consumer at 3: 2"""
+
+
+def live(seed: int, directory: Path, steps: int = STEPS) -> str:
+    """One seed; the fingerprint of its trace. A failure has the last lines of it."""
+    with open_world(seed, directory, 2 + seed % 2) as world:
+        try:
+            for _ in range(steps):
+                world.step()
+            world.heal()
+            world.check()
+        except BaseException as error:
+            error.add_note(f"seed {seed}:\n" + "\n".join(world.trace[-60:]))
+            raise
+        return world.fingerprint
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 10))
+def test_nothing_acknowledged_is_lost_and_everything_comes_to_rest(tmp_path: Path, first: int) -> None:
+    for seed in range(first, first + 10):
+        live(seed, tmp_path / "world")
+
+
+@pytest.mark.long
+def test_nor_in_a_thousand_lives(tmp_path: Path) -> None:
+    for seed in range(1000, 2000):
+        live(seed, tmp_path / "world")
+
+
+def test_the_same_seed_is_the_same_life(tmp_path: Path) -> None:
+    for seed in (3, 4):
+        assert live(seed, tmp_path / "world") == live(seed, tmp_path / "world")
+
+
+def with_a_producer(world: World) -> Producer:
+    """Everybody runs, and a producer has its lane."""
+    world.settle("at the start")
+    producer = world.add_producer()
+    world.settle("with a producer", lambda: producer.is_attached)
+    return producer
+
+
+def test_an_election_that_somebody_asks_for(tmp_path: Path) -> None:
+    with open_world(0, tmp_path / "world", 3) as world:
+        producer = with_a_producer(world)
+        world.send(producer, 3)
+        world.settle("with records")
+        world.elect(1)
+        world.settle("with another leader", lambda: world.partition.leader == 1)
+        world.send(producer, 2)
+        world.settle("with more records")
+        assert "\n".join(world.trace) == ELECTION
+
+
+def test_a_partition_whose_first_owner_and_followers_die_at_once_gets_a_leader(tmp_path: Path) -> None:
+    """Regression (seed 266): the second owner found no log, and was told that there had been one."""
+    with open_world(0, tmp_path / "world", 2) as world:
+        for process in world.living():
+            world.kill(process)
+        world.heal()
