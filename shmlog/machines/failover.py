@@ -1,7 +1,10 @@
 """Which replica leads when the leader cannot, or shall not any more: one small state machine per partition.
 
-    steady --the leader's log has failed--> handing over --the follower has closed its copy--> steady, with a new leader
-    steady --somebody wants another leader--> vacating --the owner is gone--> handing over ...
+    steady --the leader's log has failed, or somebody wants another leader--> moving
+    moving --the owner is gone, and the follower that is to lead has closed its copy--> steady, with a new leader
+
+Both are told at the same time: what the owner still publishes and the follower does not copy any more is in the ring,
+and is taken from there.
 
 A dead owner has a successor over the same log; that is not decided here (machines/supervision). This is for logs that
 nobody can lead from: their directory is gone, or its disk fails, or owners over it die one after the other. Then the
@@ -55,9 +58,10 @@ class LeaderWanted:
 
 @dataclass(frozen=True, slots=True)
 class Vacant:
-    """The leader's owner is gone and is not replaced."""
+    """The leader's owner is gone and is not replaced. `in_sync` as it is now."""
 
     partition_id: int
+    in_sync: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class _Move:
     to: int
     is_unclean: bool
     is_vacant: bool = False
+    has_handed_over: bool = False
 
 
 class FailoverMachine:
@@ -140,11 +145,12 @@ class FailoverMachine:
                 return self._elect(seen.partition_id, seen.candidates)
             case LeaderWanted() if move is None:
                 return self._move_to(seen)
-            case Vacant() if move is not None and not move.is_vacant:
+            case Vacant() if move is not None:
                 move.is_vacant = True
-                return Step(actions=(AskToHandOver(seen.partition_id, move.to),))
-            case HandedOver() if move is not None and move.is_vacant and move.to == seen.replica_id:
-                return self._lead(seen, move)
+                return self._lead_if_free(seen, move)
+            case HandedOver() if move is not None and move.to == seen.replica_id:
+                move.has_handed_over = True
+                return self._lead_if_free(seen, move)
         return Step()
 
     def _elect(self, partition_id: int, candidates: Candidates) -> FailoverStep:
@@ -155,8 +161,7 @@ class FailoverMachine:
         if not able:
             return Step(actions=(NobodyCanLead(partition_id, why_nobody(candidates)),))
         chosen = min(able, key=lambda one: (-able[one], one))
-        self._moves[partition_id] = _Move(candidates.leader, chosen, is_unclean)
-        return Step(actions=(VacateLeader(partition_id),))
+        return self._begin(partition_id, _Move(candidates.leader, chosen, is_unclean))
 
     def _move_to(self, seen: LeaderWanted) -> FailoverStep:
         found, wanted = seen.candidates, seen.replica_id
@@ -165,10 +170,15 @@ class FailoverMachine:
         if wanted not in found.following or wanted not in found.in_sync:
             reason = found.stopped.get(wanted, "it is not in sync" if wanted in found.following else "there is none")
             return Step(actions=(NobodyCanLead(seen.partition_id, f"replica {wanted} cannot lead: {reason}"),))
-        self._moves[seen.partition_id] = _Move(found.leader, wanted, is_unclean=False)
-        return Step(actions=(VacateLeader(seen.partition_id),))
+        return self._begin(seen.partition_id, _Move(found.leader, wanted, is_unclean=False))
 
-    def _lead(self, seen: HandedOver, move: _Move) -> FailoverStep:
+    def _begin(self, partition_id: int, move: _Move) -> FailoverStep:
+        self._moves[partition_id] = move
+        return Step(actions=(VacateLeader(partition_id), AskToHandOver(partition_id, move.to)))
+
+    def _lead_if_free(self, seen: Vacant | HandedOver, move: _Move) -> FailoverStep:
+        if not move.is_vacant or not move.has_handed_over:
+            return Step()
         del self._moves[seen.partition_id]
         in_sync = frozenset({move.to}) if move.is_unclean else (seen.in_sync - {move.before}) | {move.to}
         return Step(

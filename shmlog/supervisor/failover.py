@@ -88,7 +88,9 @@ class Failover(OwnerWatcher):
             self._observe(LogFailed(partition_id, found))
 
     def owner_vacant(self, partition_id: int) -> None:
-        self._observe(Vacant(partition_id))
+        partition = self._catalog.machine.partition_by_id(partition_id)
+        if partition is not None:
+            self._observe(Vacant(partition_id, self._in_sync(partition)))
 
     def owner_ready(self, ready: OwnerReady) -> None:
         self._said.pop(ready.partition_id, None)
