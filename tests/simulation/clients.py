@@ -30,6 +30,8 @@ class Producer:
         self.is_attached = False
         self.is_spoiled = False
         """Its lane takes no more: another producer goes on."""
+        self.is_gone = False
+        """It is dead, and hears of nothing."""
         self.sent: list[bytes] = []
         self.acknowledged: dict[bytes, int] = {}
         self.refused: dict[bytes, str] = {}
@@ -57,7 +59,7 @@ class Producer:
 
     def hear(self) -> int:
         """Collect outcomes; how many records were acknowledged."""
-        if self._lane is None:
+        if self._lane is None or self.is_gone:
             return 0
         self._lane.writer.reclaim()
         if self._lane.writer.attention:

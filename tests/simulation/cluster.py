@@ -223,7 +223,7 @@ class Cluster(OwnerWatcher):
         except FileNotFoundError:
             return
         try:
-            if page.state is OwnerState.RUN:
+            if page.state in (OwnerState.RUN, OwnerState.OFFLINE):
                 watermark = page.high_watermark
                 assert watermark >= self.watermark, f"the high watermark goes back from {self.watermark} to {watermark}"
                 if watermark > self.watermark:

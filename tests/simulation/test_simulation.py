@@ -36,11 +36,26 @@ ELECTION = """\
   1800 producer 1 hears of 2
   1800 consumer at 3: 2"""
 
+LOST_LOG = """\
+  1300 the log of replica 0 is lost
+  1300 kill: owner over replica 0 in epoch 0
+  1350 metadata: leader epoch 1
+  1350 start: owner over replica 0 in epoch 1
+  1350 owner over replica 0 in epoch 1 fails: StorageError
+  1400 follower 1 ends
+  1450 metadata: replica 1 leads, in sync [1, 2]
+  1450 metadata: leader epoch 2
+  1450 start: owner over replica 1 in epoch 2
+  1450 start: follower 0
+  1500 ready: epoch 2, offsets up to 3
+  1700 metadata: replica 1 leads, in sync [0, 1, 2]"""
+
 
 def live(seed: int, directory: Path, steps: int = STEPS) -> str:
     """One seed; the fingerprint of its trace. A failure has the last lines of it."""
     with open_world(seed, directory, 2 + seed % 2) as world:
         try:
+            world.settle("at the start")
             for _ in range(steps):
                 world.step()
             world.heal()
@@ -86,6 +101,18 @@ def test_an_election_that_somebody_asks_for(tmp_path: Path) -> None:
         world.send(producer, 2)
         world.settle("with more records")
         assert "\n".join(world.trace) == ELECTION
+
+
+def test_an_election_because_the_leaders_log_is_gone(tmp_path: Path) -> None:
+    with open_world(0, tmp_path / "world", 3) as world:
+        producer = with_a_producer(world)
+        world.send(producer, 3)
+        world.settle("with records")
+        before = len(world.trace)
+        world.lose_leaders_log()
+        world.settle("with another leader", lambda: world.partition.leader != 0)
+        assert "\n".join(world.trace[before:]) == LOST_LOG
+        world.check()
 
 
 def test_a_partition_whose_first_owner_and_followers_die_at_once_gets_a_leader(tmp_path: Path) -> None:

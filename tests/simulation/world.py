@@ -20,8 +20,10 @@ from shmlog.memory import region
 from tests.simulation.clients import Consumer, Producer
 from tests.simulation.cluster import Cluster
 from tests.simulation.kernel import installed
+from tests.simulation.processes import Process
 
 CALLS_MAX = 40
+FAULTS = ("kill owner", "kill owner", "kill", "stop", "stop", "continue", "elect", "refuse", "restart", "reboot")
 ROUNDS_MAX = 600
 ROUND_NS = 50_000_000
 
@@ -107,21 +109,64 @@ class World(Cluster):
     def fault(self) -> None:
         """Something goes wrong, or somebody asks for another leader."""
         living = self.living()
-        kinds = ["kill owner", "kill", "stop", "continue", "elect"]
-        kind = self.random.choice(kinds)
-        if kind == "kill owner" and (owner := self.owner()) is not None:
+        match self.random.choice(FAULTS):
+            case "kill owner" if (owner := self.owner()) is not None:
+                self.kill(owner)
+            case "kill" if living:
+                self.kill(self.random.choice(living))
+            case "stop" if living:
+                self.stop(self.random.choice(living))
+            case "continue":
+                self.let_go_on()
+            case "elect":
+                self.elect(self.random.randrange(self.replicas))
+            case "refuse":
+                self.refuse(self.random.randrange(self.replicas))
+            case "restart":
+                self.restart()
+            case "reboot":
+                self.reboot()
+
+    def stop(self, process: Process) -> None:
+        if process.stopped_ns is None:
+            process.stopped_ns = self.kernel.now_ns
+            self.note(f"stop: {process.title}")
+
+    def refuse(self, replica_id: int) -> None:
+        """The disk under one replica's log fails, or the one that failed works again."""
+        self.kernel.refused = "" if self.kernel.refused else str(self.log_directory(replica_id))
+        self.note(f"the disk of replica {replica_id} fails" if self.kernel.refused else "the disk works again")
+
+    def restart(self) -> None:
+        """Everything of the daemon is killed, and another one started. Shared memory and clients stay."""
+        self.note("restart")
+        self.stop_supervisor()
+        self.start_supervisor()
+
+    def reboot(self) -> None:
+        """Processes, shared memory and clients are gone; files are there."""
+        self.note("reboot")
+        self.stop_supervisor()
+        region.sweep(self.tag)
+        for producer in self.producers:
+            producer.is_spoiled = producer.is_gone = True
+        positions = [consumer.position for consumer in self.consumers]
+        for consumer in self.consumers:
+            consumer.close()
+        self.consumers.clear()
+        self.watermark = 0  # known again when the replicas in sync have said what they have
+        self.start_supervisor()
+        for position in positions:
+            self.add_consumer(position)
+
+    def lose_leaders_log(self) -> None:
+        """Its owner is dead, and its directory somewhere else."""
+        leader = self.partition.leader
+        self.note(f"the log of replica {leader} is lost")
+        owner = self.owner()
+        if owner is not None:
             self.kill(owner)
-        elif kind == "kill" and living:
-            self.kill(self.random.choice(living))
-        elif kind == "stop" and living:
-            process = self.random.choice(living)
-            if process.stopped_ns is None:
-                process.stopped_ns = self.kernel.now_ns
-                self.note(f"stop: {process.title}")
-        elif kind == "continue":
-            self.let_go_on()
-        elif kind == "elect":
-            self.elect(self.random.randrange(self.replicas))
+        self.log_directory(leader).rename(self.directory / "lost")
 
     def let_go_on(self) -> None:
         for process in self.living():
