@@ -8,6 +8,7 @@ from hypothesis.strategies import booleans, integers, sampled_from
 
 from shmlog.machines.metadata_records import InSyncChanged
 from shmlog.machines.replication import (
+    LEADER_FIRST_MS,
     CaughtUp,
     CloseFollower,
     FollowerExited,
@@ -220,7 +221,8 @@ def test_a_follower_that_hands_over_leads_and_the_leader_before_follows() -> Non
     gone = machine.observe(FollowerExited(7, 2), SECOND_NS)
     assert (gone.records, gone.actions) == ((), (HasHandedOver(7, 2),))  # it stays in the set: it is about to lead
     step = machine.observe(LeaderChanged(7, 2, frozenset({1, 2})), SECOND_NS)
-    assert step.actions == (TellFollowers(7), StartFollower(7, 0))
+    assert step.actions == (TellFollowers(7),)
+    assert machine.observe(Tick(), SECOND_NS + LEADER_FIRST_MS * 1_000_000).actions == (StartFollower(7, 0),)
     assert set(machine.followers(7)) == {0, 1}
     assert machine.in_sync(7) == {1, 2}
     machine.observe(FollowerReady(7, 0), SECOND_NS)
