@@ -66,3 +66,5 @@ class FollowerSpec:
     config: dict[str, str]
     shm_mode: int
     shm_group: int | None
+    has_begun: bool = False
+    """Whether this copy counts as in sync: then one that is gone is not begun anew before it counts no more."""

@@ -256,7 +256,9 @@ class ReplicationMachine:
         was_stable = follower.ready_ns is not None and now_ns - follower.ready_ns >= STABLE_AFTER_MS * _MS
         follower.failures = 1 if was_stable and not follower.killed else follower.failures + 1
         follower.ready_ns = None
-        out = self._change(seen.partition_id, one, one.in_sync - {seen.replica_id})
+        out: ReplicationStep = Step()
+        if seen.has_leader:
+            out = self._change(seen.partition_id, one, one.in_sync - {seen.replica_id})
         pause_ms = self._pause_ms(follower.failures)
         if pause_ms == 0:
             return together([out, self._start(seen.partition_id, seen.replica_id, follower)])

@@ -37,10 +37,14 @@ class FollowerFailing:
 
 @dataclass(frozen=True, slots=True)
 class FollowerExited:
-    """The kernel said that the follower's process is gone. A failed fork is the same."""
+    """The kernel said that the follower's process is gone. A failed fork is the same.
+
+    While no leader runs (`has_leader`) it stays in sync: it has all that was acknowledged, and may be asked to lead.
+    """
 
     partition_id: int
     replica_id: int
+    has_leader: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Followers:
         count = InSyncCount.of(self._replicas, in_sync, self._min_insync_replicas)
         self._control.store_in_sync(count.in_sync, count.needed)
         self._publisher.hold_under_min_isr(count.is_short)
+        self._is_short = count.is_short
 
     def _attach(self) -> None:
         """Map the regions that are there now. One that is still the same stays mapped: its fault is not forgotten."""
@@ -150,6 +151,12 @@ class Followers:
         """The owner has closed its log."""
         if self._has_watermark:
             errno_of_full_disk(self._note.store)  # else there is an older note, or none
+
+    @property
+    def will_get_on(self) -> bool:
+        """Whether there are followers for which the watermark waits, for as long as a follower may lag at most: under
+        min.insync.replicas it may stand still for ever."""
+        return bool(self._followers) and not self._is_short
 
     def would_lag(self, behind_ns: int) -> bool:
         """Whether there are followers, and one of them that was behind for so long would lag."""

@@ -38,6 +38,7 @@ class LaneDesk:
         self._tag = tag
         self._lanes: dict[int, _Attached] = {}
         self._closing: dict[int, str] = {}
+        self._published_to: dict[int, int] = {}  # up to which offset, at most, a lane that is closing has published all
 
     def ring_bytes_needed(self, config: TopicConfig) -> int:
         """A ring that takes every batch that an attached lane may hold."""
@@ -105,12 +106,18 @@ class LaneDesk:
         for lane_id in list(self._lanes):
             self.begin_close(lane_id, "closed")
 
-    def drained(self) -> list[tuple[int, str, int]]:
-        """Lanes that were closing and are done: (lane id, reason, records that it brought). They are detached now."""
+    def drained(self, shown_offset: int = _U64) -> list[tuple[int, str, int]]:
+        """Lanes that were closing and are done: (lane id, reason, records that it brought). They are detached now.
+
+        A lane stays until `shown_offset`, where the watermark is, has passed what it published: a replica that takes
+        over with losses finds lanes in the table only, and sends back what of theirs is lost.
+        """
         done = []
         for lane_id, reason in list(self._closing.items()):
-            if self._publisher.is_drained(lane_id):
-                del self._closing[lane_id]
+            if not self._publisher.is_drained(lane_id):
+                continue
+            if self._published_to.setdefault(lane_id, self._publisher.tail_offset) <= shown_offset:
+                del self._closing[lane_id], self._published_to[lane_id]
                 records = self._publisher.detach_lane(lane_id)
                 lane = self._lanes.pop(lane_id)
                 lane.mapping.close()

@@ -331,7 +331,8 @@ class OwnerAgent:
         self._followers.configure(config)
 
     def _let_lanes_go(self) -> int:
-        drained = self._desk.drained()
+        waits = self._followers.will_get_on and self._close is None
+        drained = self._desk.drained(self._control.high_watermark) if waits else self._desk.drained()
         for lane_id, reason, records in drained:
             self._supervisor.report(LaneDetached(lane_id, reason, records))
         return len(drained)

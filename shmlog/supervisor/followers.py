@@ -265,7 +265,8 @@ class Followers(OwnerWatcher):
             return
         self._processes[process.key] = process
         config = self._catalog.machine.effective_config(partition.topic)
-        spec = follower_spec(self._identity, partition, config, replica_id)
+        has_begun = replica_id in partition.in_sync and self._owners.has_been_opened(partition)
+        spec = follower_spec(self._identity, partition, config, replica_id, has_begun=has_begun)
         hear, on_exit = partial(self._handle, process), partial(self._exited, process)
         reunion, name = self._owners.reunion, f"{partition_id}.r{replica_id}"
         if reunion is not None and name in reunion.orphans:
@@ -280,7 +281,7 @@ class Followers(OwnerWatcher):
         """Without an error nobody need hear of it: its topic is going."""
         if error is not None:
             self._failing(partition_id, replica_id, type(error).__name__, str(error))
-        self._loop.call_in(0.0, lambda: self.observe(FollowerExited(partition_id, replica_id)))
+        self._loop.call_in(0.0, partial(self._observe_exit, partition_id, replica_id))
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -325,9 +326,7 @@ class Followers(OwnerWatcher):
             case FollowerReturns():
                 process.waits_for = message.waits_for
                 self._ready(process, message.ready)
-            case FollowerTruncated(message=said):
-                log.warning("%s: %s", process.title, said)
-            case SegmentsLookedAt(message=said):
+            case FollowerTruncated(message=said) | SegmentsLookedAt(message=said):
                 log.warning("%s: %s", process.title, said)
             case FollowerWaits(message=said):
                 process.waits_for = said
@@ -389,7 +388,10 @@ class Followers(OwnerWatcher):
         del self._processes[process.key]
         if not process.said_goodbye:
             log.warning("%s: process %d died", process.title, process.pid)
-        self.observe(FollowerExited(*process.key))
+        self._observe_exit(*process.key)
+
+    def _observe_exit(self, partition_id: int, replica_id: int) -> None:
+        self.observe(FollowerExited(partition_id, replica_id, self._owners.running(partition_id) is not None))
 
     def _title(self, partition_id: int, replica_id: int) -> str:
         partition = self._catalog.machine.partition_by_id(partition_id)

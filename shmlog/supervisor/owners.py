@@ -128,6 +128,10 @@ class Owners:
     def pids(self) -> Set[int]:
         return {owner.pid for owner in self._owners.values() if owner.pid}
 
+    def has_been_opened(self, partition: Partition) -> bool:
+        """Whether an owner has ever had this partition, as far as is known."""
+        return partition.leader_epoch >= 0 and partition.partition_id not in self._fresh
+
     def pid(self, partition_id: int) -> int:
         """0 while no owner runs."""
         owner = self._owners.get(partition_id)
@@ -275,7 +279,7 @@ class Owners:
             leader_epoch=action.leader_epoch,
             leftovers=self._regions.may_have_leftovers(action.partition_id),
             followers=self.followers(action.partition_id),
-            has_begun=action.partition_id not in self._fresh,
+            has_begun=self.has_been_opened(partition),
         )
         hear, on_exit = partial(self._handle, owner), partial(self._exited, owner)
         if isinstance(action, ExpectOwner):

@@ -41,7 +41,7 @@ def owner_spec(
 
 
 def follower_spec(
-    identity: ClusterIdentity, partition: Partition, config: dict[str, str], replica_id: int
+    identity: ClusterIdentity, partition: Partition, config: dict[str, str], replica_id: int, *, has_begun: bool
 ) -> FollowerSpec:
     """For the follower whose copy of `partition` is that replica; `config` as for an owner."""
     return FollowerSpec(
@@ -59,4 +59,5 @@ def follower_spec(
         config=config,
         shm_mode=identity.config.shm_mode,
         shm_group=identity.shm_group,
+        has_begun=has_begun,
     )

@@ -88,9 +88,8 @@ def test_a_disk_that_is_missing_at_a_start_leaves_the_partition_to_the_other_rep
     with cluster_at(tmp_path) as cluster:
         wait_until(lambda: leader_and_follower(cluster)[0].replica_id == follower.replica_id, timeout_s=TIMEOUT_S)
         send(cluster, 100, 100)
-        gone = leader_and_follower(cluster)[1]
-        assert not gone.in_sync
-        assert "its log is in" in gone.error
+        wait_until(lambda: "its log is in" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
+        assert not leader_and_follower(cluster)[1].in_sync
         assert read(cluster) == numbers(0, 200)
     disk.rmdir()
     away.rename(disk)
@@ -272,3 +271,24 @@ def test_a_leader_whose_disk_is_full_leaves_the_lead_to_one_that_has_room(tmp_pa
             wait_for_sync(cluster)
     finally:
         subprocess.run(["umount", "-l", tmp_path / "a"], check=True)
+
+
+def test_the_last_follower_in_sync_may_die_before_it_leads(tmp_path: Path) -> None:
+    """Regression: it left the set, and nobody could lead any more though it had everything."""
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights", replication_factor=2)
+        send(cluster, 0, 100)
+        leader, follower = leader_and_follower(cluster)
+    shutil.rmtree(leader.log_dir)
+    shutil.move(follower.log_dir, tmp_path / "kept")
+    with cluster_at(tmp_path) as cluster:
+        wait_until(lambda: "counts as in sync" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
+        assert not Path(follower.log_dir).exists()  # an empty one would have led, and 100 records were gone
+        shutil.move(tmp_path / "kept", follower.log_dir)
+        assert read_when_led(cluster) == numbers(0, 100)
+        wait_for_sync(cluster)
+
+
+def read_when_led(cluster: shmlog.Cluster) -> list[bytes | None]:
+    wait_until(lambda: cluster.admin.describe_topic("flights").partitions[0].state == "running", timeout_s=TIMEOUT_S)
+    return read(cluster)

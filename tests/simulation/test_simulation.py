@@ -23,18 +23,18 @@ ELECTION = """\
   1300 producer 1 hears of 3
   1300 consumer at 0: 3
   1300 elect 1: begun
+  1350 follower 1 ends
   1350 owner over replica 0 in epoch 0 ends
-  1400 follower 1 ends
-  1450 metadata: replica 1 leads, in sync [1, 2]
-  1450 metadata: leader epoch 1
-  1450 start: owner over replica 1 in epoch 1
-  1450 start: follower 0
-  1500 ready: epoch 1, offsets up to 3
-  1700 metadata: replica 1 leads, in sync [0, 1, 2]
-  1700 producer 1 sends 2 to 5
-  1800 high watermark 5
-  1800 producer 1 hears of 2
-  1800 consumer at 3: 2"""
+  1400 metadata: replica 1 leads, in sync [1, 2]
+  1400 metadata: leader epoch 1
+  1400 start: owner over replica 1 in epoch 1
+  1450 ready: epoch 1, offsets up to 3
+  1500 start: follower 0
+  1750 metadata: replica 1 leads, in sync [0, 1, 2]
+  1750 producer 1 sends 2 to 5
+  1850 high watermark 5
+  1850 producer 1 hears of 2
+  1850 consumer at 3: 2"""
 
 LOST_LOG = """\
   1300 the log of replica 0 is lost
@@ -46,9 +46,9 @@ LOST_LOG = """\
   1450 metadata: replica 1 leads, in sync [1, 2]
   1450 metadata: leader epoch 2
   1450 start: owner over replica 1 in epoch 2
-  1450 start: follower 0
   1500 ready: epoch 2, offsets up to 3
-  1700 metadata: replica 1 leads, in sync [0, 1, 2]"""
+  1550 start: follower 0
+  1800 metadata: replica 1 leads, in sync [0, 1, 2]"""
 
 
 def live(seed: int, directory: Path, steps: int = STEPS) -> str:

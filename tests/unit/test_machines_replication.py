@@ -251,3 +251,12 @@ def test_a_partition_that_is_closed_while_it_changes_its_leader_is_gone_when_tha
     machine.observe(FollowerExited(7, 2), 0)
     assert not machine.all_gone()
     assert machine.observe(LeaderChanged(7, 2, frozenset({2})), 0).actions == (FollowersGone(7, False),)
+
+
+def test_a_follower_that_dies_while_nobody_leads_stays_in_sync_for_it_has_all_that_was_acknowledged() -> None:
+    machine = following(1, 2)
+    step = machine.observe(FollowerExited(7, 2, has_leader=False), SECOND_NS)
+    assert (step.records, step.actions) == ((), (StartFollower(7, 2),))
+    assert machine.in_sync(7) == {0, 1, 2}
+    machine.observe(FollowerReady(7, 2), SECOND_NS)
+    assert machine.observe(FollowerExited(7, 2), 2 * SECOND_NS).records == (InSyncChanged(7, 0, [0, 1]),)
