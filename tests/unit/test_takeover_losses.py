@@ -196,3 +196,17 @@ def test_files_are_in_doubt_when_nobody_knows_any_more_whose_sync_failed(
     assert len(leader.read_all()) == 3
     take_over(leader, 2)
     assert leader.opened.log.rewritten == ""
+
+
+def test_a_lane_stays_until_what_it_published_is_shown(leader: Rig, follower: FollowerRig) -> None:
+    leader.in_sync = [REPLICA_ID]
+    take_over(leader, 1)
+    follower.work()
+    lane = leader.lane()
+    produce(leader, lane, 1)
+    leader.desk.begin_close(leader.lanes_made, "closed")
+    leader.run()
+    assert leader.desk.drained(leader.control.high_watermark) == []
+    follower.work()
+    leader.publisher.settle()
+    assert [one for one, _, _ in leader.desk.drained(leader.control.high_watermark)] == [leader.lanes_made]
