@@ -58,6 +58,9 @@ STABLE_AFTER_MS = 250
 
 CLOSE_ATTEMPTS_MAX = 3
 
+RESTARTS_AT_ONCE = 3
+"""So many owners in a row that were ready and died sooner have a successor without a pause: somebody kills them."""
+
 START_ATTEMPTS_MAX = 3
 """After so many owners in a row that died without saying why, who waits for the partition to start is told so. The
 partition goes on trying."""
@@ -244,17 +247,18 @@ class SupervisionMachine:
             return Step(actions=(LogHasFailed(partition_id),))
         was_healthy = one.ready_ns is not None and now_ns - one.ready_ns >= STABLE_AFTER_MS * _MS
         one.failures = 1 if was_healthy else one.failures + 1
-        one.log_failed = one.log_failed or one.failures >= START_ATTEMPTS_MAX
-        pause_ms = self._pause_ms(one.failures)
+        has_served = one.ready_ns is not None
+        one.log_failed = one.log_failed or one.failures > (RESTARTS_AT_ONCE if has_served else START_ATTEMPTS_MAX - 1)
+        pause_ms = self._pause_ms(one.failures, has_served=has_served)
         if pause_ms == 0 and not one.log_failed:
             return self._restart(partition_id, one)
         one.phase, one.restart_ns = OwnerPhase.WAITING, now_ns + pause_ms * _MS
         self._waiting.add(partition_id)
         return Step(actions=(LogHasFailed(partition_id),) if one.log_failed else ())
 
-    def _pause_ms(self, failures: int) -> int:
-        """Before the successor after this many failures in a row."""
-        if failures == 1:
+    def _pause_ms(self, failures: int, *, has_served: bool) -> int:
+        """Before the successor after this many failures in a row. Who was ready was able to live, and was killed."""
+        if failures == 1 or (has_served and failures <= RESTARTS_AT_ONCE):
             return RESTART_BACKOFF_FIRST_MS
         doubled = RESTART_BACKOFF_SECOND_MS << min(failures - 2, 30)
         return min(doubled, self._backoff_max_ms)

@@ -89,6 +89,26 @@ def test_an_owner_that_keeps_failing_is_restarted_ever_more_slowly() -> None:
     )
 
 
+def test_owners_that_served_and_are_killed_soon_after_one_another_are_replaced_at_once_for_a_while() -> None:
+    script: list[tuple[int, Observation]] = [(0, Wanted(1, -1))]
+    for at_ms in (0, 100, 200, 300):
+        script += [(at_ms + 10, Ready(1)), (at_ms + 100, Exited(1))]
+    assert trace([*script, (500, Tick())]) == told(
+        """
+            0    wanted        -> epoch 0, start under 0 [starting]
+            10   ready         -> - [running]
+            100  exited        -> epoch 1, start under 1 [starting]
+            110  ready         -> - [running]
+            200  exited        -> epoch 2, start under 2 [starting]
+            210  ready         -> - [running]
+            300  exited        -> epoch 3, start under 3 [starting]
+            310  ready         -> - [running]
+            400  exited        -> log failed, due 800 [waiting]
+            500  tick          -> due 800 [waiting]
+        """
+    )
+
+
 def test_the_pause_between_restarts_has_a_bound() -> None:
     machine = SupervisionMachine(backoff_max_ms=1000)
     machine.observe(Wanted(1, -1), 0)
