@@ -9,10 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 _LATER: Final = {
-    "compaction": (
-        "cleanup.policy", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms",
-        "max.compaction.lag.ms", "log.cleanup.policy", "log.cleaner.",
-    ),
     "replication": (
         "replica.fetch.", "replica.high.watermark.",
         "replica.selector.", "replica.socket.", "leader.replication.throttled.replicas",
@@ -23,7 +19,6 @@ _LATER: Final = {
         "auto.commit.interval.ms", "partition.assignment.strategy", "offsets.",
     ),
     "transactions": ("transactional.id", "transaction.", "isolation.level"),
-    "timestamps that the broker sets or checks": ("message.timestamp.", "log.message.timestamp."),
 }  # fmt: skip
 """What is planned, and the names (with a dot at the end: beginnings of names) that come with it."""
 
@@ -39,6 +34,14 @@ _INSTEAD: Final = {
     "log.roll.hours": "segment.ms in [topic-defaults]",
     "log.index.interval.bytes": "index.interval.bytes in [topic-defaults]",
     "log.flush.interval.messages": "flush.messages in [topic-defaults]",
+    "log.cleanup.policy": "cleanup.policy in [topic-defaults]",
+    "log.message.timestamp.type": "message.timestamp.type in [topic-defaults]",
+    "log.message.timestamp.before.max.ms": "message.timestamp.before.max.ms in [topic-defaults]",
+    "log.message.timestamp.after.max.ms": "message.timestamp.after.max.ms in [topic-defaults]",
+    "log.cleaner.min.cleanable.ratio": "min.cleanable.dirty.ratio in [topic-defaults]",
+    "log.cleaner.min.compaction.lag.ms": "min.compaction.lag.ms in [topic-defaults]",
+    "log.cleaner.max.compaction.lag.ms": "max.compaction.lag.ms in [topic-defaults]",
+    "log.cleaner.delete.retention.ms": "delete.retention.ms in [topic-defaults]",
     "log.flush.interval.ms": "flush.ms in [topic-defaults]",
     "message.max.bytes": "max.message.bytes in [topic-defaults]",
     "max.request.size": "the topic's max.message.bytes",

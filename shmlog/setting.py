@@ -11,12 +11,14 @@ from shmlog.errors import InvalidConfigError
 LONG_MAX: Final = 2**63 - 1
 INT_MAX: Final = 2**31 - 1
 
-Kind = Literal["int", "bool", "text", "paths", "choice", "mode", "acks", "serializer", "partitioner"]
+Kind = Literal[
+    "int", "bool", "text", "paths", "choice", "policies", "ratio", "mode", "acks", "serializer", "partitioner"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `minimum` and `maximum` (both allowed) are for kind "int"; `choices` for "choice"."""
+    """One setting. `minimum` and `maximum` (both allowed) are for kind "int"; `choices` for "choice" and "policies"."""
 
     name: str
     kind: Kind
@@ -40,6 +42,8 @@ class Setting:
             "text": "text",
             "paths": "paths, separated by commas or as a list",
             "choice": "one of " + ", ".join(self.choices),
+            "policies": "one or more of " + ", ".join(self.choices) + ", separated by commas or as a list",
+            "ratio": "a number from 0 to 1",
             "mode": 'file permissions in octal such as "600" or "660"',
             "acks": "all, 0 or 1",
             "serializer": '"str", "json" or a callable',
@@ -97,6 +101,21 @@ def _parse_choice(setting: Setting, value: object) -> str:
     return str(value) if value in setting.choices else _refuse()
 
 
+def _parse_policies(setting: Setting, value: object) -> tuple[str, ...]:
+    """In the order of `choices`, each once: two ways to write the same thing are the same value."""
+    if not isinstance(value, (str, Sequence)) or isinstance(value, bytes):
+        raise TypeError
+    given = {part.strip() for part in value.split(",")} if isinstance(value, str) else set(value)
+    return tuple(one for one in setting.choices if one in given) if given and given <= {*setting.choices} else _refuse()
+
+
+def _parse_ratio(_: Setting, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError
+    number = float(value)
+    return number if 0 <= number <= 1 else _refuse()  # not a number compares as False
+
+
 def _parse_mode(_: Setting, value: object) -> int:
     """Text is octal. A number is taken as it stands (0o660), else by its digits (660): no number is right both ways."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -130,6 +149,8 @@ _PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
     "text": _parse_text,
     "paths": _parse_paths,
     "choice": _parse_choice,
+    "policies": _parse_policies,
+    "ratio": _parse_ratio,
     "mode": _parse_mode,
     "acks": _parse_acks,
     "serializer": _parse_function,

@@ -16,7 +16,7 @@ from shmlog.cli.attach import cluster_option, connect, require_partition, topic_
 from shmlog.cli.escapes import unescape
 from shmlog.cli.output import count_of
 from shmlog.errors import ShmlogError
-from shmlog.settings import PRODUCER
+from shmlog.setting_tables import PRODUCER
 
 if TYPE_CHECKING:
     from shmlog import Delivery, Producer

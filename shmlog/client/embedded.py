@@ -19,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from shmlog import settings
+from shmlog import setting_tables, settings
 from shmlog.client.handle import Handle
 from shmlog.client.readiness import ReadinessSocket
 from shmlog.control import data_directory, life, paths
@@ -168,9 +168,9 @@ def _config_file(config: Config, scratch: str) -> str | None:
     lines: dict[str, list[str]] = {"cluster": [], "topic-defaults": []}
     for given, value in config.items():
         name = given.replace("_", ".")
-        if name not in settings.CLUSTER and name not in settings.TOPIC:
+        if name not in setting_tables.CLUSTER and name not in setting_tables.TOPIC:
             raise settings.refusal(given, "cluster", "topic")
-        table = "cluster" if name in settings.CLUSTER else "topic-defaults"
+        table = "cluster" if name in setting_tables.CLUSTER else "topic-defaults"
         setting = settings.find("cluster" if table == "cluster" else "topic", name)
         parsed = setting.parse(value)  # a wrong value is an error here, not in the supervisor's log
         plain = list(parsed) if setting.kind == "paths" else value

@@ -12,7 +12,10 @@ Partitioner = Callable[[str, bytes | None, int], int]
 
 
 class ProducerSettings(TypedDict, total=False):
-    """Settings of a producer, with underscores for Kafka's dots. Meaning and defaults: `shmlog.settings.PRODUCER`."""
+    """Settings of a producer, with underscores for Kafka's dots.
+
+    Meaning and defaults: `shmlog.setting_tables.PRODUCER`.
+    """
 
     acks: Literal["all", 0, 1, -1, "0", "1", "-1"]
     linger_ms: int
@@ -31,7 +34,10 @@ class ProducerSettings(TypedDict, total=False):
 
 
 class ConsumerSettings(TypedDict, total=False):
-    """Settings of a consumer, with underscores for Kafka's dots. Meaning and defaults: `shmlog.settings.CONSUMER`."""
+    """Settings of a consumer, with underscores for Kafka's dots.
+
+    Meaning and defaults: `shmlog.setting_tables.CONSUMER`.
+    """
 
     auto_offset_reset: Literal["earliest", "latest", "none"]
     consumer_timeout_ms: int

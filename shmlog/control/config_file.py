@@ -5,7 +5,8 @@ from __future__ import annotations
 from shmlog.control.toml_file import dotted, read_toml
 from shmlog.errors import InvalidConfigError
 from shmlog.kafka_settings import explanation
-from shmlog.settings import CLUSTER, TOPIC, ClusterConfig, did_you_mean, refusal
+from shmlog.setting_tables import CLUSTER, TOPIC
+from shmlog.settings import ClusterConfig, did_you_mean, refusal
 
 TABLES = ("cluster", "topic-defaults")
 

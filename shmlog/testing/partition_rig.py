@@ -32,7 +32,8 @@ from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import open_partition
 from shmlog.partition.reader import PartitionReader
 from shmlog.partition.regeneration import grow_ring
-from shmlog.settings import TOPIC, as_text
+from shmlog.setting_tables import TOPIC
+from shmlog.settings import as_text
 
 TOPIC_NAME = "flights"
 PARTITION_ID = 1

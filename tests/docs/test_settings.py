@@ -10,7 +10,8 @@ from pathlib import Path
 
 from shmlog.control.config_file import load_config
 from shmlog.setting import Setting
-from shmlog.settings import SCOPES
+from shmlog.setting_tables import SCOPES
+from shmlog.settings import as_text
 
 README = Path(__file__).parents[2] / "README.md"
 MARKED = re.compile(r"<!-- settings: .*? -->\n(.*?)<!-- end of settings -->", re.DOTALL)
@@ -26,7 +27,7 @@ def default_text(setting: Setting) -> str:
         return ""
     if setting.default == NO_LIMIT:
         return "2^63-1"
-    return str(setting.default).lower()
+    return setting.default if setting.kind == "choice" else as_text(setting.default)
 
 
 def tables() -> str:

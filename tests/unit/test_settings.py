@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shmlog import kafka_settings, settings
+from shmlog import kafka_settings, setting_tables, settings
 from shmlog.control.config_file import load_config
 from shmlog.errors import InvalidConfigError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
@@ -19,7 +19,7 @@ def test_dotted_and_underscored_names_are_the_same_setting() -> None:
 
 
 def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
-    for table in settings.SCOPES.values():
+    for table in setting_tables.SCOPES.values():
         for setting in table.values():
             if setting.kind not in ("serializer", "mode"):
                 setting.parse(setting.default)
@@ -44,7 +44,11 @@ def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
         ("consumer", "auto.offset.reset", "oldest", "one of earliest, latest, none"),
         ("cluster", "shm.mode", "777", "file permissions in octal"),
         ("producer", "key_serializer", "pickle", '"str", "json" or a callable'),
-        ("topic", "cleanup.policy", "compact", "'cleanup.policy' is Kafka's, and shmlog does not have compaction yet"),
+        ("topic", "cleanup.policy", "compct", "cleanup.policy must be one or more of compact, delete, separated by"),
+        ("topic", "cleanup.policy", "", "cleanup.policy must be one or more of compact, delete"),
+        ("topic", "cleanup.policy", 7, "cleanup.policy must be one or more of compact, delete"),
+        ("topic", "min.cleanable.dirty.ratio", "nan", "min.cleanable.dirty.ratio must be a number from 0 to 1"),
+        ("topic", "min.cleanable.dirty.ratio", 1.1, "min.cleanable.dirty.ratio must be a number from 0 to 1"),
         ("producer", "compression_type", "lzo", "one of none, gzip, snappy, lz4, zstd"),
         ("topic", "compression_type", "none", "one of producer, uncompressed, gzip, snappy, lz4, zstd"),
         ("topic", "compression.zstd.level", 23, "an integer from -131072 to 22"),
@@ -66,7 +70,7 @@ def test_every_default_lies_in_its_own_range_and_has_a_sentence() -> None:
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_range_or_the_nearest_name(
-    scope: settings.Scope, name: str, value: object, expected: str
+    scope: setting_tables.Scope, name: str, value: object, expected: str
 ) -> None:
     with pytest.raises(InvalidConfigError) as caught:
         parse(scope, {name: value})
@@ -107,7 +111,7 @@ def test_log_dirs_are_a_list_in_a_configuration_file(tmp_path: Path) -> None:
         assert load_config(str(file)).log_dirs == ("/disk1", "/disk2")
 
 
-KAFKAS: dict[settings.Scope, str] = {
+KAFKAS: dict[setting_tables.Scope, str] = {
     "topic": """
         cleanup.policy compression.type compression.zstd.level delete.retention.ms file.delete.delay.ms flush.messages
         flush.ms follower.replication.throttled.replicas index.interval.bytes leader.replication.throttled.replicas
@@ -136,13 +140,13 @@ KAFKAS: dict[settings.Scope, str] = {
 
 
 @pytest.mark.parametrize("scope", KAFKAS)
-def test_every_setting_that_a_user_of_kafka_knows_is_ours_or_explained(scope: settings.Scope) -> None:
+def test_every_setting_that_a_user_of_kafka_knows_is_ours_or_explained(scope: setting_tables.Scope) -> None:
     for name in KAFKAS[scope].split():
-        assert name in settings.SCOPES[scope] or kafka_settings.explanation(name), name
+        assert name in setting_tables.SCOPES[scope] or kafka_settings.explanation(name), name
 
 
 def test_no_setting_of_ours_is_explained_away() -> None:
-    for table in settings.SCOPES.values():
+    for table in setting_tables.SCOPES.values():
         assert [name for name in table if kafka_settings.explanation(name)] == []
 
 
@@ -156,6 +160,12 @@ def test_a_ring_holds_four_of_the_largest_batches_unless_told_more() -> None:
     assert TopicConfig.from_mapping({"max.message.bytes": 2000}).ring_bytes == 512 * 1024
     with pytest.raises(InvalidConfigError, match="at least 8000000"):
         TopicConfig.from_mapping({"max.message.bytes": 2_000_000, "shm.ring.bytes": 600_000})
+
+
+def test_cleanup_policies_are_the_same_however_they_are_written() -> None:
+    for given in ("compact,delete", " delete , compact", ["delete", "compact"], ("compact", "delete", "compact")):
+        assert parse("topic", {"cleanup.policy": given})["cleanup.policy"] == ("compact", "delete")
+        assert settings.overrides("topic", {"cleanup.policy": given}) == {"cleanup.policy": "compact,delete"}
 
 
 def test_effective_settings_are_defaults_overlaid_by_each_layer() -> None:

@@ -23,7 +23,8 @@ from shmlog.memory.replica_region import ReplicaRegion
 from shmlog.partition.following import Following
 from shmlog.partition.survey import find_end, read_entries
 from shmlog.partition.takeover import NOWHERE
-from shmlog.settings import TOPIC, as_text
+from shmlog.setting_tables import TOPIC
+from shmlog.settings import as_text
 from shmlog.testing.follower_rig import FollowerRig, difference
 from shmlog.testing.partition_rig import TOPIC_NAME
 from tests.crash.points.actor import Killed
