@@ -13,8 +13,10 @@ class ProducerTable:
 
     image_turn: int
 
-    def offer(self, producer_id: int, epoch: int, base_sequence: int, count: int, base_offset: int) -> tuple[str, int]:
-        """Check a batch and, if it is "new", remember it at `base_offset`.
+    def offer(
+        self, producer_id: int, epoch: int, base_sequence: int, count: int, base_offset: int, timestamp_ms: int = -1
+    ) -> tuple[str, int]:
+        """Check a batch and, if it is "new", remember it at `base_offset` with its largest timestamp.
 
         Returns ("new" | "duplicate" | "fenced" | "gap", the base offset of the first one for a duplicate, else -1).
         """

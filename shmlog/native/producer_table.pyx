@@ -69,11 +69,12 @@ cdef class ProducerTable:
             if entry.lanes == 0 and entry.batch_count == 0:
                 producer_forget(&self.table, entry)
 
-    def offer(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset):
+    def offer(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count, int64_t base_offset,
+              int64_t timestamp_ms=-1):
         cdef int64_t first = -1
         cdef int verdict = self.check(producer_id, epoch, base_sequence, count, &first)
         if verdict == PRODUCER_NEW:
-            self.record(producer_id, epoch, base_sequence, count, base_offset, 0)
+            self.record(producer_id, epoch, base_sequence, count, base_offset, timestamp_ms)
         return VERDICTS[verdict], first
 
     def find(self, int64_t producer_id, int16_t epoch, int32_t base_sequence, uint32_t count):

@@ -37,6 +37,7 @@ def restore_producers(log: PartitionLog, producers: ProducerTable) -> None:
                 (entry.last_sequence - entry.offset_delta) & 0x7FFFFFFF,
                 count,
                 entry.last_offset - entry.offset_delta,
+                entry.timestamp_ms,
             )
     for chunk in log.batches(max(offset, log.log_start_offset)):
         producers.replay(chunk)

@@ -1,0 +1,195 @@
+"""Kafka's own `DumpLogSegments` over logs that a cluster of ours wrote: all of it valid, nothing else in it.
+
+A log that is to be judged, too, is one more entry of LOGS: settings of its topic, and records.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import shmlog
+from shmlog.log.checkpoint import read_leader_epochs
+from shmlog.log.dump import dump_snapshot
+from shmlog.log.storage import OsStorage
+from shmlog.record.layout import CODEC_NAMES
+from tests.interop.kafka.dumped_log import Dump, DumpedBatch, DumpedFile, DumpedRecord, dump_files
+from tests.interop.kafka.java_classes import KafkaClasses
+
+pytestmark = pytest.mark.slow
+
+LIVES = 2
+"""So often the cluster is started: each time the records are sent again, under another leader epoch."""
+START_MS = 1_700_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    value: bytes | None
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+def all_kinds(count: int) -> list[Sent]:
+    """Keys and values, null and empty ones, with headers and without."""
+    return [
+        Sent(
+            value=None if k % 7 == 3 else b"" if k % 7 == 4 else b"value %d " % k * 9,
+            key=None if k % 3 == 1 else b"" if k % 11 == 0 else b"key %d" % (k % 5),
+            headers=(("a", b"x"), ("b", None)) if k % 5 == 0 else (),
+        )
+        for k in range(count)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One topic with one partition."""
+
+    config: dict[str, str]
+    records: Callable[[], list[Sent]] = lambda: all_kinds(300)
+    segments: int = LIVES
+
+
+LOGS = {
+    **{codec: Log({"compression.type": codec}) for codec in ("uncompressed", "gzip", "snappy", "lz4", "zstd")},
+    "long": Log({"segment.bytes": "1048576"}, lambda: [Sent(b"v" * 3000, b"%d" % k) for k in range(500)], 2 * LIVES),
+    "sparse-index": Log({"index.interval.bytes": "100000"}, lambda: [Sent(b"v" * 900, None)] * 300),
+}
+each_log = pytest.mark.parametrize("name", LOGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What we wrote, and what Kafka says about it."""
+
+    data: Path
+    dump: Dump
+
+    def directory(self, name: str) -> Path:
+        return self.data / f"{name}-0"
+
+    def files(self, name: str, suffix: str) -> list[DumpedFile]:
+        return [self.dump.files[path] for path in sorted(self.directory(name).glob(f"*{suffix}"))]
+
+    def batches(self, name: str) -> list[DumpedBatch]:
+        return [batch for file in self.files(name, ".log") for batch in file.batches]
+
+
+@pytest.fixture(scope="module")
+def judged(kafka_classes: KafkaClasses, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    data = tmp_path_factory.mktemp("ours") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHMLOG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
+        for life in range(LIVES):
+            with shmlog.start(data) as cluster:
+                for name, log in LOGS.items():
+                    if life == 0:
+                        cluster.admin.create_topic(name, config=dict(log.config))
+                    send(cluster, name, log.records())
+    files = [path for name in LOGS for path in files_of(data / f"{name}-0")]
+    return Judged(data, dump_files(kafka_classes, files, "--print-data-log"))
+
+
+def send(cluster: shmlog.Cluster, topic: str, records: list[Sent]) -> None:
+    with cluster.producer() as producer:
+        for number, record in enumerate(records):
+            producer.send(
+                topic, record.value, key=record.key, headers=list(record.headers), timestamp_ms=START_MS + number
+            )
+            if number % 37 == 0:
+                producer.flush()  # so that there are several batches, some with one record
+
+
+def files_of(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.suffix in (".log", ".index", ".timeindex", ".snapshot"))
+
+
+def text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode()
+
+
+# --- the claims -------------------------------------------------------------------------------------------------------
+
+
+@each_log
+def test_every_batch_is_valid_and_every_record_as_it_was_sent(judged: Judged, name: str) -> None:
+    files = judged.files(name, ".log")
+    assert len(files) >= LOGS[name].segments
+    assert all(batch.is_valid for batch in judged.batches(name))
+    sent = LOGS[name].records() * LIVES
+    assert [record for file in files for record in file.records] == [
+        DumpedRecord(
+            offset,
+            START_MS + offset % (len(sent) // LIVES),
+            text(record.key),
+            text(record.value),
+            tuple(header for header, _ in record.headers),
+        )
+        for offset, record in enumerate(sent)
+    ]
+
+
+@pytest.mark.parametrize("codec", CODEC_NAMES)
+def test_batches_carry_the_codec_that_their_topic_asks_for(judged: Judged, codec: str) -> None:
+    name = "uncompressed" if codec == "none" else codec
+    assert {batch.codec for batch in judged.batches(name)} == {codec}
+
+
+@each_log
+def test_batches_carry_their_leader_epoch_as_the_checkpoint_has_it(judged: Judged, name: str) -> None:
+    starts = read_leader_epochs(OsStorage(), str(judged.directory(name)))
+    assert len(starts) == LIVES
+    for batch in judged.batches(name):
+        assert batch.leader_epoch == max(s.epoch for s in starts if s.start_offset <= batch.base_offset)
+
+
+def test_kafka_complains_about_nothing(judged: Judged) -> None:
+    assert judged.dump.complaints == []
+    entries = [line for name in LOGS for file in judged.files(name, ".index") for line in file.lines]
+    assert any(line.startswith("offset: ") for line in entries)
+
+
+def test_every_index_passes_the_sanity_check(kafka_classes: KafkaClasses, judged: Judged) -> None:
+    indexes = [path for name in LOGS for path in files_of(judged.directory(name)) if path.suffix.endswith("index")]
+    checked = dump_files(kafka_classes, indexes, "--index-sanity-check")
+    assert checked.complaints == []
+    for path in indexes:
+        lines = checked.files[path].lines
+        assert lines in ([f"{path} passed sanity check."], [f"{path} is empty."]), path
+
+
+@each_log
+def test_snapshots_hold_every_producers_last_batch(judged: Judged, name: str) -> None:
+    snapshots = sorted(judged.directory(name).glob("*.snapshot"))
+    assert snapshots
+    for path in snapshots:
+        assert judged.dump.files[path].producers == {
+            entry.producer_id: (entry.producer_epoch, entry.timestamp_ms, entry.last_offset)
+            for entry in dump_snapshot(str(path))
+        }
+    last = {batch.producer_id: batch for batch in judged.batches(name)}
+    assert judged.dump.files[snapshots[-1]].producers == {
+        producer_id: (batch.producer_epoch, batch.max_timestamp_ms, batch.last_offset)
+        for producer_id, batch in last.items()
+    }
+
+
+def test_the_judge_notices_a_damaged_batch_and_a_damaged_index(
+    kafka_classes: KafkaClasses, judged: Judged, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(judged.directory("long"), tmp_path / "long-0"))
+    log, index = (copy / f"{0:020d}{suffix}" for suffix in (".log", ".index"))
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 1
+    log.write_bytes(content)
+    entries = bytearray(index.read_bytes())
+    entries[11] ^= 1
+    index.write_bytes(entries)
+    dump = dump_files(kafka_classes, [log, index], "--deep-iteration")
+    assert [batch.is_valid for batch in dump.files[log].batches].count(False) == 1
+    assert any("Mismatches in" in line for line in dump.complaints)
