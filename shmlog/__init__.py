@@ -39,6 +39,11 @@ if TYPE_CHECKING:
         TopicInfo as TopicInfo,
     )
     from shmlog.client.start import connect as connect, start as start
+    from shmlog.client.topic_configs import (
+        ConfigChange as ConfigChange,
+        ConfigEntry as ConfigEntry,
+        ConfigOrigin as ConfigOrigin,
+    )
     from shmlog.errors import (
         BrokerNotAvailableError as BrokerNotAvailableError,
         ClusterAlreadyRunningError as ClusterAlreadyRunningError,
@@ -105,6 +110,9 @@ _HOME = {
     "TopicInfo": "shmlog.client.results",
     "connect": "shmlog.client.start",
     "start": "shmlog.client.start",
+    "ConfigChange": "shmlog.client.topic_configs",
+    "ConfigEntry": "shmlog.client.topic_configs",
+    "ConfigOrigin": "shmlog.client.topic_configs",
     "BrokerNotAvailableError": "shmlog.errors",
     "ClusterAlreadyRunningError": "shmlog.errors",
     "CorruptRecordError": "shmlog.errors",
@@ -152,6 +160,9 @@ __all__ = [
     "Cluster",
     "ClusterAlreadyRunningError",
     "ClusterInfo",
+    "ConfigChange",
+    "ConfigEntry",
+    "ConfigOrigin",
     "Consumer",
     "CorruptRecordError",
     "DamageInfo",

@@ -27,6 +27,13 @@ class Setting:
     minimum: int = 0
     maximum: int = LONG_MAX
     choices: tuple[str, ...] = ()
+    takes_effect: str = "at once"
+    """When a change of a topic's setting does in a partition that runs."""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether values can be appended to it and subtracted from it."""
+        return self.kind in ("policies", "paths")
 
     @property
     def attribute(self) -> str:

@@ -58,12 +58,21 @@ TOPIC: Final = _table(
         "The largest batch of records, before compression. Rings and lanes grow with it.",
         1024,
         MAX_MESSAGE_BYTES_MAX,
+        takes_effect="for new producers",
     ),
     Setting(
         "flush.messages", "int", LONG_MAX, "Call fdatasync after this many records; 1: before every acknowledgement.", 1
     ),
     Setting("flush.ms", "int", LONG_MAX, "Call fdatasync when a written record has waited this long.", 0),
-    Setting("index.interval.bytes", "int", 4096, "One index entry per this many bytes of log.", 0, INT_MAX),
+    Setting(
+        "index.interval.bytes",
+        "int",
+        4096,
+        "One index entry per this many bytes of log.",
+        0,
+        INT_MAX,
+        takes_effect="with the next segment",
+    ),
     Setting("file.delete.delay.ms", "int", 60_000, "How long a deleted segment's file stays for readers that use it."),
     Setting(
         "min.cleanable.dirty.ratio", "ratio", 0.5, "Compact when this part of a log, by bytes, was not compacted yet."
@@ -120,6 +129,7 @@ TOPIC: Final = _table(
         f" 0: just that, beginning with {RING_BYTES_MIN} until a large batch or steady load needs it.",
         0,
         2**32,
+        takes_effect="under load, or when idle",
     ),
 )
 

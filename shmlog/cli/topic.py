@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_argument
 from shmlog.cli.output import count_of, output_option, print_json, print_rows, text_table
 from shmlog.cli.replicas import in_sync, replicas, under_min_isr
-
-if TYPE_CHECKING:
-    from shmlog import TopicInfo
+from shmlog.cli.topic_alter import alter, topic_json
 
 
 @click.group()
 def topic() -> None:
     """Create, list, describe, alter and delete topics."""
+
+
+topic.add_command(alter)
 
 
 @topic.command(
@@ -47,7 +47,7 @@ def create(
     with connect(name) as cluster:
         made = cluster.admin.create_topic(topic, partitions, replication_factor, settings)
     if output == "json":
-        print_json(_as_json(made))
+        print_json(topic_json(made))
     else:
         click.echo(f"created {made.name}: {count_of(len(made.partitions), 'partition')}")
     if made.warning:
@@ -86,7 +86,10 @@ def list_topics(internal: bool, name: str | None, output: str) -> None:
 @cluster_option
 @output_option
 def describe(topic: str, all_settings: bool, name: str | None, output: str) -> None:
-    """Show TOPIC's settings and partitions, and what recoveries found damaged in them."""
+    """Show TOPIC's settings and partitions, and what recoveries found damaged in them.
+
+    Each setting's origin: set for the topic, by the cluster ([topic-defaults]), or the default.
+    """
     with connect(name) as cluster:
         found = cluster.admin.describe_topic(topic)
         metrics = cluster.metrics()
@@ -111,12 +114,13 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
     copies = replicas(found, {row["partition"]: row["end"] for row in partitions})
     if output == "json":
         damages = [asdict(one) for one in damage]
-        print_json({**_as_json(found), "damage": damages, "partitions": partitions, "replicas": copies})
+        print_json({**topic_json(found), "damage": damages, "partitions": partitions, "replicas": copies})
         return
     click.echo(f"topic {found.name}, id {found.topic_id}")
-    settings = found.effective_config if all_settings else found.config
-    for key, value in sorted(settings.items()):
-        click.echo(f"  {key} = {value}" + (" (set for this topic)" if all_settings and key in found.config else ""))
+    entries = [one for one in found.configs.values() if all_settings or one.origin.value != "default"]
+    if entries:
+        lines = [[one.name, str(one.value), one.origin.value] for one in entries]
+        click.echo(text_table(["setting", "value", "origin"], lines))
     table = [[str(value) if name == "pid" and value else value for name, value in row.items()] for row in partitions]
     click.echo(text_table(list(partitions[0]), table))
     if len(copies) > len(partitions):
@@ -135,46 +139,6 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
         click.echo(f"warning: {found.warning}", err=True)
     for one in damage:
         click.echo(f"damage: {one.message}", err=True)
-
-
-@topic.command(
-    epilog="""\b
-Examples:
-  shmlog topic alter orders --config retention.ms=3600000 --unset segment.bytes
-  shmlog topic alter orders --partitions 12
-"""
-)
-@topic_argument
-@click.option("-c", "--config", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--unset", multiple=True, metavar="KEY", help="Back to the default; may be repeated.")
-@click.option("-p", "--partitions", type=int, help="Raise the number of partitions to this; keys may move.")
-@cluster_option
-@output_option
-def alter(
-    topic: str,
-    config: tuple[str, ...],
-    unset: tuple[str, ...],
-    partitions: int | None,
-    name: str | None,
-    output: str,
-) -> None:
-    """Change settings of TOPIC, or add partitions."""
-    if not config and not unset and partitions is None:
-        raise click.UsageError("nothing to change: give --config, --unset or --partitions")
-    settings = parse_settings(config, "--config")
-    with connect(name) as cluster:
-        changed = cluster.admin.describe_topic(topic)
-        if settings or unset:
-            changed = cluster.admin.alter_topic(topic, set=settings, unset=unset)
-        if partitions is not None:
-            changed = cluster.admin.create_partitions(topic, partitions)
-    if output == "json":
-        print_json(_as_json(changed))
-    else:
-        overrides = ", ".join(f"{key}={value}" for key, value in sorted(changed.config.items())) or "all defaults"
-        click.echo(f"altered {changed.name}: {count_of(len(changed.partitions), 'partition')}, {overrides}")
-    if changed.warning:
-        click.echo(f"warning: {changed.warning}", err=True)
 
 
 @topic.command()
@@ -201,17 +165,3 @@ def delete(topic: str, dry_run: bool, yes: bool, name: str | None) -> None:
             click.confirm(f"delete {what}?", abort=True)
         cluster.admin.delete_topic(topic)
     click.echo(f"deleted {what}")
-
-
-def _as_json(info: TopicInfo) -> dict[str, object]:
-    return {
-        "name": info.name,
-        "topic_id": info.topic_id,
-        "internal": info.internal,
-        "config": info.config,
-        "effective_config": info.effective_config,
-        "partitions": [
-            {"partition": p.partition, "state": p.state, "pid": p.pid or None, "epoch": p.leader_epoch}
-            for p in info.partitions
-        ],
-    }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from shmlog import arguments, settings
 from shmlog.client.connection import Connection
 from shmlog.client.results import ClusterInfo, TopicInfo
+from shmlog.client.topic_configs import ConfigChange, ConfigEntry, alter_request
 from shmlog.control.messages import (
     AlterTopic,
     ClusterDescribed,
@@ -71,19 +72,20 @@ class NativeAdmin:
         set: Mapping[str, object] | None = None,  # noqa: A002  # as in api.Admin
         unset: Iterable[str] = (),
     ) -> TopicInfo:
-        return self._altered(
-            AlterTopic(
-                request_id=0,
-                name=arguments.text(name, "name"),
-                set=_overrides(set, "set"),
-                unset=[settings.find("topic", setting).name for setting in arguments.texts(unset, "unset")],
-                partitions=None,
-            )
-        )
+        topic = arguments.text(name, "name")
+        changes = [ConfigChange("set", setting, value) for setting, value in _overrides(set, "set").items()]
+        changes += [ConfigChange("delete", setting) for setting in arguments.texts(unset, "unset")]
+        return self.alter_configs(topic, changes)
+
+    def alter_configs(self, topic: str, changes: Iterable[ConfigChange]) -> TopicInfo:
+        return self._altered(alter_request(arguments.text(topic, "topic"), changes))
+
+    def describe_configs(self, topic: str) -> dict[str, ConfigEntry]:
+        return self.describe_topic(topic).configs
 
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         count = arguments.integer(total, "total", -arguments.LONG_MAX)
-        return self._altered(AlterTopic(0, arguments.text(name, "name"), set={}, unset=[], partitions=count))
+        return self._altered(AlterTopic(0, arguments.text(name, "name"), partitions=count))
 
     def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
         number = None if replica_id is None else arguments.integer(replica_id, "replica_id", 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from shmlog.client.results import ClusterInfo, TopicInfo
+from shmlog.client.topic_configs import ConfigChange, ConfigEntry
 
 
 class Admin(Protocol):
@@ -43,10 +44,27 @@ class Admin(Protocol):
         set: Mapping[str, object] | None = None,  # noqa: A002  # a name that users may rely on
         unset: Iterable[str] = (),
     ) -> TopicInfo:
-        """Change settings of a topic; those in `unset` go back to their defaults."""
+        """Change settings of a topic; those in `unset` go back to the cluster's values or the defaults.
+
+        The same as alter_configs() with "set" and "delete".
+        """
+
+    def alter_configs(self, topic: str, changes: Iterable[ConfigChange]) -> TopicInfo:
+        """Set, delete, append to and subtract from settings of a topic while it is in use: all of `changes`, or none.
+
+        Raises InvalidConfigError for a setting or value that is none, one that is changed twice, and values that do not
+        go together; ShmBudgetExceededError when larger batches would need more shared memory than there is.
+        """
+
+    def describe_configs(self, topic: str) -> dict[str, ConfigEntry]:
+        """Every setting of a topic by name: its value, where that comes from, and what it does."""
 
     def create_partitions(self, name: str, total: int) -> TopicInfo:
-        """Raise the number of partitions to `total`. Keys may then map to other partitions than before."""
+        """Raise the number of partitions to `total`; there is no way back.
+
+        Records of a key may go to another partition than those before, and are then not in order with them:
+        `warning` of what is returned says so.
+        """
 
     def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
         """Let this replica of a partition lead, and wait until it does; None: the oldest one, which led at first.

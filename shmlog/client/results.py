@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from shmlog.client.topic_configs import ConfigEntry, config_entries
 from shmlog.control.messages import (
     ClusterDescribed,
     DamageDescription,
@@ -93,9 +94,11 @@ class PartitionInfo:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """One topic. `config` is what was set for it; `effective_config` every setting that applies, as text.
+    """One topic. `config` is what was set for it, `cluster_config` what the cluster sets for topics that say nothing;
+    `effective_config` every setting that applies, as text.
 
-    `warning` says what is not as it should be with its replicas, and is empty if nothing is.
+    `warning` says what is not as it should be with its replicas, or what adding partitions has changed; empty if
+    nothing.
     """
 
     name: str
@@ -105,6 +108,12 @@ class TopicInfo:
     effective_config: dict[str, str]
     partitions: tuple[PartitionInfo, ...]
     warning: str = ""
+    cluster_config: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def configs(self) -> dict[str, ConfigEntry]:
+        """Every setting by name, with its value and where that comes from."""
+        return config_entries(self.config, self.cluster_config, self.effective_config)
 
     @classmethod
     def of(cls, description: TopicDescription) -> TopicInfo:
@@ -118,6 +127,7 @@ class TopicInfo:
             effective_config=dict(description.effective),
             partitions=tuple(PartitionInfo.of(one, min_insync_replicas) for one in description.partitions),
             warning=description.warning,
+            cluster_config=dict(description.cluster),
         )
 
 

@@ -51,7 +51,8 @@ class PartitionDescription:
 class TopicDescription:
     """One topic. `config` holds what was set for this topic only; `effective` every setting that applies to it.
 
-    `warning` says what is not as it should be with its replicas.
+    `cluster` holds what the cluster sets for topics that say nothing. `warning` says what is not as it should be with
+    its replicas.
     """
 
     name: str
@@ -61,6 +62,7 @@ class TopicDescription:
     effective: dict[str, str]
     partitions: list[PartitionDescription]
     warning: str = ""
+    cluster: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ below. A change of any message changes PROTOCOL.
 # ruff: noqa: PLC0414  (`as` tells mypy that the workers' messages are imported from here)
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shmlog.control.descriptions import (
     ClientDescription as ClientDescription,
@@ -75,7 +75,7 @@ from shmlog.control.worker_specs import (
     OwnerSpec as OwnerSpec,
 )
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -120,13 +120,16 @@ class DeleteTopic:
 
 @dataclass(frozen=True, slots=True)
 class AlterTopic:
-    """Set and unset overrides, and raise the number of partitions to `partitions` if it is given."""
+    """Set and unset overrides, append to and subtract from lists, and raise the number of partitions to `partitions` if
+    it is given: all or nothing."""
 
     request_id: int
     name: str
-    set: dict[str, str]
-    unset: list[str]
-    partitions: int | None
+    set: dict[str, str] = field(default_factory=dict)
+    unset: list[str] = field(default_factory=list)
+    partitions: int | None = None
+    append: dict[str, str] = field(default_factory=dict)
+    subtract: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

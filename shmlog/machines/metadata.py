@@ -35,7 +35,8 @@ from shmlog.machines.metadata_records import (
 )
 from shmlog.machines.placement import DirectoryUse, place
 from shmlog.machines.step import Step
-from shmlog.settings import TopicConfig, did_you_mean, effective, find, overrides
+from shmlog.machines.topic_settings import NO_CHANGE, SettingsChange, altered_settings
+from shmlog.settings import did_you_mean, effective
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,11 @@ class MetadataMachine:
         """All partitions, those of topics being deleted included."""
         return list(self._partitions.values())
 
+    @property
+    def topic_defaults(self) -> dict[str, str]:
+        """The cluster's overrides of topic settings."""
+        return dict(self._topic_defaults)
+
     def effective_config(self, topic: Topic) -> dict[str, str]:
         """Every topic setting as it applies: defaults, the cluster's, the topic's own."""
         return effective(self._topic_defaults, topic.config)
@@ -218,7 +224,7 @@ class MetadataMachine:
             )
         count = self._partitions_default if partitions is None else partitions
         _check_partition_count(name, count)
-        checked = self._checked(overrides("topic", config or {}))
+        checked = altered_settings({}, self._topic_defaults, SettingsChange(set=config or {}))
         ids = self._fresh_partition_ids(count)
         return Step(
             records=(
@@ -269,18 +275,14 @@ class MetadataMachine:
         self,
         name: str,
         *,
-        set_config: Mapping[str, object],
-        unset: Iterable[str],
-        partitions: int | None,
+        change: SettingsChange = NO_CHANGE,
+        partitions: int | None = None,
         directories: Sequence[str] | None = None,
     ) -> CatalogStep:
         """Change overrides and add partitions, both or none. New partitions have as many replicas as the first one, in
         `directories`, see create_topic."""
         topic = self.topic(name)
-        config = {**topic.config, **overrides("topic", set_config)}
-        for unwanted in unset:
-            config.pop(find("topic", unwanted).name, None)
-        self._checked(config)
+        config = altered_settings(topic.config, self._topic_defaults, change)
         records: list[MetadataRecord] = []
         actions: list[CatalogAction] = []
         if config != topic.config:
@@ -321,10 +323,6 @@ class MetadataMachine:
             ReplicasAssigned(partition_id, list(range(replicas)), chosen)
             for partition_id, chosen in zip(ids, placed, strict=True)
         ]
-
-    def _checked(self, config: dict[str, str]) -> dict[str, str]:
-        TopicConfig.from_mapping(effective(self._topic_defaults, config))
-        return config
 
     # --- the only writer of state -------------------------------------------------------------------------------------
 

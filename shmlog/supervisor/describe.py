@@ -38,6 +38,7 @@ class Descriptions:
             effective=self._catalog.machine.effective_config(topic),
             partitions=[self.partition(partition) for partition in partitions if partition is not None],
             warning=self._warning(topic),
+            cluster=self._catalog.machine.topic_defaults,
         )
 
     def partition(self, partition: Partition) -> PartitionDescription:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from shmlog.control.messages import (
@@ -25,6 +25,7 @@ from shmlog.log.storage import OsStorage
 from shmlog.machines.metadata import CatalogStep, ConfigurePartition, ErasePartition, Partition, StartPartition, Topic
 from shmlog.machines.metadata_records import LogAbandoned, TopicConfigReplaced
 from shmlog.machines.supervision import OwnerPhase
+from shmlog.machines.topic_settings import SettingsChange
 from shmlog.record.compression import check_topic
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
@@ -131,10 +132,10 @@ class Topics(OwnerWatcher):
 
     def alter(self, wanted: AlterTopic, answer: Answer) -> None:
         topic = self._catalog.machine.topic(wanted.name)
+        before = len(topic.partition_ids)
         step = self._catalog.machine.alter_topic(
             wanted.name,
-            set_config=wanted.set,
-            unset=wanted.unset,
+            change=SettingsChange(wanted.set, wanted.unset, wanted.append, wanted.subtract),
             partitions=wanted.partitions,
             directories=None if wanted.partitions is None else self._identity.directories.for_new_replicas(),
         )
@@ -149,7 +150,11 @@ class Topics(OwnerWatcher):
             self._regions.reserve_partition(partition_id, config)
 
         def altered() -> None:
-            answer.give(TopicsDescribed(answer.request_id, [self._describe.topic(topic)]))
+            described = self._describe.topic(topic)
+            if added:
+                warning = "; ".join(filter(None, (_keys_move(topic, before), described.warning)))
+                described = replace(described, warning=warning)
+            answer.give(TopicsDescribed(answer.request_id, [described]))
 
         def failed(error: str, message: str) -> None:
             answer.fail_as(error, f"topic {topic.name!r} was altered, but a new partition does not start: {message}")
@@ -343,3 +348,10 @@ class Topics(OwnerWatcher):
         wait.timer.cancel()
         if wait in self._starting:
             self._starting.remove(wait)
+
+
+def _keys_move(topic: Topic, before: int) -> str:
+    return (
+        f"topic {topic.name!r} has {len(topic.partition_ids)} partitions now, after {before}: new records of a key may"
+        " go to another partition than its older ones; they are not in order with those, and compaction keeps both"
+    )

@@ -30,10 +30,15 @@ def default_text(setting: Setting) -> str:
     return setting.default if setting.kind == "choice" else as_text(setting.default)
 
 
+def sentences(setting: Setting) -> str:
+    late = "" if setting.takes_effect == "at once" else f" (A change takes effect {setting.takes_effect}.)"
+    return setting.doc + late
+
+
 def tables() -> str:
     parts: list[str] = []
     for scope, settings in SCOPES.items():
-        rows = [f"| `{name}` | {default_text(setting)} | {setting.doc} |" for name, setting in settings.items()]
+        rows = [f"| `{name}` | {default_text(setting)} | {sentences(setting)} |" for name, setting in settings.items()]
         parts.append("\n".join([f"| {scope} | default | |", "|---|---|---|", *rows]))
     return "\n" + "\n\n".join(parts) + "\n\n"
 

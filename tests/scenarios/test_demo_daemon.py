@@ -144,9 +144,18 @@ def test_topics_are_created_altered_described_and_deleted(daemon: Path) -> None:
     assert as_json("topic", "list") == [
         {"topic": "orders", "partitions": 2, "records": 0, "config": "retention.ms=1000"}
     ]
-    shmlog("topic", "alter", "orders", "--unset", "retention.ms", "--config", "segment.bytes=2000000", "-p", "3")
+    changes = ["--unset", "retention.ms", "--config", "segment.bytes=2000000", "--append", "cleanup.policy=compact"]
+    altered = shmlog("topic", "alter", "orders", *changes, "-p", "3")
+    assert "altered orders: 3 partitions, cleanup.policy=compact,delete, segment.bytes=2000000" in altered
+    shmlog("topic", "alter", "orders", "--subtract", "cleanup.policy=compact")
     described = as_json("topic", "describe", "orders")
-    assert described["config"] == {"segment.bytes": "2000000"}
+    assert described["config"] == {"cleanup.policy": "delete", "segment.bytes": "2000000"}
+    origins = {entry["name"]: entry["origin"] for entry in described["configs"]}
+    assert (origins["segment.bytes"], origins["retention.ms"]) == ("topic", "default")
+    table = shmlog("topic", "describe", "orders")
+    assert "segment.bytes   2000000  topic" in table
+    assert "retention.ms" not in table
+    assert "retention.ms" in shmlog("topic", "describe", "orders", "--all-settings")
     assert [partition["state"] for partition in described["partitions"]] == ["running"] * 3
     assert shmlog("topic", "delete", "orders", "--dry-run") == "would delete orders: 3 partitions, 0 records\n"
     asked = shmlog("topic", "delete", "orders", stdin="y\n", code=2)

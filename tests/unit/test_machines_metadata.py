@@ -35,6 +35,7 @@ from shmlog.machines.metadata_records import (
     TopicDeletionBegun,
 )
 from shmlog.machines.step import Step
+from shmlog.machines.topic_settings import SettingsChange
 
 
 def machine_with(*records: MetadataRecord) -> MetadataMachine:
@@ -69,7 +70,9 @@ def test_partition_ids_are_never_used_again() -> None:
 
 def test_altering_changes_settings_and_partitions_together_or_not_at_all() -> None:
     machine = machine_with(FLIGHTS)
-    step = machine.alter_topic("flights", set_config={"segment.bytes": 2_000_000}, unset=["retention.ms"], partitions=3)
+    step = machine.alter_topic(
+        "flights", change=SettingsChange({"segment.bytes": 2_000_000}, ["retention.ms"]), partitions=3
+    )
     assert step.records == (
         TopicConfigReplaced("idf", {"segment.bytes": "2000000"}),
         PartitionsAdded("idf", [2]),
@@ -77,8 +80,8 @@ def test_altering_changes_settings_and_partitions_together_or_not_at_all() -> No
     )
     assert step.actions == (ConfigurePartition(0), ConfigurePartition(1), StartPartition(2))
     with pytest.raises(InvalidPartitionsError, match="only be added, so not 1"):
-        machine.alter_topic("flights", set_config={"segment.ms": 7}, unset=[], partitions=1)
-    assert machine.alter_topic("flights", set_config={}, unset=["segment.ms"], partitions=2) == Step()
+        machine.alter_topic("flights", change=SettingsChange({"segment.ms": 7}), partitions=1)
+    assert machine.alter_topic("flights", change=SettingsChange(unset=["segment.ms"]), partitions=2) == Step()
 
 
 def test_added_partitions_have_as_many_replicas_as_those_before() -> None:
@@ -86,7 +89,7 @@ def test_added_partitions_have_as_many_replicas_as_those_before() -> None:
     disks = ["d0", "d1", "d2"]
     step = machine.create_topic("t", topic_id="t", partitions=1, replication_factor=2, directories=disks)
     machine = machine_with(*step.records)
-    _, added = machine.alter_topic("t", set_config={}, unset=[], partitions=2, directories=disks).records
+    _, added = machine.alter_topic("t", partitions=2, directories=disks).records
     assert added == ReplicasAssigned(1, [0, 1], ["d2", "d0"])
 
 
@@ -159,7 +162,7 @@ def test_a_topic_name_that_kafka_would_refuse_is_refused(name: str) -> None:
             "shm.ring.bytes must be 0 or at least",
         ),
         (
-            lambda m: m.alter_topic("flights", set_config={}, unset=["nonsense"], partitions=None),
+            lambda m: m.alter_topic("flights", change=SettingsChange(unset=["nonsense"])),
             InvalidConfigError,
             "unknown topic setting 'nonsense'",
         ),
@@ -200,7 +203,7 @@ def request(machine: MetadataMachine, operation: tuple[str, str, int], number: i
         case ("come back", _, _):
             return machine.erased(machine.abandoned("d1"))
         case ("alter", name, count):
-            return machine.alter_topic(name, set_config={"segment.ms": number + 1}, unset=[], partitions=count)
+            return machine.alter_topic(name, change=SettingsChange({"segment.ms": number + 1}), partitions=count)
         case ("delete", name, _):
             return machine.delete_topic(name)
         case ("finish", _, _):
