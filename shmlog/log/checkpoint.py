@@ -75,7 +75,7 @@ def read_leader_epochs(storage: Storage, directory: str) -> list[EpochStart]:
 
     A damaged file costs nothing that the batches do not also say, so the log opens without it.
     """
-    numbers = _read_numbers(storage, os.path.join(directory, LEADER_EPOCHS))
+    numbers = read_numbers(storage, os.path.join(directory, LEADER_EPOCHS))
     if not numbers or len(numbers) != 1 + 2 * numbers[0]:
         return []
     starts = [EpochStart(epoch, start) for epoch, start in zip(numbers[1::2], numbers[2::2], strict=True)]
@@ -99,7 +99,7 @@ def write_leader_epochs(storage: Storage, directory: str, starts: list[EpochStar
 
 def read_recovery_point(storage: Storage, directory: str) -> int:
     """The offset before which every byte was synced; 0 when unknown, so that everything is checked."""
-    numbers = _read_numbers(storage, os.path.join(directory, RECOVERY_POINT))
+    numbers = read_numbers(storage, os.path.join(directory, RECOVERY_POINT))
     return numbers[0] if len(numbers) == 1 else 0
 
 
@@ -109,7 +109,7 @@ def write_recovery_point(storage: Storage, directory: str, offset: int) -> None:
 
 def read_high_watermark(storage: Storage, directory: str) -> int:
     """An offset before which all in-sync replicas had everything at some time; 0 when unknown."""
-    numbers = _read_numbers(storage, os.path.join(directory, HIGH_WATERMARK))
+    numbers = read_numbers(storage, os.path.join(directory, HIGH_WATERMARK))
     return numbers[0] if len(numbers) == 1 else 0
 
 
@@ -119,7 +119,7 @@ def write_high_watermark(storage: Storage, directory: str, offset: int) -> None:
 
 
 def read_clean_shutdown(storage: Storage, directory: str) -> CleanShutdown | None:
-    numbers = _read_numbers(storage, os.path.join(directory, CLEAN_SHUTDOWN))
+    numbers = read_numbers(storage, os.path.join(directory, CLEAN_SHUTDOWN))
     return CleanShutdown(*numbers) if len(numbers) == 5 else None
 
 
@@ -138,7 +138,7 @@ def remove_clean_shutdown(storage: Storage, directory: str) -> None:
     storage.fsync_dir(directory)
 
 
-def _read_numbers(storage: Storage, path: str) -> list[int]:
+def read_numbers(storage: Storage, path: str) -> list[int]:
     """The numbers after the version line; [] for a missing file and for anything that is not numbers of version 0.
 
     Every number fits into 64 bits.

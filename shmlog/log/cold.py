@@ -16,6 +16,7 @@ from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageErro
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
 from shmlog.log.checkpoint import EpochStart, read_leader_epochs
 from shmlog.log.cold_segment import ColdSegment
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.segment_times import SegmentTimes
 from shmlog.log.storage import OsStorage, Storage
@@ -51,6 +52,7 @@ class ColdReader:
         self._buffer = memoryview(bytearray())
         self._position = 0
         self._next_offset = -1  # what lies at _position; -1: unknown
+        self._dense_from_offset = 0  # as known when the segment was opened: holes before it are compaction's
 
     @property
     def segment_base_offset(self) -> int:
@@ -79,9 +81,11 @@ class ColdReader:
             buffer = self._room_for(size)
             data = buffer[: self._segment.pread_into(buffer, self._position)]
             if self._segment.is_replaced():  # looked at after reading: what was read may be what the disk refused
-                self._reopen()
+                self._position = self._segment_of(offset).position_for(offset)
                 continue
-            start, end, next_offset, wanted, problem = select_batches(data, offset, limit_offset)
+            start, end, next_offset, wanted, problem = select_batches(
+                data, offset, limit_offset, self._dense_from_offset
+            )
             if end > start:
                 self._check_first(data[start:], offset, start)
                 self._position += end
@@ -94,7 +98,7 @@ class ColdReader:
             self._position += end
             if wanted == 0:
                 return None
-            if end == 0 and len(data) < size and not self._advance(self._segment.base_offset):
+            if end == 0 and len(data) < size and not self._advance(offset):
                 return None
             size = wanted if end == 0 and wanted > size else max_bytes
         return None
@@ -144,6 +148,7 @@ class ColdReader:
         """That segment, opened anew: its name may be another file's by now. Raises FileNotFoundError."""
         self._close_segment()
         self._segment = ColdSegment(self._storage, self.directory, base_offset)
+        self._dense_from_offset = dense_from(self._storage, self.directory)
         return self._segment
 
     def _close_segment(self) -> None:
@@ -157,17 +162,21 @@ class ColdReader:
         self._buffer = memoryview(bytearray())
 
     def _check_first(self, batch: memoryview, offset: int, start: int) -> None:
-        """The log has no gaps: what is read first holds the offset that was asked for, or something is missing."""
+        """What is read first holds the offset that was asked for, or that was compacted away, or one is missing."""
         assert self._segment is not None
         base_offset = BatchHeader.parse(batch).base_offset
-        if base_offset > offset:
+        if base_offset > max(offset, self._dense_from_offset):
             first = self._list()[0]
             if first > offset:
-                raise OffsetOutOfRangeError(f"offset {offset} is before the log's start, {first}, in {self.directory}")
+                raise self._before_start(offset)
             raise CorruptRecordError(
                 f"{self._segment.path}: at byte {self._position + start} a batch begins with offset {base_offset}, and"
                 f" offset {offset} is nowhere before it"
             )
+
+    def _before_start(self, offset: int) -> OffsetOutOfRangeError:
+        first = self._base_offsets[0]
+        return OffsetOutOfRangeError(f"offset {offset} is before the log's start, {first}, in {self.directory}")
 
     def _room_for(self, size_bytes: int) -> memoryview:
         """Memory for one read, kept for the next one."""
@@ -194,32 +203,31 @@ class ColdReader:
                 with suppress(FileNotFoundError):
                     return self._opened(self._base_offsets[number])
             elif is_listed:
-                raise OffsetOutOfRangeError(
-                    f"offset {offset} is before the log's start, {self._base_offsets[0]}, in {self.directory}"
-                )
+                raise self._before_start(offset)
             self._list()
             is_listed = True
         raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
 
-    def _advance(self, base_offset: int) -> bool:
-        """Go on at the beginning of the segment after `base_offset`; False when there is none."""
+    def _advance(self, offset: int) -> bool:
+        """Go on in the segment after the one that is open, which has nothing at or after `offset`; False without one.
+
+        Compaction puts one file in the place of several, the new one before the old ones go. So when the segment is not
+        there any more as it was opened, what follows it may be in an older one: that is looked up by offset.
+        """
+        before, is_gone = self._segment, False
+        assert before is not None
         for _ in range(LISTINGS_MAX):
             bases = self._list()
-            number = bisect_right(bases, base_offset)
+            is_gone = is_gone or before.base_offset not in bases or before.is_replaced()
+            number = bisect_right(bases, offset) - 1 if is_gone else bisect_right(bases, before.base_offset)
+            if number < 0:
+                raise self._before_start(offset)
             if number == len(bases):
                 return False
-            with suppress(FileNotFoundError):
-                self._opened(bases[number])
-                self._position = 0
-                return True
+            try:
+                self._position = self._opened(bases[number]).position_for(offset)
+            except FileNotFoundError:
+                is_gone = True  # and `before` is closed
+                continue
+            return True
         raise StorageError(f"{self.directory}: segments vanish faster than they can be opened")
-
-    def _reopen(self) -> None:
-        """The same segment in its present file, if there is one."""
-        assert self._segment is not None
-        try:
-            opened = ColdSegment(self._storage, self.directory, self._segment.base_offset)
-        except FileNotFoundError:
-            return
-        self._segment.close()
-        self._segment = opened

@@ -57,6 +57,11 @@ def read_compaction_checkpoint(storage: Storage, directory: str) -> CompactionCh
     return CompactionCheckpoint(*numbers)
 
 
+def dense_from(storage: Storage, directory: str) -> int:
+    """Before this offset holes are compaction's, from there on damage. Raises as read_compaction_checkpoint."""
+    return read_compaction_checkpoint(storage, directory).dense_from_offset
+
+
 def write_compaction_checkpoint(storage: Storage, directory: str, checkpoint: CompactionCheckpoint) -> None:
     """Durable when it returns; a crash leaves the old file or this one."""
     offsets = f"{checkpoint.first_dirty_offset} {checkpoint.dense_from_offset} {checkpoint.delete_horizon_ms}"

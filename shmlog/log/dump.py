@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError, InvalidRequestError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
+from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
 from shmlog.log.offset_index import OffsetIndex, OffsetPosition
-from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, base_offset_of
+from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, OFFSET_MAX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, base_offset_of
 from shmlog.log.snapshot import ProducerEntry, decode_snapshot
+from shmlog.log.storage import OsStorage
 from shmlog.log.time_index import TimeIndex, TimestampOffset
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES, MAGIC, MAGIC_AT
@@ -59,12 +61,13 @@ class Verdict:
 def dump_log(path: str) -> Iterator[BatchRow | Damage]:
     """The batches of a `.log` file in order, checksums checked; damage is a row of its own, then reading goes on."""
     base_offset = _base_offset(path, LOG_SUFFIX)
+    dense_from_offset = read_compaction_checkpoint(OsStorage(), os.path.dirname(path)).dense_from_offset
     fd = os.open(path, os.O_RDONLY)
     try:
         size_bytes = os.fstat(fd).st_size
         position, expected = 0, base_offset
         while position < size_bytes:
-            header, problem = _batch_at(fd, position, expected, dense=True)
+            header, problem = _batch_at(fd, position, expected, max(expected, dense_from_offset))
             if header is None:
                 resumes_at = next_sound(fd, position + 1, size_bytes, expected)
                 yield Damage(position, expected, problem, resumes_at)
@@ -211,10 +214,10 @@ def _batch_ends(path: str, suffix: str) -> dict[int, BatchRow]:
     return {row.header.last_offset: row for row in rows if isinstance(row, BatchRow)}
 
 
-def _batch_at(fd: int, position: int, expected_offset: int, *, dense: bool) -> tuple[BatchHeader | None, str]:
+def _batch_at(fd: int, position: int, expected_offset: int, offset_max: int) -> tuple[BatchHeader | None, str]:
     """The batch that begins at a byte, or None and why there is none.
 
-    `dense`: its base offset is the expected one, as recovery demands too; otherwise a later one will do.
+    Its base offset is the expected one, or a later one up to `offset_max` where that is more, as recovery has it, too.
     """
     try:
         header = BatchHeader.parse(os.pread(fd, HEADER_BYTES, position))
@@ -222,7 +225,7 @@ def _batch_at(fd: int, position: int, expected_offset: int, *, dense: bool) -> t
         return None, str(error)
     if header.size_bytes > BATCH_BYTES_MAX:
         return None, f"the batch claims {header.size_bytes} bytes"
-    if header.base_offset < expected_offset or (dense and header.base_offset > expected_offset):
+    if not expected_offset <= header.base_offset <= offset_max:
         return None, f"the batch claims offset {header.base_offset}"
     batch = os.pread(fd, header.size_bytes, position)
     if len(batch) < header.size_bytes:
@@ -239,7 +242,7 @@ def next_sound(fd: int, position: int, size_bytes: int, expected_offset: int) ->
         found = window.find(MAGIC, MAGIC_AT)
         while found >= 0:
             candidate = position + found - MAGIC_AT
-            if _batch_at(fd, candidate, expected_offset, dense=False)[0] is not None:
+            if _batch_at(fd, candidate, expected_offset, OFFSET_MAX)[0] is not None:
                 return candidate
             found = window.find(MAGIC, found + 1)
         position += SEARCH_BYTES

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shmlog.errors import CorruptRecordError
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.segment import INDEX_SUFFIX, REBUILD_SUFFIX, TIME_INDEX_SUFFIX, SegmentFiles, segment_path
 from shmlog.log.storage import Storage
 from shmlog.native.scan import check_batches
@@ -53,10 +54,11 @@ def adopt_batches(
     storage: Storage, files: SegmentFiles, writer: SegmentWriter, end_position: int, crc_from_offset: int
 ) -> Walk:
     """Feed the writer what the log file holds from its position up to `end_position`, as far as it is sound."""
+    dense_from_offset = dense_from(storage, files.directory)
     position, expected, size = writer.size_bytes, writer.next_offset, CHUNK_BYTES
     while position < end_position:
         chunk = storage.pread(files.log_fd, min(size, end_position - position), position)
-        valid, expected, wanted, problem = check_batches(chunk, expected, crc_from_offset)
+        valid, expected, wanted, problem = check_batches(chunk, expected, crc_from_offset, dense_from_offset)
         try:
             writer.adopt(memoryview(chunk)[:valid])
         except OverflowError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shmlog.log.damage import NOTE_SUFFIX
 from shmlog.log.segment import (
+    CLEANED_SUFFIX,
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
@@ -20,7 +21,7 @@ from shmlog.log.segment import (
 )
 from shmlog.log.storage import Storage
 
-_LEFTOVERS = (DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")
+_LEFTOVERS = (CLEANED_SUFFIX, DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Listing:
     orphans: tuple[str, ...]
     """Names of indexes without a log."""
     leftovers: tuple[str, ...]
-    """Names of what an interrupted deletion, rebuild, rewrite or checkpoint left behind."""
+    """Names of what an interrupted deletion, cleaning, rebuild, rewrite or checkpoint left behind."""
     snapshot_offsets: list[int]
     has_notes_of_damage: bool
 

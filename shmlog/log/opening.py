@@ -33,6 +33,7 @@ from shmlog.log.rewrite import Rewrite, beyond
 from shmlog.log.segment import SegmentFiles, log_file_bytes
 from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
+from shmlog.log.swap import finish as finish_swap
 
 
 @dataclass(slots=True)
@@ -58,6 +59,9 @@ def open_directory(
 ) -> Opened:
     """See PartitionLog.open."""
     listing = _identify(storage, directory, topic_id)
+    swapped = finish_swap(storage, directory)
+    if swapped:
+        listing = look(storage, directory)
     sweep(storage, directory, listing)
     base_offsets = listing.base_offsets
     recovery_point = read_recovery_point(storage, directory)
@@ -106,7 +110,7 @@ def open_directory(
         snapshots,
         recovery_point,
         kept,
-        "; ".join(found.notes),
+        "; ".join([*([swapped] if swapped else []), *found.notes]),
         rewritten,
         listing.has_notes_of_damage or bool(warm_from is None and found.notes and read_damage(directory)),
     )

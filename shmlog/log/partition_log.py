@@ -22,12 +22,11 @@ from shmlog.log.failed_sync import FailedSync, note_failed_sync, remove_failed_s
 from shmlog.log.opening import Opened, open_directory, rewrite_segments
 from shmlog.log.recovery import WarmStart
 from shmlog.log.rewrite import Memory, Rewrite, beyond
+from shmlog.log.rolling import is_full, require_next
 from shmlog.log.sealed import SealedSegments
 from shmlog.log.sealed_check import SealedCheck
 from shmlog.log.segment import (
-    INDEX_BYTES_MAX,
     LOG_SUFFIX,
-    RELATIVE_MAX,
     SegmentFiles,
     SegmentInfo,
     for_each_file,
@@ -36,7 +35,8 @@ from shmlog.log.segment import (
 from shmlog.log.segment_facts import first_timestamp_ms
 from shmlog.log.snapshot import ProducerEntry, latest_snapshot, replay, write_snapshot
 from shmlog.log.storage import OsStorage, Storage
-from shmlog.log.walk import batches_from
+from shmlog.log.swap import CleanedSegments, require_same, swap
+from shmlog.log.walk import batches_from, headers_in
 from shmlog.native.segment import SegmentWriter
 from shmlog.record.header import BatchHeader
 from shmlog.settings import TopicConfig
@@ -148,17 +148,7 @@ class PartitionLog:
 
     def should_roll(self, now_ms: int, incoming_bytes: int) -> bool:
         """Whether `incoming_bytes` more bytes of batches belong into a new segment: size, age, index full, offsets."""
-        writer = self.active
-        if writer.size_bytes == 0:
-            return False
-        index_entries = incoming_bytes // max(1, self.config.index_interval_bytes) + 1
-        return (
-            writer.size_bytes + incoming_bytes > min(self.config.segment_bytes, RELATIVE_MAX)
-            or now_ms - self._created_ms >= self.config.segment_ms
-            or writer.index_bytes + 8 * index_entries > INDEX_BYTES_MAX
-            or writer.time_index_bytes + 12 * (index_entries + 1) > INDEX_BYTES_MAX
-            or writer.next_offset + incoming_bytes - writer.base_offset > RELATIVE_MAX  # a record has over one byte
-        )
+        return is_full(self.active, self.config, now_ms - self._created_ms, incoming_bytes)
 
     def roll(self, next_offset: int, now_ms: int | None = None) -> SegmentWriter:
         """Begin a new segment at `next_offset`, the log's end, and return its writer, which is `active` from now on.
@@ -168,8 +158,7 @@ class PartitionLog:
         anything that matters: the old segment goes on. An empty active segment is returned as it is.
         """
         self._check_open()
-        if next_offset != self.active.next_offset:
-            raise InvalidRequestError(f"the log ends at offset {self.active.next_offset}, not at {next_offset}")
+        require_next(self._storage, self.directory, self.active.next_offset, next_offset)
         if self.active.size_bytes == 0:
             return self.active
         try:
@@ -286,6 +275,21 @@ class PartitionLog:
                 files.close()
             self._storage.fsync_dir(self.directory)
 
+    def swap(self, cleaned: CleanedSegments, now_ms: int) -> None:
+        """Put compacted segments in the place of those that they were made from, which readers keep for a while.
+
+        Raises StorageError, and has changed nothing, if the log is not any more what was compacted. After an OSError
+        the log is to be opened again.
+        """
+        self._check_usable()
+        require_same(
+            self._storage, self.directory, cleaned, [*self.sealed, self.active.base_offset], self.recovery_point
+        )
+        remove_ms = now_ms + self.config.file_delete_delay_ms
+        swap(self._storage, self.directory, cleaned, lambda base: self._dropped.drop(self.directory, base, remove_ms))
+        for group in cleaned.groups:
+            self.sealed.replace(group.base_offsets, group.size_bytes)
+
     def remove_deleted(self, now_ms: int) -> int | None:
         """Remove dropped files whose delay has passed; returns when to come back, None when none are left."""
         return self._dropped.remove(now_ms)
@@ -300,12 +304,7 @@ class PartitionLog:
 
     def headers(self, from_offset: int = 0) -> Iterator[BatchHeader]:
         """The headers of the same batches."""
-        for chunk in self.batches(from_offset):
-            position = 0
-            while position < len(chunk):
-                header = BatchHeader.parse(chunk, position)
-                yield header
-                position += header.size_bytes
+        return headers_in(self.batches(from_offset))
 
     def write_snapshot(self, offset: int, entries: Sequence[ProducerEntry]) -> None:
         """Keep the producer state as of `offset`, so that a cold start replays only the batches after it."""

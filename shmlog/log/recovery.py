@@ -7,8 +7,8 @@
 
 Of trusted segments nothing but the names is looked at here, however many there are: see log/sealed.py.
 
-Offsets are dense, so a batch is sound only if its base offset follows the batch before: that also covers the twelve
-bytes at the front that are outside the checksum, except the leader epoch.
+Offsets are dense where nothing was compacted, so there a batch is sound only if its base offset follows the batch
+before: that also covers the twelve bytes at the front that are outside the checksum, except the leader epoch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from shmlog.clock import wall_ms
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import CleanShutdown
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.damage import Damage, keep_aside, write_down
 from shmlog.log.failed_sync import FailedSync, InterruptedSync, marker_path, noting_failure
 from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, Walk, cut_time_index, rebuild, resume
@@ -119,6 +120,7 @@ def recover_cold(
     and cuts nothing, when a sync had `failed` and what was acknowledged then is not there any more.
     """
     notes: list[str] = []
+    dense_from_offset = dense_from(storage, directory)
     for number in range(synced_count(base_offsets, recovery_point), len(base_offsets)):
         base_offset = base_offsets[number]
         following = base_offsets[number + 1] if number + 1 < len(base_offsets) else None
@@ -126,7 +128,8 @@ def recover_cold(
             notes.append(rebuilt_note(directory, base_offset, were_there=False))
         segment = rebuild(storage, directory, base_offset, index_interval_bytes, recovery_point)
         walk = segment.walk
-        if not walk.problem and following is not None and walk.next_offset != following:
+        is_hole = following is not None and walk.next_offset < following <= dense_from_offset
+        if not walk.problem and following is not None and walk.next_offset != following and not is_hole:
             walk = Walk(
                 walk.valid_bytes, walk.next_offset, f"it is missing: the next file begins at offset {following}"
             )

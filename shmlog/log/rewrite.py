@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shmlog.errors import CorruptRecordError
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.index_repair import OpenSegment, Walk
 from shmlog.log.segment import LOG_SUFFIX, REWRITE_SUFFIX, SUFFIXES, SegmentFiles, segment_path, synced_count
 from shmlog.log.storage import Storage
@@ -134,11 +135,14 @@ class Rewrite:
 
     def _sound_batches(self, fd: int, base_offset: int, offset: int, start: int, end: int) -> Iterator[memoryview]:
         """Bytes `start` to `end` of a segment, from the batch with `offset` on, some whole batches at a time."""
-        size = CHUNK_BYTES
+        size, dense_from_offset = (
+            CHUNK_BYTES,
+            dense_from(self.storage, self.directory),
+        )
         while start < end:
             size = min(size, end - start)
             chunk = self._read(fd, base_offset, start, start + size)
-            valid, offset, wanted, problem = check_batches(chunk, offset, self.recovery_point)
+            valid, offset, wanted, problem = check_batches(chunk, offset, self.recovery_point, dense_from_offset)
             if valid:
                 yield memoryview(chunk)[:valid]
             start += valid

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from shmlog.errors import CorruptRecordError
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.dump import BATCH_BYTES_MAX, next_sound
 from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, segment_path
 from shmlog.log.storage import Storage
@@ -75,13 +76,14 @@ def log_flaws(storage: Storage, segment: SealedSegment, pace: Pace) -> Iterator[
     fd = storage.open(segment.path(), os.O_RDONLY)
     try:
         size_bytes = storage.size_bytes(fd)
+        dense_from_offset = dense_from(storage, segment.directory)
         position, expected, size = 0, segment.base_offset, CHUNK_BYTES
         while position < size_bytes:
             asked = min(size, size_bytes - position)
             chunk = _from_disk(storage, fd, asked, position, pace)
             if len(chunk) < asked:
                 size_bytes = position + len(chunk)
-            valid, expected, wanted, problem = check_batches(chunk, expected)
+            valid, expected, wanted, problem = check_batches(chunk, expected, 0, dense_from_offset)
             position, size = position + valid, max(CHUNK_BYTES, wanted)
             if not problem and wanted > BATCH_BYTES_MAX:  # before so much is read
                 problem = f"the batch claims {wanted} bytes"
@@ -97,7 +99,7 @@ def log_flaws(storage: Storage, segment: SealedSegment, pace: Pace) -> Iterator[
             header = BatchHeader.parse(storage.pread(fd, HEADER_BYTES, resumes_at))
             yield Flaw(segment, LOG_SUFFIX, position, expected, header.base_offset, problem)
             position, expected, size = resumes_at, header.base_offset, CHUNK_BYTES
-        if expected != segment.following:
+        if expected != segment.following and not expected < segment.following <= dense_from_offset:
             problem = f"it ends with offset {expected - 1}, and the next file begins with {segment.following}"
             yield Flaw(segment, LOG_SUFFIX, size_bytes, expected, segment.following, problem)
     finally:

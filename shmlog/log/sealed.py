@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from shmlog.log.sealed_check import SealedCheck
 from shmlog.log.segment import SegmentInfo, log_file_bytes, synced_count
@@ -65,6 +65,13 @@ class SealedSegments:
         """It is out of the log."""
         self._without_index.discard(self._starts[0])
         del self._starts[0], self._sizes[0]
+
+    def replace(self, base_offsets: Sequence[int], size_bytes: int) -> None:
+        """These, which are in a row, are one now, with the base offset of the first and so many bytes."""
+        number = bisect_left(self._starts, base_offsets[0])
+        self._without_index.difference_update(base_offsets)
+        del self._starts[number + 1 : number + len(base_offsets)], self._sizes[number + 1 : number + len(base_offsets)]
+        self._sizes[number] = size_bytes
 
     def size_bytes(self) -> int:
         """Bytes of all their logs. The first call looks at each file whose size is not known yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shmlog.clock import wall_ms
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.damage import Damage, write_down
 from shmlog.log.index_repair import NO_CHECKSUMS, OpenSegment, rebuild, resume_sealed
 from shmlog.log.segment import LOG_SUFFIX, SegmentFiles, segment_path
@@ -59,7 +60,7 @@ class SealedCheck:
 
     def _gap(self, segment: OpenSegment, following: int) -> list[str]:
         base_offset, end = segment.files.base_offset, segment.writer.next_offset
-        if end == following:
+        if end == following or end < following <= dense_from(self.storage, self.directory):
             return []
         reason = f"it ends at offset {end}, and the next file begins at {following}: a file is missing, or foreign"
         self._note_damage(base_offset, (min(end, following), max(end, following)), reason)

@@ -20,6 +20,8 @@ DELETED_SUFFIX = ".deleted"
 """Renamed to this at once when retention drops a segment; the bytes go away after `file.delete.delay.ms`."""
 REBUILD_SUFFIX = ".rebuild"
 """An index that is being rebuilt; renamed over the old one, because readers may have that mapped."""
+CLEANED_SUFFIX = ".cleaned"
+"""Behind the suffix of a segment's file: compacted, and to be put in the place of segments (see log/swap.py)."""
 REWRITE_SUFFIX = ".rewrite"
 """A file that takes the place of one whose sync failed; renamed over it."""
 

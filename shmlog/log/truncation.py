@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from dataclasses import replace
 
 from shmlog.log.checkpoint import read_recovery_point, write_leader_epochs, write_recovery_point
 from shmlog.log.cold_segment import ColdSegment
+from shmlog.log.compaction_checkpoint import (
+    read_compaction_checkpoint,
+    write_compaction_checkpoint,
+)
 from shmlog.log.segment import (
     LOG_SUFFIX,
     SegmentFiles,
@@ -31,6 +36,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
     Durable when it returns. Raises OSError, CorruptRecordError if bytes before `end_offset` are no batches.
     """
     _lower_recovery_point(storage, directory, end_offset)
+    _lower_compaction(storage, directory, end_offset)
     bases = list_base_offsets(storage, directory)
     kept = max(1, bisect_left(bases, end_offset))
     for base_offset in reversed(bases[kept:]):
@@ -49,6 +55,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
 def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
     """Drop everything that the log holds; it is empty then, and begins at `start_offset`. Durable. Raises OSError."""
     _lower_recovery_point(storage, directory, 0)
+    _lower_compaction(storage, directory, 0)
     write_leader_epochs(storage, directory, [])
     for base_offset in reversed(list_base_offsets(storage, directory)):
         for_each_file(directory, base_offset, storage.unlink)
@@ -60,6 +67,13 @@ def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
 def _lower_recovery_point(storage: Storage, directory: str, end_offset: int) -> None:
     if read_recovery_point(storage, directory) > end_offset:
         write_recovery_point(storage, directory, end_offset)
+
+
+def _lower_compaction(storage: Storage, directory: str, end_offset: int) -> None:
+    """What comes instead is dirty. Holes stay allowed as far as they were, for what is killed in between."""
+    now = read_compaction_checkpoint(storage, directory)
+    if now.first_dirty_offset > end_offset:
+        write_compaction_checkpoint(storage, directory, replace(now, first_dirty_offset=end_offset))
 
 
 def _position_of(storage: Storage, directory: str, base_offset: int, end_offset: int) -> int:

@@ -68,7 +68,21 @@ def find_other_epoch(const unsigned char[::1] data not None, int epoch):
     return at
 
 
-def check_batches(const unsigned char[::1] data not None, int64_t expected_offset, int64_t crc_from_offset=0):
+cdef inline bint follows(const unsigned char *p, int64_t expected_offset, int64_t dense_from_offset) noexcept nogil:
+    # Below dense_from_offset compaction may have taken away what was in between.
+    cdef int64_t base_offset = batch_base_offset(p)
+    return base_offset == expected_offset or expected_offset < base_offset <= dense_from_offset
+
+
+cdef inline bint counts(const unsigned char *p, int64_t dense_from_offset) noexcept nogil:
+    cdef int64_t delta = batch_last_offset_delta(p), count = batch_record_count(p)
+    if delta < 0 or count < 0 or count > delta + 1:
+        return False
+    return count == delta + 1 or batch_last_offset(p) < dense_from_offset
+
+
+def check_batches(const unsigned char[::1] data not None, int64_t expected_offset, int64_t crc_from_offset=0,
+                  int64_t dense_from_offset=0):
     cdef const unsigned char *start = &data[0] if data.shape[0] else NULL
     cdef const unsigned char *p = start
     cdef const unsigned char *end = start + data.shape[0]
@@ -81,14 +95,14 @@ def check_batches(const unsigned char[::1] data not None, int64_t expected_offse
                 problem = BAD_LENGTH
             elif batch_magic(p) != 2:
                 problem = BAD_MAGIC
-            elif batch_base_offset(p) != expected_offset:
+            elif not follows(p, expected_offset, dense_from_offset):
                 problem = BAD_OFFSET
-            elif batch_record_count(p) < 1 or batch_last_offset_delta(p) != batch_record_count(p) - 1:
+            elif not counts(p, dense_from_offset):
                 problem = BAD_COUNT
             elif size > end - p:
                 wanted = size
                 break
-            elif expected_offset >= crc_from_offset and crc32c(0, p + CRC_START, <size_t>(size - CRC_START)) != batch_crc(p):
+            elif batch_base_offset(p) >= crc_from_offset and crc32c(0, p + CRC_START, <size_t>(size - CRC_START)) != batch_crc(p):
                 problem = BAD_CRC
             if problem != SOUND:
                 break
@@ -97,7 +111,8 @@ def check_batches(const unsigned char[::1] data not None, int64_t expected_offse
     return p - start, expected_offset, wanted, PROBLEMS[<int>problem]
 
 
-def select_batches(const unsigned char[::1] data not None, int64_t from_offset, int64_t limit_offset=INT64_MAX):
+def select_batches(const unsigned char[::1] data not None, int64_t from_offset, int64_t limit_offset=INT64_MAX,
+                   int64_t dense_from_offset=0):
     cdef const unsigned char *start = &data[0] if data.shape[0] else NULL
     cdef const unsigned char *p = start
     cdef const unsigned char *first = NULL
@@ -111,7 +126,7 @@ def select_batches(const unsigned char[::1] data not None, int64_t from_offset, 
                 problem = BAD_LENGTH
             elif batch_magic(p) != 2:
                 problem = BAD_MAGIC
-            elif batch_last_offset(p) < batch_base_offset(p) or (first != NULL and batch_base_offset(p) != next_offset):
+            elif batch_last_offset(p) < batch_base_offset(p) or (first != NULL and not follows(p, next_offset, dense_from_offset)):
                 problem = BAD_OFFSET
             if problem != SOUND:
                 break

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import EpochStart, write_leader_epochs
+from shmlog.log.compaction_checkpoint import (
+    dense_from,
+    read_compaction_checkpoint,
+    write_compaction_checkpoint,
+)
 from shmlog.log.leader_epochs import agreed_end, epochs_in, shared_epochs
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
@@ -46,6 +52,7 @@ class ReplicaLog:
         self._config = config
         self._topic_id = topic_id
         self._coming: list[EpochStart] = []  # the leader's epochs that begin behind the log's end
+        self._leader_directory = ""
         self._held = tuple(held)
         self._open(warm_from)
 
@@ -80,6 +87,7 @@ class ReplicaLog:
 
         Returns in a sentence what was cut; "" if nothing. No sync may be running.
         """
+        self._leader_directory = leader.directory
         mine = self.log.leader_epochs or epochs_in(self.log.headers(self.log.log_start_offset))
         agreed = agreed_end(mine, self.end_offset, leaders, end_offset)
         before, was_empty, said = self.end_offset, self.end_offset == self.log.log_start_offset, ""
@@ -143,7 +151,7 @@ class ReplicaLog:
         Raises CorruptRecordError, and appends nothing, if it is not sound or does not follow.
         """
         base_offset, batches = piece
-        rolls = base_offset == self.end_offset and base_offset > self.log.active_base_offset
+        rolls = base_offset > self.log.active_base_offset and self._reaches(base_offset)
         if rolls:
             self.log.write_snapshot(base_offset, last_batches(self.producers))
             self.log.roll(base_offset)
@@ -162,8 +170,29 @@ class ReplicaLog:
         self._adopt_epochs()
         return True
 
+    def _reaches(self, base_offset: int) -> bool:
+        """Whether the leader's segment `base_offset` is next: behind the log's end, or behind a hole after it."""
+        return base_offset == self.end_offset or (
+            base_offset > self.end_offset and base_offset <= self._dense_from_offset(base_offset)
+        )
+
+    def _dense_from_offset(self, hole_end_offset: int) -> int:
+        """Before it offsets may be missing here. Where the leader has compacted up to a hole's end, it is copied."""
+        mine = read_compaction_checkpoint(self.storage, self._directory)
+        if hole_end_offset <= mine.dense_from_offset:
+            return mine.dense_from_offset
+        leaders = dense_from(self.storage, self._leader_directory)
+        if leaders > mine.dense_from_offset:
+            write_compaction_checkpoint(
+                self.storage, self._directory, replace(mine, dense_from_offset=leaders)
+            )  # durable before the hole
+        return max(leaders, mine.dense_from_offset)
+
     def _check(self, batches: bytes) -> None:
         valid_bytes, offset, _, problem = check_batches(batches, self.end_offset)
+        if problem:
+            dense_from_offset = self._dense_from_offset(BatchHeader.parse(batches, valid_bytes).next_offset)
+            valid_bytes, offset, _, problem = check_batches(batches, self.end_offset, 0, dense_from_offset)
         if valid_bytes < len(batches):
             raise CorruptRecordError(
                 f"what the leader has at offset {offset} is not sound and not taken into {self._directory}:"
