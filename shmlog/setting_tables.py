@@ -48,6 +48,14 @@ TOPIC: Final = _table(
         "retention.bytes", "int", -1, "Delete the oldest segments of a partition beyond this size; -1: no cap.", -1
     ),
     Setting(
+        "retention.topic.bytes",
+        "int",
+        68_719_476_736,
+        "Delete the oldest segments of a topic whose partitions have more than this together; -1: no cap. The default"
+        " holds only where neither topic nor cluster sets retention.ms or retention.bytes (Kafka has no such setting).",
+        -1,
+    ),
+    Setting(
         "segment.bytes", "int", 1_073_741_824, "Begin a new segment file before one grows larger.", 1_048_576, INT_MAX
     ),
     Setting("segment.ms", "int", 604_800_000, "Begin a new segment file when one is older.", 1),

@@ -80,8 +80,14 @@ def as_text(value: object) -> str:
 
 
 def effective(*layers: Mapping[str, str]) -> dict[str, str]:
-    """Every topic setting as text: the defaults, overlaid by each layer in turn."""
+    """Every topic setting as text: the defaults, overlaid by each layer in turn.
+
+    Who has said how long or how much is kept is not surprised by a default of another kind: then retention.topic.bytes
+    is -1 unless it was set, too.
+    """
     values = {name: as_text(setting.default) for name, setting in TOPIC.items()}
+    if any("retention.ms" in layer or "retention.bytes" in layer for layer in layers):
+        values["retention.topic.bytes"] = "-1"
     for layer in layers:
         values.update(layer)
     return values
@@ -94,6 +100,7 @@ class TopicConfig:
     cleanup_policy: tuple[str, ...]
     retention_ms: int
     retention_bytes: int
+    retention_topic_bytes: int
     segment_bytes: int
     segment_ms: int
     max_message_bytes: int
@@ -119,6 +126,11 @@ class TopicConfig:
     """Resolved: never 0, and large enough for RING_BATCHES_MIN of the largest batches."""
     ring_bytes_at_first: int
     """What a ring begins with, and goes back to when nobody writes."""
+
+    @property
+    def topic_cap_bytes(self) -> int:
+        """What all partitions may have together, -1: anything. Only what may be deleted can be cut to size."""
+        return self.retention_topic_bytes if "delete" in self.cleanup_policy else -1
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> TopicConfig:

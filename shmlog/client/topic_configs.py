@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from shmlog import arguments
+from shmlog import arguments, settings
 from shmlog.control.messages import AlterTopic
 from shmlog.errors import InvalidArgumentError, InvalidConfigError
 from shmlog.setting_tables import TOPIC
@@ -72,11 +72,12 @@ def config_entries(
     """Every topic setting by name; `own` and `cluster` are what the topic and the cluster set."""
     entries: dict[str, ConfigEntry] = {}
     for name, setting in TOPIC.items():
-        fallback = cluster.get(name, as_text(setting.default))
         origin = (
             ConfigOrigin.TOPIC if name in own else ConfigOrigin.CLUSTER if name in cluster else ConfigOrigin.DEFAULT
         )
-        value = effective.get(name, own.get(name, fallback))
+        value = effective.get(name, "")
+        others = {other: text for other, text in own.items() if other != name}
+        fallback = value if name not in own else settings.effective(cluster, others)[name]
         entries[name] = ConfigEntry(name, value, origin, fallback, setting.doc, setting.takes_effect)
     return entries
 

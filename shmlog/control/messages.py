@@ -23,9 +23,12 @@ from shmlog.control.descriptions import (
     ReplicaDescription as ReplicaDescription,
     TopicDescription as TopicDescription,
 )
+from shmlog.control.log_messages import (
+    ApplyRetention as ApplyRetention,
+    LogSize as LogSize,
+)
 from shmlog.control.worker_messages import (
     AlterConfig as AlterConfig,
-    ApplyRetention as ApplyRetention,
     AttachClient as AttachClient,
     AttachLane as AttachLane,
     ClientAttached as ClientAttached,

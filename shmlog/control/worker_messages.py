@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shmlog.control.log_messages import ApplyRetention, LogSize
 from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
 
@@ -39,13 +40,6 @@ class DetachLane:
 
     lane_id: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyRetention:
-    """Delete what retention says may go at `now_ms` (wall time)."""
-
-    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +374,7 @@ OwnerReport = (
     | LaneDetached
     | LogRefused
     | LogRewritten
+    | LogSize
     | ReplicaCaughtUp
     | ReplicaLags
     | SegmentsLookedAt

@@ -39,14 +39,18 @@ def decide_retention(
     now_ms: int,
     log_end_offset: int,
     high_watermark: int,
+    size_limit_bytes: int = -1,
 ) -> RetentionDecision:
     """What may be deleted of `segments` (oldest first, the active one last), which have `size_bytes` together.
 
     Takes no more of them than it needs: facts of a segment cost a look at its files. The size does not matter without
-    a `retention.bytes`. Always a prefix, so that the log has no hole; nothing at or above the high watermark; an empty
-    active segment stays.
+    a limit: `retention.bytes`, or `size_limit_bytes`, the log's share of retention.topic.bytes, -1 for none. Always a
+    prefix, so that the log has no hole; nothing at or above the high watermark; an empty active segment stays.
     """
-    excess_bytes = size_bytes - config.retention_bytes
+    if "delete" not in config.cleanup_policy:
+        return RetentionDecision((), roll_first=False)
+    limits = [limit for limit in (config.retention_bytes, size_limit_bytes) if limit >= 0]
+    excess_bytes = size_bytes - min(limits, default=size_bytes)
     delete: list[int] = []
     following: SegmentFacts | None
     for segment, following in pairwise(chain(segments, (None,))):
@@ -55,7 +59,7 @@ def decide_retention(
         if end_offset > high_watermark or end_offset == segment.base_offset:
             break
         too_old = 0 <= config.retention_ms < now_ms - _newest_ms(segment)
-        too_much = config.retention_bytes >= 0 and excess_bytes >= segment.size_bytes
+        too_much = bool(limits) and excess_bytes >= segment.size_bytes
         if not (too_old or too_much):
             break
         excess_bytes -= segment.size_bytes

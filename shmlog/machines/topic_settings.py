@@ -70,6 +70,21 @@ def _joined(name: str, parts: list[str]) -> str:
     return as_text(find("topic", name).parse(parts))
 
 
+def check_with_cluster(topics: Mapping[str, Mapping[str, str]], cluster: Mapping[str, str]) -> None:
+    """Raise InvalidConfigError, naming the topic, if what the cluster sets now is impossible with a topic's own.
+
+    `topics`: their own settings by name.
+    """
+    for name, own in topics.items():
+        try:
+            TopicConfig.from_mapping(effective(cluster, own))
+        except InvalidConfigError as error:
+            raise InvalidConfigError(
+                f"[topic-defaults] does not go together with what is set for topic {name!r}: {error}. Change it back,"
+                " alter the topic, and start again"
+            ) from error
+
+
 def check_new_combination(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Raise InvalidConfigError for settings (effective, as text) that do not go together, unless they were so before.
 

@@ -204,8 +204,9 @@ class LogKeeper:
             self.roll()
         self._remove_at_ms = self._log.remove_deleted(now_ms)
 
-    def apply_retention(self, now_ms: int) -> None:
-        """Delete the whole segments that retention lets go, and move the log's start.
+    def apply_retention(self, now_ms: int, size_limit_bytes: int = -1) -> None:
+        """Delete the whole segments that retention lets go, and move the log's start; `size_limit_bytes` is this log's
+        share of retention.topic.bytes, -1 for none.
 
         Those that a sync beside the owner holds are for the next round. Raises OSError if the active one is among them
         and there is no room for a new one; the others are gone then.
@@ -213,10 +214,11 @@ class LogKeeper:
         decision = decide_retention(
             self._log.segments(),
             self._config,
-            size_bytes=self._log.size_bytes() if self._config.retention_bytes >= 0 else 0,
+            size_bytes=self.size_bytes() if max(self._config.retention_bytes, size_limit_bytes) >= 0 else 0,
             now_ms=now_ms,
             log_end_offset=self._log.log_end_offset,
             high_watermark=self._page.load(layout.CTL_HW_OFFSET),
+            size_limit_bytes=size_limit_bytes,
         )
         active, first_held = self._log.active_base_offset, self._first_held_offset()
         self._delete([base for base in decision.delete if base < min(active, first_held)], now_ms)
@@ -224,6 +226,15 @@ class LogKeeper:
         if decision.roll_first and all_written and active < first_held:  # else the next round will do
             self.roll()
             self._delete([active], now_ms)
+
+    @property
+    def has_topic_cap(self) -> bool:
+        """Whether retention.topic.bytes counts what this log has."""
+        return self._config.topic_cap_bytes >= 0
+
+    def size_bytes(self) -> int:
+        """Of the log, in bytes of batches."""
+        return self._log.size_bytes()
 
     def _first_held_offset(self) -> int:
         return self._sync.first_held_offset if self._sync is not None and self._sync.is_alive() else LONG_MAX

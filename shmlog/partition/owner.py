@@ -53,8 +53,9 @@ from shmlog.memory.layout import OwnerState
 from shmlog.native import inherited, publish
 from shmlog.native.duty_cycle import rest
 from shmlog.partition.client_bells import ClientBells
+from shmlog.partition.disk_room import DiskRoom
 from shmlog.partition.followers import Followers
-from shmlog.partition.full_disk import disk_refusal, errno_of_full_disk
+from shmlog.partition.full_disk import errno_of_full_disk
 from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.mending import mend_segment
@@ -104,6 +105,7 @@ class OwnerAgent:
         self._config = opened.config
         self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
+        self._room = DiskRoom(self._keeper, opened.publisher, spec.log_dir, self._supervisor.report)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, opened.largest_batch)
         self._clients = ClientBells(opened.publisher)
         self._followers = Followers(spec, opened, self._supervisor.report)
@@ -166,8 +168,6 @@ class OwnerAgent:
         outcome = self._publisher.run(RUN_BUDGET_NS)
         disk_refusal = self._carry_out(outcome)
         self._note_refusals(disk_refusal)
-        if disk_refusal:
-            errno_of_full_disk(self._keeper.free_space)
         is_free = disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY)
         done = self._supervisor.look() if is_free else 1
         if self._desk.is_closing:
@@ -199,9 +199,9 @@ class OwnerAgent:
         """
         match outcome:
             case publish.FAILED:
-                return self._refusal(self._publisher.last_errno)
+                return self._room.refusal(self._publisher.last_errno)
             case publish.ROLL:
-                return self._refusal(errno_of_full_disk(self._keeper.roll))
+                return self._room.refusal(errno_of_full_disk(self._keeper.roll))
             case publish.GROW:
                 try:
                     grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
@@ -211,9 +211,6 @@ class OwnerAgent:
             case publish.SYNC:
                 self._keeper.sync()
         return ""
-
-    def _refusal(self, code: int) -> str:
-        return disk_refusal(code, self._spec.log_dir, self._publisher.tail_pos - self._publisher.written_pos)
 
     # --- sleeping -----------------------------------------------------------------------------------------------------
 
@@ -291,8 +288,8 @@ class OwnerAgent:
                 self._clients.detach(client_id)
             case FollowersAre(version=version, followers=followers):
                 self._followers.replace(version, followers)
-            case ApplyRetention(now_ms=now_ms):
-                errno_of_full_disk(lambda: self._keeper.apply_retention(now_ms))  # else the next round will do
+            case ApplyRetention():
+                self._room.apply_retention(message)
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case MendSegment():

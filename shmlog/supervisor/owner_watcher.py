@@ -6,12 +6,13 @@ from shmlog.control.messages import (
     ClientAttached,
     LaneAttached,
     LaneDetached,
+    LogSize,
     OwnerReady,
     ReplicaCaughtUp,
     ReplicaLags,
 )
 
-OwnerReport = LaneAttached | LaneDetached | ClientAttached | ReplicaCaughtUp | ReplicaLags
+OwnerReport = LaneAttached | LaneDetached | ClientAttached | ReplicaCaughtUp | ReplicaLags | LogSize
 
 
 class OwnerWatcher:

@@ -16,6 +16,7 @@ from shmlog.control.messages import (
     LaneDetached,
     LogRefused,
     LogRewritten,
+    LogSize,
     Message,
     OwnerFailed,
     OwnerOrder,
@@ -314,7 +315,7 @@ class Owners:
                 self._ready(owner, message)
             case OwnerReturns():
                 self._returned(owner, message)
-            case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags():
+            case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags() | LogSize():
                 for watcher in self.watchers:
                     watcher.owner_reported(partition_id, message)
             case LogRefused(message=refused):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.life import LifeLock
-from shmlog.control.messages import ApplyRetention
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import BrokerNotAvailableError, DiskFullError, InvalidConfigError, StorageError
 from shmlog.machines.placement import DirectoryUse
+from shmlog.machines.topic_settings import check_with_cluster
 from shmlog.memory import names
 from shmlog.record.compression import check_topic
 from shmlog.settings import ClusterConfig, TopicConfig
@@ -45,6 +45,7 @@ from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.removal import LOOK_EVERY_S, RemovalWatch
 from shmlog.supervisor.replicas import Replicas
 from shmlog.supervisor.requests import Requests
+from shmlog.supervisor.retention import Retention
 from shmlog.supervisor.reunion import Reunion, wanted
 from shmlog.supervisor.sessions import Listener
 from shmlog.supervisor.standbys import NO_STANDBYS, StandbyPlan, Standbys
@@ -124,6 +125,7 @@ class Supervisor(OwnerWatcher):
         self._restored = restore(options.data_dir, options.log_dirs, self._home.cluster_id)
         self._catalog = Catalog(options.data_dir, config, directory_id=self._home.directory_id)
         self._undo.callback(lambda: self._catalog.close(clean=False))
+        check_with_cluster({one.name: one.config for one in self._catalog.machine.topics()}, config.topic_defaults)
         self._directories = open_directories(
             self._home, options.name, options.log_dirs, self._catalog.machine, group, DirectoryLook()
         )
@@ -185,6 +187,7 @@ class Supervisor(OwnerWatcher):
         self._listener = Listener(loop, identity, self._clients, self._requests)
         self._undo.callback(self._listener.close)
         self._directory_watch = DirectoryWatch(self._catalog, identity.directories, self._owners, self._followers)
+        self._retention = Retention(self._catalog, self._owners)
         self._removal = RemovalWatch(identity, self._home, self._owners, self._listener)
         self._watch_signals()
         if options.lifetime_fd is not None:
@@ -237,7 +240,7 @@ class Supervisor(OwnerWatcher):
         self._topics.resume(self._settled)
         self._reunion.begin()
         self._replicas.resume()
-        self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._apply_retention)
+        self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._retention.apply)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         self._every(LOOK_EVERY_S, self._directory_watch.look)
         Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()
@@ -325,11 +328,6 @@ class Supervisor(OwnerWatcher):
             if self._removed is not None:
                 log.error("%s", self._removed)
                 self.stop("its names were removed")
-
-    def _apply_retention(self) -> None:
-        now_ms = wall_ms()
-        for owner in self._owners.all_running():
-            self._owners.send(owner, ApplyRetention(now_ms))
 
     def _watch_signals(self) -> None:
         reading, writing = socket.socketpair()

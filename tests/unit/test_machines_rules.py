@@ -41,7 +41,9 @@ def config(**given_settings: int) -> TopicConfig:
 LOG = [Segment(0, 100, 10), Segment(10, 100, 20), Segment(20, 100, 30)]  # ends at offset 30
 
 
-def deleted(segments: list[Segment], settings: TopicConfig, *, now: int = 0, hw: int = 30) -> tuple[int, ...]:
+def deleted(
+    segments: list[Segment], settings: TopicConfig, *, now: int = 0, hw: int = 30, limit: int = -1
+) -> tuple[int, ...]:
     return decide_retention(
         segments,
         settings,
@@ -49,6 +51,7 @@ def deleted(segments: list[Segment], settings: TopicConfig, *, now: int = 0, hw:
         now_ms=now,
         log_end_offset=30,
         high_watermark=hw,
+        size_limit_bytes=limit,
     ).delete
 
 
@@ -68,6 +71,22 @@ def test_segments_go_when_what_remains_is_still_as_large_as_retention_bytes() ->
     assert deleted(LOG, config(retention_bytes=200, **forever)) == (0,)
     assert deleted(LOG, config(retention_bytes=201, **forever)) == ()
     assert deleted(LOG, config(retention_bytes=100, **forever)) == (0, 10)
+
+
+def test_the_smaller_of_two_size_limits_counts() -> None:
+    assert deleted(LOG, config(retention_ms=-1), limit=200) == (0,)
+    assert deleted(LOG, config(retention_ms=-1, retention_bytes=100), limit=200) == (0, 10)
+    assert deleted(LOG, config(retention_ms=-1, retention_bytes=200), limit=100) == (0, 10)
+
+
+def test_nothing_goes_where_the_policy_is_not_to_delete() -> None:
+    tight = {"retention_ms": 1, "retention_bytes": 0}
+    assert deleted(LOG, TopicConfig.from_mapping({**tight, "cleanup_policy": "compact"}), now=1000, limit=0) == ()
+    assert deleted(LOG, TopicConfig.from_mapping({**tight, "cleanup_policy": "compact,delete"}), now=1000) == (
+        0,
+        10,
+        20,
+    )
 
 
 def test_nothing_goes_that_is_not_below_the_high_watermark() -> None:

@@ -171,7 +171,8 @@ def test_cleanup_policies_are_the_same_however_they_are_written() -> None:
 def test_effective_settings_are_defaults_overlaid_by_each_layer() -> None:
     found = settings.effective({"retention.ms": "1", "segment.ms": "2"}, {"retention.ms": "3"})
     assert (found["retention.ms"], found["segment.ms"], found["flush.ms"]) == ("3", "2", str(LONG_MAX))
-    assert TopicConfig.from_mapping(found) == TopicConfig.from_mapping({"retention.ms": 3, "segment.ms": 2})
+    expected = {"retention.ms": 3, "segment.ms": 2, "retention.topic.bytes": -1}  # as nobody has set that one
+    assert TopicConfig.from_mapping(found) == TopicConfig.from_mapping(expected)
 
 
 def test_a_configuration_file_writes_settings_as_kafka_does(tmp_path: Path) -> None:
