@@ -90,6 +90,20 @@ class RecordTooLargeError(ShmlogError):
     name = "MESSAGE_TOO_LARGE"
 
 
+class InvalidTimestampError(ShmlogError):
+    """A record whose time is further in the past or in the future than its topic's settings allow."""
+
+    code = 32
+    name = "INVALID_TIMESTAMP"
+
+
+class InvalidRecordError(ShmlogError):
+    """A record that its topic does not take: one without a key, where compaction goes by keys."""
+
+    code = 87
+    name = "INVALID_RECORD"
+
+
 class OffsetOutOfRangeError(ShmlogError):
     """The wanted offset is before the log's start or beyond its end."""
 

@@ -37,7 +37,11 @@ class OffsetAndTimestamp(NamedTuple):
 
 
 class RecordMetadata(NamedTuple):
-    """Where a record went. `offset` is -1 with acks=0; `timestamp_ms` is the record's own."""
+    """Where a record went. `offset` is -1 with acks=0.
+
+    `timestamp_ms` is the record's own or, where the topic has LogAppendTime, when its owner appended it: that is not
+    known with acks=0, and -1 for a record that was taken twice because its owner died.
+    """
 
     topic: str
     partition: int

@@ -132,6 +132,14 @@ class TopicConfig:
         """What all partitions may have together, -1: anything. Only what may be deleted can be cut to size."""
         return self.retention_topic_bytes if "delete" in self.cleanup_policy else -1
 
+    @property
+    def is_compacted(self) -> bool:
+        return "compact" in self.cleanup_policy
+
+    @property
+    def stamps_log_append_time(self) -> bool:
+        return self.message_timestamp_type == "LogAppendTime"
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> TopicConfig:
         """From settings by dotted or underscored name; what is missing has its default."""

@@ -97,11 +97,13 @@ class Producer(Protocol):
 
         `key` and `value` are bytes or None unless the producer has serializers. Without `partition` the partitioner
         chooses by key; records without key go round in batches. `timestamp_ms` is milliseconds since 1970, at most to
-        the end of the year 9999; it defaults to now. `on_delivery` is called with the delivery once it is done, from a
+        the end of the year 9999; it defaults to now. Topics bound how far it may be from now, and replace it if their
+        message.timestamp.type is LogAppendTime. `on_delivery` is called with the delivery once it is done, from a
         later send, flush or result of this producer. What it raises is logged (by `shmlog.producer`), counted in
         metrics() and goes no further.
         Waits while the partition has no room, up to `delivery_timeout_ms`. Raises UnknownTopicOrPartitionError,
-        RecordTooLargeError, SerializationError, DeliveryTimeoutError. The record was not accepted then, unless the
+        RecordTooLargeError, InvalidTimestampError, InvalidRecordError (no key for a compacted topic),
+        SerializationError, DeliveryTimeoutError. The record was not accepted then, unless the
         error says that it may still be delivered: its lane was closed at that moment, and no other could be had.
         """
 

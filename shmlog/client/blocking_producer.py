@@ -27,13 +27,16 @@ from shmlog.clock import wall_ms
 from shmlog.errors import (
     DeliveryTimeoutError,
     InvalidArgumentError,
+    InvalidRecordError,
+    InvalidTimestampError,
     NotEnoughReplicasError,
     PollTimeoutError,
     ShmlogError,
 )
 from shmlog.native.delivery import FAILED, PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.lane import LaneWriter
-from shmlog.native.send import SendPath, TopicLanes
+from shmlog.native.send import SendPath
+from shmlog.native.topic_lanes import TopicLanes
 
 NEVER: Final = float("inf")
 
@@ -73,12 +76,21 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
         with self._succession.lock:
             lanes = self.topics.get(topic)
             if lanes is None:
-                count = self._opener.partition_count(arguments.text(topic, "topic"))
-                lanes = self.topics[topic] = TopicLanes(topic, count, wall_ms())
+                count, terms = self._opener.describe(arguments.text(topic, "topic"))
+                lanes = self.topics[topic] = TopicLanes(topic, count, terms, wall_ms())
             return lanes
 
     def _refresh(self, lanes: TopicLanes) -> None:
-        lanes.grow(self._opener.partition_count(lanes.topic), wall_ms())
+        count, terms = self._opener.describe(lanes.topic)
+        lanes.hear(count, terms, wall_ms())
+
+    def _permit(self, lanes: TopicLanes, timestamp_ms: int, has_key: bool) -> None:
+        """Raise if the topic refuses such a record, also by its settings of now: they may have been changed."""
+        try:
+            lanes.terms.check(timestamp_ms, has_key, wall_ms())
+        except (InvalidRecordError, InvalidTimestampError):
+            self._refresh(lanes)
+            lanes.terms.check(timestamp_ms, has_key, wall_ms())
 
     def _open_lane(self, lanes: TopicLanes, partition: int) -> LaneWriter:
         with self._succession.lock:

@@ -15,8 +15,8 @@ from shmlog.client.sleeper import Sleeper, SleeperLock
 from shmlog.errors import LaneQuarantinedError, ShmlogError, UnknownTopicOrPartitionError
 from shmlog.memory.layout import LaneState
 from shmlog.native.lane import LaneWriter
-from shmlog.native.send import TopicLanes
 from shmlog.native.succession import adopt, finish
+from shmlog.native.topic_lanes import TopicLanes
 
 
 class LaneSuccession:

@@ -41,6 +41,8 @@ from shmlog.native.delivery import BatchResult
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
+from shmlog.record_terms import RecordTerms
+from shmlog.settings import TopicConfig
 
 if TYPE_CHECKING:
     from shmlog.native.delivery import Waiter
@@ -96,10 +98,11 @@ class LaneOpener:
         self._shortage = Shortage(connection)
         self._pages: dict[tuple[str, int], tuple[tuple[int, int] | None, ControlPage, Doorbell]] = {}
 
-    def partition_count(self, topic: str) -> int:
-        """Raises UnknownTopicOrPartitionError, with a suggestion, if there is no such topic."""
-        described = self._connection.request(DescribeTopics(0, [topic]), TopicsDescribed, self._max_block_s)
-        return len(described.topics[0].partitions)
+    def describe(self, topic: str) -> tuple[int, RecordTerms]:
+        """How many partitions a topic has, and what records it takes. Raises UnknownTopicOrPartitionError, with a
+        suggestion, if there is no such topic."""
+        described = self._connection.request(DescribeTopics(0, [topic]), TopicsDescribed, self._max_block_s).topics[0]
+        return len(described.partitions), RecordTerms.of(topic, TopicConfig.from_mapping(described.effective))
 
     def open(self, topic: str, partition: int, after: LaneWriter | None = None) -> LaneWriter:
         """A lane to a partition; it goes on where the published part of the lane `after` ends, if

@@ -115,14 +115,24 @@ static inline int headers_fill(const record_fields *r) {
     return p == r->end;
 }
 
+/* What is seen of a batch's records in passing: the bounds of their times, from its base timestamp on; a key that is null. */
+typedef struct { int64_t earliest_delta, latest_delta; int lacks_key; } records_seen;
+
 /* Do exactly `count` whole records with the offsets 0, 1, .. fill [p, end)? Consumers believe what the owner signs: an
  * offset that lies would make them skip other producers' records, and a length that lies would stop them for good. */
-static inline int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count) {
+static inline int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count, records_seen *seen) {
     record_fields r;
+    int64_t earliest = INT64_MAX, latest = INT64_MIN, key_lengths = 0; /* a null key's is the only one below 0 */
     for (uint32_t k = 0; k < count; k++) {
         p = get_record(p, end, &r);
         if (!p || r.offset_delta != (int64_t)k || !headers_fill(&r)) return 0;
+        earliest = r.timestamp_delta < earliest ? r.timestamp_delta : earliest;
+        latest = r.timestamp_delta > latest ? r.timestamp_delta : latest;
+        key_lengths |= r.key_length;
     }
+    seen->earliest_delta = earliest;
+    seen->latest_delta = latest;
+    seen->lacks_key = key_lengths < 0;
     return p == end;
 }
 

@@ -24,6 +24,7 @@ class BatchResult:
     partition: int
     base_offset: int
     append_ms: int
+    """0, or what the topic's LogAppendTime made of the time of all its records; -1 if that stands in the log only."""
     count: int
     status: int
     opened_ns: int

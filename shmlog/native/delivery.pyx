@@ -54,7 +54,8 @@ cdef class Delivery:
         if batch.status == RESULT_FAILED:
             raise batch.error
         return RecordMetadata(batch.topic, batch.partition,
-                              batch.base_offset + self.index if batch.base_offset >= 0 else -1, self.timestamp_ms)
+                              batch.base_offset + self.index if batch.base_offset >= 0 else -1,
+                              batch.append_ms if batch.append_ms else self.timestamp_ms)
 
     def __await__(self):
         if self.batch.status == RESULT_PENDING and self.batch.acks != 0:

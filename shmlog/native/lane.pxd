@@ -25,7 +25,8 @@ cdef extern from "run.h" nogil:
     ctypedef struct record_run:
         column_source values, keys
         const int64_t *timestamps
-        int64_t timestamp_ms, next, end, quota
+        int64_t timestamp_ms, earliest_ms, latest_ms, next, end, quota
+        int needs_keys
         uint64_t bytes
         int64_t max_timestamp, spent
     int column_at(const column_source *column, int64_t k, const unsigned char **at, int64_t *length)

@@ -5,8 +5,9 @@ cimport cython
 from collections import deque
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from shmlog.errors import HandleClosedError, LaneQuarantinedError, RecordTooLargeError, by_code
+from shmlog.errors import HandleClosedError, LaneQuarantinedError, RecordTooLargeError
 from shmlog.native.delivery cimport RESULT_ACKNOWLEDGED, RESULT_PENDING, BatchResult
+from shmlog.record_terms import batch_refusal
 from shmlog.native.mapping cimport (
     Mapping, shm_cas_release, shm_copy_in, shm_fence_seq_cst, shm_load32_acquire, shm_load32_relaxed, shm_load_acquire,
     shm_load_relaxed, shm_store32_relaxed, shm_store_relaxed, shm_store_release, shm_zero,
@@ -301,8 +302,7 @@ cdef class LaneWriter:
             self.free = batch.pos + ((batch.length + 7) & ~<uint64_t>7)
             settled += 1
             if status == FRAME_STATUS_REJECTED:
-                self._fail(batch, by_code(shm_load32_relaxed(frame + FRAME_ERROR))(
-                    f"{self.topic}-{self.partition} refused a batch of {batch.count} records"))
+                self._fail(batch, batch_refusal(self.topic, self.partition, batch.count, shm_load32_relaxed(frame + FRAME_ERROR)))
                 self.attention = True
             elif status == FRAME_STATUS_APPENDED or status == FRAME_STATUS_DUPLICATE:
                 if batch.status == RESULT_PENDING:  # else its delivery timeout has passed, and its user was told so

@@ -21,6 +21,11 @@ cdef extern from "handoff.h" nogil:
     int lane_has_work(const lane_reader *lane)
     void lane_advance(lane_reader *lane, uint64_t cursor)
 
+cdef extern from "assemble.h" nogil:
+    ctypedef struct append_terms:
+        int64_t append_ms, earliest_ms, latest_ms
+        int log_append_time, needs_keys
+
 
 cdef class LaneTable:
     cdef Mapping control
@@ -32,9 +37,12 @@ cdef class LaneTable:
     cdef dict lane_mappings, client_mappings
     cdef BatchPacker packer
     cdef int topic_codec, topic_level
+    cdef int64_t before_max_ms, after_max_ms
+    cdef append_terms terms
 
     cdef lane_reader *_lane(self, uint64_t lane_id) except NULL
     cdef void _choose_codec(self, lane_reader *lane) noexcept nogil
+    cdef void _date_group(self) noexcept nogil
     cdef bint _lanes_have_work(self) noexcept nogil
     cdef void _announce_stops(self) noexcept nogil
     cdef void _wake(self) noexcept nogil

@@ -24,6 +24,20 @@ class LaneTable:
     def compress_all(self, codec: int, level: int) -> None:
         """What the topic says about compression, from the next batch on; a `codec` of -1: as each producer asked."""
 
+    def demand(
+        self,
+        *,
+        log_append_time: bool = False,
+        before_max_ms: int = ...,
+        after_max_ms: int = ...,
+        keys: bool = False,
+    ) -> None:
+        """What the topic says about times and keys of records, from the next group on. Batches with a record that has
+        no key where it needs one, or is further in the past or future, are rejected. Times that are replaced by when a
+        batch is appended have no bounds. By default nothing is demanded."""
+
+    @property
+    def log_append_time(self) -> bool: ...
     def begin_close(self, lane_id: int) -> None:
         """Tell the producer that the lane closes; run() then takes the rest without lingering."""
 

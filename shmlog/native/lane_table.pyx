@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The lanes that an owner takes from, and the doorbells that it rings."""
 
-from libc.stdint cimport int16_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int16_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
 from shmlog.native.mapping cimport (
@@ -12,6 +12,7 @@ from shmlog.native.packer cimport BatchPacker
 
 cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
+    int64_t wall_ms()
     int bell_ring_if_sleeping(unsigned char *bell)
 
 cdef extern from "batch.h" nogil:
@@ -32,6 +33,7 @@ cdef class LaneTable:
         self.ctl = control.base
         self.packer = packer
         self.topic_codec = -1
+        self.demand()
         self.lane_mappings = {}
         self.client_mappings = {}
 
@@ -135,6 +137,25 @@ cdef class LaneTable:
     cdef void _choose_codec(self, lane_reader *lane) noexcept nogil:
         lane.codec = self.topic_codec if self.topic_codec >= 0 else lane.own_codec
         lane.level = self.topic_level if self.topic_codec >= 0 else lane.own_level
+
+    def demand(self, *, bint log_append_time=False, int64_t before_max_ms=INT64_MAX, int64_t after_max_ms=INT64_MAX, bint keys=False):
+        """What the topic says about times and keys of records, from the next group on. Times that it sets itself have no
+        bounds."""
+        self.before_max_ms = INT64_MAX if log_append_time else before_max_ms
+        self.after_max_ms = INT64_MAX if log_append_time else after_max_ms
+        self.terms.log_append_time = log_append_time
+        self.terms.needs_keys = keys
+
+    @property
+    def log_append_time(self):
+        return bool(self.terms.log_append_time)
+
+    cdef void _date_group(self) noexcept nogil:
+        """It is now for all that a group publishes."""
+        cdef int64_t now_ms = wall_ms()
+        self.terms.append_ms = now_ms
+        self.terms.earliest_ms = now_ms - self.before_max_ms
+        self.terms.latest_ms = now_ms + min(self.after_max_ms, INT64_MAX - now_ms)
 
     def lane_ids(self):
         return list(self.lane_mappings)

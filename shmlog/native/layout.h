@@ -139,7 +139,7 @@
 #define FRAME_STATUS         40       /* u32, owner: FRAME_STATUS_* ; u32 error code */
 #define FRAME_ERROR          44
 #define FRAME_BASE_OFFSET    48       /* owner */
-#define FRAME_APPEND_MS      56       /* owner */
+#define FRAME_APPEND_MS      56       /* owner: with LogAppendTime when it was appended, -1 if only the log knows; else 0 */
 #define FRAME_BEGUN_NS       56       /* producer, until the owner has taken the batch: when its first record came, monotonic */
 
 #define FRAME_KIND_RECORDS      0

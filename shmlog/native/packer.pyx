@@ -12,7 +12,7 @@ cdef extern from "access.h" nogil:
     void shm_copy_out(void *dst, const void *src, size_t n)
 
 cdef extern from "batch.h" nogil:
-    int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count)
+    int records_fill(const unsigned char *p, const unsigned char *end, uint32_t count, records_seen *seen)
 
 
 cdef class BatchPacker:
@@ -34,7 +34,7 @@ cdef class BatchPacker:
             self.lane_copy = copy
             self.records = <const unsigned char *>PyBytes_AS_STRING(copy)
             shm_copy_out(<void *>self.records, records, size)
-            if not records_fill(self.records, self.records + size, count):
+            if not records_fill(self.records, self.records + size, count, &self.seen):
                 return PACK_GARBAGE
             compressed = self.compressors[codec, level](copy)
             self.codec = 0

@@ -1,6 +1,6 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
-from shmlog.native.lane_table cimport GATHER_NS, TAKE_BATCH, TAKE_GARBAGE, TAKE_LATER, TAKE_NOTHING, lane_advance, lane_reader, lane_take, taken_batch
+from shmlog.native.lane_table cimport GATHER_NS, TAKE_BATCH, TAKE_GARBAGE, TAKE_LATER, TAKE_NOTHING, append_terms, lane_advance, lane_reader, lane_take, taken_batch
 from shmlog.native.log_end cimport LogEnd, tracer_taken
 from shmlog.native.mapping cimport Mapping
 from shmlog.native.producer_table cimport ProducerTable

@@ -17,21 +17,24 @@ from shmlog.native.mapping cimport (
     Mapping, shm_fence_release, shm_fence_seq_cst, shm_load32_relaxed, shm_load_relaxed,
     shm_pause, shm_store32_relaxed, shm_store_relaxed, shm_store_release,
 )
-from shmlog.native.packer cimport PACK_FAILED, PACKED, BatchPacker
+from shmlog.native.packer cimport PACK_FAILED, PACKED, BatchPacker, records_seen
 from shmlog.native.producer_table cimport PRODUCER_DUPLICATE, PRODUCER_FENCED, PRODUCER_NEW, ProducerTable
 from shmlog.native.segment cimport SegmentWriter
 
 cdef extern from "futex.h" nogil:
     int64_t monotonic_ns()
-    int64_t wall_ms()
     void nap_ns(int64_t ns)
 
 cdef extern from "assemble.h" nogil:
     enum: BATCH_HEADER_BYTES, BURST_RECORDS, BURST_NAP_NS, RING_BATCHES
-    int assemble_batch(unsigned char *batch, const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
+    int assemble_batch(unsigned char *batch, const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch,
+                       const append_terms *terms, records_seen *seen)
     void assemble_packed(unsigned char *batch, const unsigned char *records, uint32_t size, uint16_t codec,
-                         const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch)
+                         const taken_batch *taken, const lane_reader *lane, int64_t offset, int32_t epoch,
+                         const append_terms *terms)
+    uint32_t batch_refusal(const unsigned char *batch, const records_seen *seen, const append_terms *terms)
     int64_t batch_max_timestamp(const unsigned char *batch)
+    uint64_t frame_append_ms(const append_terms *terms, int is_duplicate)
 
 cdef extern from "layout.h" nogil:
     enum: CTL_INTENT_POS, CTL_TAIL_OFFSET, CTL_TAIL_POS, CTL_HEARTBEAT_NS, CTL_IMAGES, COUNTER_BATCHES, COUNTER_RECORDS
@@ -228,7 +231,10 @@ cdef class Publisher(LogEnd):
         cdef int64_t file_bytes = self.writer.size_bytes + <int64_t>(pos[0] - self.written_pos)
         cdef int64_t first_offset = -1
         cdef unsigned char *batch
+        cdef records_seen seen
         cdef int verdict = PRODUCER_NEW, packed
+        if self.pending_count == 0:
+            self._date_group()
         taken.sequence = <int32_t>shm_load32_relaxed(taken.frame + FRAME_BASE_SEQUENCE)
         entry.lane = lane
         entry.frame = taken.frame
@@ -256,6 +262,7 @@ cdef class Publisher(LogEnd):
                 packed = self.packer.pack(taken.frame + FRAME_BYTES, taken.end - FRAME_BYTES, taken.count, lane.codec, lane.level)
                 if packed != PACKED:
                     return _RAISED if packed == PACK_FAILED else _STOPPED
+                seen = self.packer.seen
                 length = entry.length = self.packer.size + BATCH_HEADER_BYTES
             # SYNC POINT ring-intent: pairs with ring-copy in RingReader.read. What may be overwritten is announced before
             # the first byte of it changes; never lowered. Announced is a group's worth more, so that few batches do it,
@@ -266,9 +273,13 @@ cdef class Publisher(LogEnd):
             batch = self.ring_base + pos[0] % self.capacity
             if lane.codec:
                 assemble_packed(batch, self.packer.records, self.packer.size, <uint16_t>self.packer.codec, taken, lane, offset[0],
-                                self.leader_epoch)
-            elif not assemble_batch(batch, taken, lane, offset[0], self.leader_epoch):
+                                self.leader_epoch, &self.terms)
+            elif not assemble_batch(batch, taken, lane, offset[0], self.leader_epoch, &self.terms, &seen):
                 return _STOPPED
+            entry.error = batch_refusal(batch, &seen, &self.terms)
+            if entry.error:
+                entry.status = FRAME_STATUS_REJECTED
+        if entry.status == FRAME_STATUS_APPENDED:
             entry.base_offset = offset[0]
             if lane.producer_id >= 0:
                 self.producers.record(lane.producer_id, lane.producer_epoch, taken.sequence, taken.count, offset[0], batch_max_timestamp(batch))
@@ -288,7 +299,7 @@ cdef class Publisher(LogEnd):
 
     cdef void _publish(self, uint64_t new_tail, int64_t new_offset, int64_t now) noexcept nogil:
         cdef size_t k
-        cdef uint64_t appended_batches = 0, duplicates = 0, rejected = 0, append_ms = <uint64_t>wall_ms()
+        cdef uint64_t appended_batches = 0, duplicates = 0, rejected = 0
         cdef pending_batch *entry
         cdef unsigned char *cell
         for k in range(self.pending_count):
@@ -321,7 +332,7 @@ cdef class Publisher(LogEnd):
         for k in range(self.pending_count):
             entry = &self.pending[k]
             shm_store_relaxed(entry.frame + FRAME_BASE_OFFSET, <uint64_t>entry.base_offset)
-            shm_store_relaxed(entry.frame + FRAME_APPEND_MS, append_ms)
+            shm_store_relaxed(entry.frame + FRAME_APPEND_MS, frame_append_ms(&self.terms, entry.status == FRAME_STATUS_DUPLICATE))
             shm_store32_relaxed(entry.frame + FRAME_ERROR, entry.error)
             shm_store32_relaxed(entry.frame + FRAME_STATUS, entry.status)
             if entry.status == FRAME_STATUS_REJECTED:

@@ -73,6 +73,8 @@ typedef struct {
     column_source values, keys;
     const int64_t *timestamps;  /* one for each record; NULL: all are of timestamp_ms */
     int64_t timestamp_ms;
+    int64_t earliest_ms, latest_ms; /* what the topic takes, as far as the producer knows; with keys only, perhaps */
+    int needs_keys;
     int64_t next, end;          /* records [next, end) are still to be sent */
     int64_t quota;              /* bytes that may go to this partition before it is another's turn */
     uint64_t bytes;             /* of what put_run wrote: how many, the largest timestamp, and how much of the quota */
@@ -91,6 +93,8 @@ static inline int64_t run_timestamp(const record_run *run, int64_t k) {
 static inline int64_t put_run(unsigned char *p, uint64_t room, record_run *run, uint32_t index, int64_t base_timestamp,
                               int64_t max_timestamp) {
     const column_source values = run->values, keys = run->keys;
+    const int64_t earliest = run->earliest_ms, latest = run->latest_ms;
+    const int needs_keys = run->needs_keys;
     unsigned char *start = p, *last = p;
     int64_t k = run->next, spent = 0, largest = max_timestamp, last_largest = max_timestamp, last_spent = 0, taken;
     for (; k < run->end && spent < run->quota && index + (uint64_t)(k - run->next) < OPEN_COUNT_MASK; k++) {
@@ -99,6 +103,7 @@ static inline int64_t put_run(unsigned char *p, uint64_t room, record_run *run, 
         uint32_t number = index + (uint32_t)(k - run->next);
         uint64_t body, need;
         if (!column_at(&values, k, &value, &value_length) || !column_at(&keys, k, &key, &key_length)) break;
+        if (timestamp < earliest || timestamp > latest || (key_length < 0 && needs_keys)) break;
         body = record_body_bytes(delta, number, key_length, value_length, 0, 0);
         need = body + varint_bytes(zigzag((int64_t)body));
         if (need > room - (uint64_t)(p - start)) break;

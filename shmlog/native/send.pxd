@@ -3,14 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from shmlog.native.delivery cimport BatchResult, Deliveries
 from shmlog.native.lane cimport LaneWriter, record_run, record_source
 from shmlog.native.mapping cimport Mapping
-
-
-cdef class TopicLanes:
-    cdef readonly str topic
-    cdef readonly list lanes
-    cdef public int32_t partition_count
-    cdef int32_t sticky
-    cdef int64_t sticky_bytes, fresh_from_ms
+from shmlog.native.topic_lanes cimport TopicLanes
 
 
 cdef class SendPath:

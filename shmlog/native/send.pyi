@@ -5,23 +5,10 @@ from typing import Any
 
 from shmlog.native.column import Column
 from shmlog.native.delivery import BatchResult, Deliveries, Delivery
-from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
+from shmlog.native.topic_lanes import TopicLanes
 
 Headers = Iterable[tuple[str, bytes | None]]
-
-class TopicLanes:
-    """The lanes of one producer to one topic, by partition; None where none is open yet."""
-
-    topic: str
-    partition_count: int
-    lanes: list[LaneWriter | None]
-
-    def __init__(self, topic: str, partition_count: int, counted_ms: int) -> None:
-        """They were counted at `counted_ms` (wall time). The send that finds this METADATA_MAX_AGE_MS ago, or to come
-        because the clock was put back, asks again how many there are."""
-
-    def grow(self, partition_count: int, counted_ms: int) -> None: ...
 
 class SendPath:
     """The compiled half of the producer; client/producer.py derives from it and adds what happens rarely."""

@@ -6,44 +6,24 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
-from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 import shmlog.arguments as arguments
 from shmlog.errors import HandleClosedError, InvalidArgumentError, UnknownTopicOrPartitionError
-from shmlog.limits import CLOCK_STEP_MS, METADATA_MAX_AGE_MS, TIMESTAMP_MS_MAX
+from shmlog.limits import METADATA_MAX_AGE_MS, TIMESTAMP_MS_MAX
 from shmlog.native.column cimport Column
 from shmlog.native.delivery cimport RESULT_PENDING, BatchResult, Deliveries, Delivery
 from shmlog.native.header_codec import encode_headers
 from shmlog.native.lane cimport COLUMN_OBJECTS, LaneWriter, column_at, record_run, record_source
 from shmlog.native.mapping cimport Mapping
-
-cdef extern from "wall_clock.h" nogil:
-    int64_t recent_wall_ms()
+from shmlog.native.topic_lanes cimport TopicLanes, recent_wall_ms
 
 cdef extern from "murmur2.h" nogil:
     uint32_t murmur2(const unsigned char *data, size_t length)
 
 cdef int64_t _TIMESTAMP_MS_MAX = TIMESTAMP_MS_MAX
 cdef uint64_t _FRESH_MS = METADATA_MAX_AGE_MS
-cdef int64_t _CLOCK_STEP_MS = CLOCK_STEP_MS
-
-
-cdef class TopicLanes:
-    """The lanes of one producer to one topic, by partition; None where none is open yet."""
-
-    def __init__(self, str topic not None, int32_t partition_count, int64_t counted_ms):
-        self.topic = topic
-        self.partition_count = partition_count
-        self.fresh_from_ms = counted_ms - _CLOCK_STEP_MS
-        self.lanes = [None] * partition_count
-        self.sticky = -1
-
-    def grow(self, int32_t partition_count, int64_t counted_ms):
-        self.fresh_from_ms = counted_ms - _CLOCK_STEP_MS
-        if partition_count > self.partition_count:
-            self.lanes.extend([None] * (partition_count - self.partition_count))
-            self.partition_count = partition_count
 
 
 cdef class SendPath:
@@ -173,6 +153,10 @@ cdef class SendPath:
                 record.timestamp_ms = PyLong_AsLongLongAndOverflow(timestamp_ms, &overflow)
             if not 0 <= record.timestamp_ms <= _TIMESTAMP_MS_MAX:
                 record.timestamp_ms = arguments.timestamp_ms(timestamp_ms)
+            if not lanes.takes(record.timestamp_ms):
+                self._permit(lanes, record.timestamp_ms, key is not None)
+        if key is None and lanes.needs_keys:
+            self._permit(lanes, record.timestamp_ms, False)
         if on_delivery is not None and not callable(on_delivery):
             raise arguments.refusal("on_delivery", "a function or None", on_delivery)
         if partition is None:
@@ -240,11 +224,19 @@ cdef class SendPath:
         cdef LaneWriter lane
         cdef BatchResult batch
         cdef const unsigned char *at
-        cdef int64_t length, taken
+        cdef int64_t length, taken, now_ms
         cdef bint sticks = number < 0
         run.quota = INT64_MAX
+        run.needs_keys = lanes.needs_keys
+        run.earliest_ms = INT64_MIN
+        run.latest_ms = INT64_MAX
         if run.timestamps == NULL:
             run.timestamp_ms = self.now(lanes)
+        else:
+            now_ms = recent_wall_ms()
+            if lanes.before_max_ms != INT64_MAX:
+                run.earliest_ms = now_ms - lanes.before_max_ms
+            run.latest_ms = now_ms + min(lanes.after_max_ms, INT64_MAX - now_ms)
         if sticks:
             self.stick(lanes)
             number = lanes.sticky
@@ -370,6 +362,8 @@ cdef class SendPath:
                 not column_at(&run.keys, run.next, &record.key, &record.key_length):
             raise InvalidArgumentError("the offsets of a column were changed while it was sent")
         record.timestamp_ms = self.now(lanes) if run.timestamps == NULL else run.timestamps[run.next]
+        if (run.timestamps != NULL and not lanes.takes(record.timestamp_ms)) or (record.key_length < 0 and lanes.needs_keys):
+            self._permit(lanes, record.timestamp_ms, record.key_length >= 0)
         if number < 0:
             if self.partitioner is not None:
                 key = None if record.key_length < 0 else PyBytes_FromStringAndSize(<const char *>record.key, record.key_length)

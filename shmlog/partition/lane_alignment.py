@@ -22,14 +22,17 @@ _UNKNOWN = (1 << 64) - 1
 _COUNT_BITS, _END_BITS, _START_BITS = 18, 20, 25  # of the hand-off word: see native/layout.h
 _PUBLISHED = (layout.FRAME_STATUS_APPENDED, layout.FRAME_STATUS_DUPLICATE)
 
-Known = dict[tuple[int, int, int, int], int]
-"""Base offsets of batches by producer id, epoch, first sequence number and count."""
+Known = dict[tuple[int, int, int, int], tuple[int, int]]
+"""Base offsets, and times as of BatchHeader.append_ms, by producer id, epoch, first sequence number and count."""
 
 
 def batches_known(headers: Iterable[BatchHeader]) -> Known:
     """Those that can be told from others: that carry a producer id."""
     return {
-        (one.producer_id, one.producer_epoch, one.base_sequence, one.next_offset - one.base_offset): one.base_offset
+        (one.producer_id, one.producer_epoch, one.base_sequence, one.next_offset - one.base_offset): (
+            one.base_offset,
+            one.append_ms,
+        )
         for one in headers
         if one.producer_id >= 0
     }
@@ -59,8 +62,9 @@ def align_lane(mapping: Mapping, terms: LaneTerms, known: Known, agreed_offset: 
     if published[lost:]:
         mapping.store(layout.LANE_HEAD, published[lost].pos)
     pos = begun = lane.head
-    while (next_one := lane.frame_at(pos)) is not None and (base_offset := lane.find(next_one, known)) is not None:
-        mapping.store(lane.at(pos) + layout.FRAME_BASE_OFFSET, base_offset)
+    while (next_one := lane.frame_at(pos)) is not None and (found := lane.find(next_one, known)) is not None:
+        mapping.store(lane.at(pos) + layout.FRAME_BASE_OFFSET, found[0])
+        mapping.store(lane.at(pos) + layout.FRAME_APPEND_MS, found[1])
         lane.store(next_one, layout.FRAME_STATUS_APPENDED)
         pos = next_one.next_pos
     if pos != begun:
@@ -125,6 +129,6 @@ class _Lane:
         base_offset = self._mapping.load(self.at(frame.pos) + layout.FRAME_BASE_OFFSET)
         return status in _PUBLISHED and agreed_offset <= base_offset != _UNKNOWN
 
-    def find(self, frame: _Frame, known: Known) -> int | None:
+    def find(self, frame: _Frame, known: Known) -> tuple[int, int] | None:
         sequence = self._mapping.load(self.at(frame.pos) + layout.FRAME_BASE_SEQUENCE) & _U32
         return known.get((self._terms.producer_id, self._terms.producer_epoch, sequence, frame.count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shmlog.control.messages import LaneHeld
@@ -14,7 +15,9 @@ from shmlog.memory.layout import LaneState
 from shmlog.native.mapping import Mapping
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.publish import Publisher
-from shmlog.partition.survey import RingEnd, lane_results
+from shmlog.partition.survey import FrameResult, RingEnd, lane_results
+from shmlog.record.header import BatchHeader
+from shmlog.record.layout import HEADER_BYTES
 from shmlog.settings import TopicConfig
 
 _U32 = (1 << 32) - 1
@@ -59,10 +62,18 @@ class LaneDesk:
                 producers.release(lane.terms.producer_id)
                 continue
             if end is not None:
-                _complete_results(mapping, producers, end, lane)
+                _complete_results(mapping, producers, end, lane, self._append_ms)
             self._attach(mapping, lane)
             if mapping.load(layout.LANE_STATE) in (LaneState.CLOSING, LaneState.CLOSED):
                 self.begin_close(lane.lane_id, "idle")
+
+    def _append_ms(self, result: FrameResult) -> int:
+        """What a frame must say about the time of its records: see native/assemble.h."""
+        unknown = _U64 if self._publisher.log_append_time else 0
+        if result.base_offset is None or self._publisher.tail_pos - result.pos > self._publisher.capacity:
+            return unknown
+        header = BatchHeader.parse(self._publisher.ring_bytes_between(result.pos, result.pos + HEADER_BYTES))
+        return header.append_ms if header.base_offset == result.base_offset else unknown
 
     def attach(self, lane_id: int, terms: LaneTerms) -> None:
         """Attach a lane that the supervisor made. Attaching it twice is fine."""
@@ -142,7 +153,13 @@ class LaneDesk:
             region.unlink(names.lane(self._tag, lane_id))
 
 
-def _complete_results(mapping: Mapping, producers: ProducerTable, end: RingEnd, lane: LaneSlot) -> None:
+def _complete_results(
+    mapping: Mapping,
+    producers: ProducerTable,
+    end: RingEnd,
+    lane: LaneSlot,
+    append_ms: Callable[[FrameResult], int],
+) -> None:
     """Rewrite the results of frames that are in the log but that the lane's head does not cover; then move the head."""
     data_bytes = mapping.size_bytes - layout.LANE_DATA
 
@@ -164,6 +181,7 @@ def _complete_results(mapping: Mapping, producers: ProducerTable, end: RingEnd, 
             base_offset = producers.find(terms.producer_id, terms.producer_epoch, sequence & 0x7FFFFFFF, count)
             status = layout.FRAME_STATUS_DUPLICATE
         mapping.store(frame + layout.FRAME_BASE_OFFSET, base_offset & _U64)
+        mapping.store(frame + layout.FRAME_APPEND_MS, append_ms(result))
         mapping.store(frame + layout.FRAME_STATUS, status)
     # SYNC POINT takeover-results: after the results, as in lane-head: a second kill leaves them to be written again.
     if published_to != head:

@@ -79,6 +79,12 @@ class LogKeeper:
         """Use these settings from now on."""
         self._config = self._log.config = config
         self._publisher.compress_all(*topic_compression(config))
+        self._publisher.demand(
+            log_append_time=config.stamps_log_append_time,
+            before_max_ms=config.message_timestamp_before_max_ms,
+            after_max_ms=config.message_timestamp_after_max_ms,
+            keys=config.is_compacted,
+        )
         self._publisher.segment_bytes = min(config.segment_bytes, _file_bytes_max())
         held, self._publisher.hold_for_sync = self._publisher.hold_for_sync, config.flush_messages == 1
         self._publisher.sync_after_records = config.flush_messages if config.flush_messages < LONG_MAX else 0

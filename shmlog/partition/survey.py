@@ -47,10 +47,12 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What the frame at `lane_pos` must say: its batch is in the log at `base_offset`, or it was a duplicate (None)."""
+    """What the frame at `lane_pos` must say: its batch is in the log at `base_offset`, in the ring from `pos` on; or it
+    was a duplicate (None, -1)."""
 
     lane_pos: int
     base_offset: int | None
+    pos: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,6 @@ def lane_results(
                 break
             results.append(FrameResult(pos, None))
             pos += span
-        results.append(FrameResult(start, entry.base_offset))
+        results.append(FrameResult(start, entry.base_offset, entry.pos))
         pos = entry.lane_pos_end
     return pos, results

@@ -77,6 +77,11 @@ class BatchHeader:
         return bool(self.attributes & layout.LOG_APPEND_TIME)
 
     @property
+    def append_ms(self) -> int:
+        """When its leader appended the batch, if that is the time of its records; 0 if they have their own."""
+        return self.max_timestamp_ms if self.is_log_append_time else 0
+
+    @property
     def is_transactional(self) -> bool:
         return bool(self.attributes & layout.TRANSACTIONAL)
 

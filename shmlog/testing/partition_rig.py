@@ -24,7 +24,8 @@ from shmlog.native.delivery import BatchResult
 from shmlog.native.lane import LaneWriter
 from shmlog.native.mapping import Mapping
 from shmlog.native.records import Record
-from shmlog.native.send import SendPath, TopicLanes
+from shmlog.native.send import SendPath
+from shmlog.native.topic_lanes import TopicLanes
 from shmlog.partition.attachment import MappedPartition
 from shmlog.partition.followers import Followers
 from shmlog.partition.lane_desk import LaneDesk
@@ -32,12 +33,16 @@ from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.opening import open_partition
 from shmlog.partition.reader import PartitionReader
 from shmlog.partition.regeneration import grow_ring
+from shmlog.record_terms import RecordTerms
+from shmlog.setting import LONG_MAX
 from shmlog.setting_tables import TOPIC
 from shmlog.settings import as_text
 
 TOPIC_NAME = "flights"
 PARTITION_ID = 1
 RUN_NS = 1_000_000_000
+ANY_RECORD = RecordTerms(TOPIC_NAME, LONG_MAX, LONG_MAX, needs_keys=False)
+"""A producer that leaves it to the owner to refuse records."""
 BATCH_SIZE = 16384
 
 
@@ -237,7 +242,7 @@ class Lane(SendPath):
         )
         super().__init__(self.mapping, key_to_bytes=bytes, value_to_bytes=_as_it_is, serializes_keys=False,
                          serializes_values=False, batch_size=BATCH_SIZE)  # fmt: skip
-        lanes = TopicLanes(TOPIC_NAME, 1, wall_ms())
+        lanes = TopicLanes(TOPIC_NAME, 1, ANY_RECORD, wall_ms())
         lanes.lanes[0] = self.writer
         self.topics[TOPIC_NAME] = lanes
 
@@ -255,7 +260,7 @@ class Lane(SendPath):
         raise LaneFullError
 
     def _refresh(self, lanes: TopicLanes) -> None:
-        lanes.grow(1, wall_ms())
+        lanes.hear(1, ANY_RECORD, wall_ms())
 
     def _attend(self, lane: LaneWriter) -> LaneWriter:
         raise LaneNeedsAttentionError

@@ -96,7 +96,7 @@ class RigConnection:
         match message:
             case DescribeTopics():
                 return TopicsDescribed(
-                    0, [TopicDescription(TOPIC_NAME, "", False, {}, {}, [PARTITION] * self.partitions)]
+                    0, [TopicDescription(TOPIC_NAME, "", False, {}, self.rig.config, [PARTITION] * self.partitions)]
                 )
             case InitProducerId(producer_id=None):
                 return ProducerIdGranted(0, producer_id_of(self.registered_as, 7), 0)

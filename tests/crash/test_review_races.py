@@ -23,6 +23,7 @@ from shmlog.control.messages import Close, Closed, CloseLane
 from shmlog.errors import InvalidConfigError
 from shmlog.memory import layout, names, region
 from shmlog.partition.owner import OwnerAgent
+from shmlog.record_terms import RecordTerms
 from shmlog.testing import wait_until
 from shmlog.testing.partition_rig import TOPIC_NAME, Lane, Rig, open_rig, word_of_ready
 
@@ -31,6 +32,7 @@ WAIT_S = 20.0
 COLLECTED_IN_APPEND = """
 import gc, sys, threading
 from pathlib import Path
+from shmlog.record_terms import RecordTerms
 from shmlog.testing.partition_rig import TOPIC_NAME, LaneFullError, open_rig
 with open_rig(Path(sys.argv[1]) / "flights-0") as rig:
     lane, go, done, full = rig.lane(), threading.Event(), threading.Event(), []
@@ -92,6 +94,7 @@ import sys
 from pathlib import Path
 from shmlog.memory import layout
 from shmlog.partition import regeneration
+from shmlog.record_terms import RecordTerms
 from shmlog.testing.partition_rig import TOPIC_NAME, open_rig
 class Killed(Exception): pass
 def killed(page, ring, index, generation):  # ring_regions.store_ring up to its last store
@@ -137,14 +140,14 @@ def cluster(tmp_path: Path) -> Iterator[shmlog.Cluster]:
 def test_first_sends_of_several_threads_all_arrive(cluster: shmlog.Cluster) -> None:
     producer = cluster.producer()
     assert isinstance(producer, NativeProducer)
-    counted, both = producer._opener.partition_count, threading.Barrier(2)
+    described, both = producer._opener.describe, threading.Barrier(2)
 
-    def partition_count(topic: str) -> int:
+    def describe(topic: str) -> tuple[int, RecordTerms]:
         with suppress(threading.BrokenBarrierError):
             both.wait(0.5)  # if both ask, neither has stored what it opened
-        return counted(topic)
+        return described(topic)
 
-    producer._opener.partition_count = partition_count  # type: ignore[method-assign]  # to meet in the middle
+    producer._opener.describe = describe  # type: ignore[method-assign]  # to meet in the middle
     threads = [threading.Thread(target=producer.send, args=("flights", b"%d" % k)) for k in range(2)]
     for thread in threads:
         thread.start()

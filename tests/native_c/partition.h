@@ -139,11 +139,14 @@ static void *produce(void *of) {
 
 static uint64_t publish(partition *p, lane_reader *lane, const taken_batch *taken, uint64_t pos, int64_t offset) {
     uint32_t length = taken->end - FRAME_BYTES + BATCH_HEADER_BYTES;
+    const append_terms any_record = {0, INT64_MIN, INT64_MAX, 0, 0};
+    records_seen seen;
     if (shm_load_relaxed(p->ctl + CTL_INTENT_POS) < pos + taken->end) {
         shm_store_relaxed(p->ctl + CTL_INTENT_POS, pos + GROUP_BYTES);
         shm_fence_seq_cst();
     }
-    REQUIRE(assemble_batch(p->ring + pos % RING_BYTES, taken, lane, offset, 1));
+    REQUIRE(assemble_batch(p->ring + pos % RING_BYTES, taken, lane, offset, 1, &any_record, &seen));
+    REQUIRE(!batch_refusal(p->ring + pos % RING_BYTES, &seen, &any_record));
     REQUIRE(batch_max_timestamp(p->ring + pos % RING_BYTES) == offset + taken->count - 1);
     shm_store_release(p->ctl + CTL_TAIL_POS, pos + length);
     shm_store_relaxed(taken->frame + FRAME_BASE_OFFSET, (uint64_t)offset);

@@ -22,6 +22,6 @@ def test_added_partitions_are_noticed_once_the_count_is_old_or_of_a_time_that_is
     producer.send(TOPIC_NAME, b"1", partition=0)
     lanes = producer.topics[TOPIC_NAME]
     connection.partitions = 2
-    lanes.grow(1, wall_ms() - counted_ms_ago)
+    lanes.hear(1, lanes.terms, wall_ms() - counted_ms_ago)
     producer.send(TOPIC_NAME, b"2", partition=0)
     assert lanes.partition_count == noticed

@@ -62,25 +62,26 @@ def test_a_lane_learns_the_results_of_frames_between_its_head_and_the_log() -> N
     end = find_end(
         read_entries(index_of((0, 1, SPAN), (1, 2, 5 * SPAN), (2, 1, 2 * SPAN), (3, 1, 3 * SPAN))), 4 * BATCH, 0, 0
     )
-    assert lane_results(end, 5, 1, SPAN, no_look) == (3 * SPAN, [FrameResult(SPAN, 20), FrameResult(2 * SPAN, 30)])
+    expected = [FrameResult(SPAN, 20, 2 * BATCH), FrameResult(2 * SPAN, 30, 3 * BATCH)]
+    assert lane_results(end, 5, 1, SPAN, no_look) == (3 * SPAN, expected)
     assert lane_results(end, 5, 1, 3 * SPAN, no_look) == (3 * SPAN, [])
 
 
 def test_a_frame_that_is_longer_than_its_compressed_batch_is_found_where_it_begins() -> None:
     end = find_end(read_entries(index_of((0, 1, 5000), (1, 1, 10_000), span=5000)), 2 * BATCH, 0, 0)
-    assert lane_results(end, 5, 1, 0, no_look) == (10_000, [FrameResult(0, 0), FrameResult(5000, 10)])
+    assert lane_results(end, 5, 1, 0, no_look) == (10_000, [FrameResult(0, 0, 0), FrameResult(5000, 10, BATCH)])
 
 
 def test_a_duplicate_among_published_frames_has_no_entry_and_does_not_shift_the_others() -> None:
     end = find_end(read_entries(index_of((0, 1, SPAN), (1, 1, 3 * SPAN))), 2 * BATCH, 0, 0)
-    expected = [FrameResult(0, 0), FrameResult(SPAN, None), FrameResult(2 * SPAN, 10)]
+    expected = [FrameResult(0, 0, 0), FrameResult(SPAN, None), FrameResult(2 * SPAN, 10, BATCH)]
     assert lane_results(end, 5, 1, 0, lambda pos: SPAN) == (3 * SPAN, expected)
 
 
 def test_each_of_several_duplicates_in_front_of_a_published_frame_has_a_result() -> None:
     end = find_end(read_entries(index_of((0, 1, 2 * SPAN + 72))), BATCH, 0, 0)
     lengths = {0: SPAN - 3, SPAN: 72}
-    expected = [FrameResult(0, None), FrameResult(SPAN, None), FrameResult(SPAN + 72, 0)]
+    expected = [FrameResult(0, None), FrameResult(SPAN, None), FrameResult(SPAN + 72, 0, 0)]
     assert lane_results(end, 5, 1, 0, lengths.__getitem__) == (2 * SPAN + 72, expected)
 
 
@@ -89,7 +90,7 @@ def test_frames_whose_lengths_make_no_sense_do_not_lead_recovery_astray() -> Non
     for nonsense in ([0] * 9, [1] * 9, [0xFFFFFFFF] * 9):
         lane_pos_end, results = lane_results(end, 5, 1, 0, nonsense.__getitem__)
         assert lane_pos_end == 1 << 20
-        assert results == [FrameResult((1 << 20) - SPAN, 0)]
+        assert results == [FrameResult((1 << 20) - SPAN, 0, 0)]
 
 
 def test_entries_of_an_earlier_lane_in_the_same_slot_say_nothing_about_this_one() -> None:
