@@ -29,6 +29,9 @@ from shmlog.log.storage import Storage
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
+SET_ASIDE = ".set-aside-"
+"""With the leader epoch behind it, what is added to the names of files whose records their leader does not know."""
+
 
 def truncate(storage: Storage, directory: str, end_offset: int) -> None:
     """End the log at `end_offset`, or in front of the batch that holds it; at its first segment's base at the least.
@@ -52,12 +55,18 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
         storage.close(fd)
 
 
-def begin_anew(storage: Storage, directory: str, start_offset: int) -> None:
-    """Drop everything that the log holds; it is empty then, and begins at `start_offset`. Durable. Raises OSError."""
+def begin_anew(storage: Storage, directory: str, start_offset: int, set_aside: str = "") -> None:
+    """Drop everything that the log holds; it is empty then, and begins at `start_offset`. Durable. Raises OSError.
+
+    With `set_aside` the segments' bytes stay, under their names with this behind: for whoever may miss them.
+    """
     _lower_recovery_point(storage, directory, 0)
     _lower_compaction(storage, directory, 0)
     write_leader_epochs(storage, directory, [])
     for base_offset in reversed(list_base_offsets(storage, directory)):
+        if set_aside:
+            path = segment_path(directory, base_offset, LOG_SUFFIX)
+            storage.rename(path, path + set_aside)
         for_each_file(directory, base_offset, storage.unlink)
         storage.fsync_dir(directory)  # before the next one: what is left never lacks its beginning
     SegmentFiles.open(storage, directory, start_offset, create=True).close()

@@ -18,7 +18,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.sealed import SealedSegments
 from shmlog.log.storage import OsStorage
-from shmlog.log.truncation import begin_anew, truncate
+from shmlog.log.truncation import SET_ASIDE, begin_anew, truncate
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.scan import check_batches, find_other_epoch, select_batches
 from shmlog.partition.leader_log import LeaderLog, Piece
@@ -91,13 +91,16 @@ class ReplicaLog:
         mine = self.log.leader_epochs or epochs_in(self.log.headers(self.log.log_start_offset))
         agreed = agreed_end(mine, self.end_offset, leaders, end_offset)
         before, was_empty, said = self.end_offset, self.end_offset == self.log.log_start_offset, ""
-        if mine and end_offset < before and not {one.epoch for one in mine} & {one.epoch for one in leaders}:
-            raise StorageError(
-                f"{self._directory} has offsets up to {before - 1}, and its leader's log, which ends at {end_offset},"
-                " has none of its leader epochs: the leader seems to have lost its log, so nothing is cut here; put the"
-                " log back from this copy while the cluster is down, or remove this directory to go on without it"
+        is_strange = bool(mine) and not {one.epoch for one in mine} & {one.epoch for one in leaders}
+        if is_strange and not was_empty and before > start_offset:  # else it has been deleted there
+            suffix = f"{SET_ASIDE}{leaders[-1].epoch}"
+            self._begin_anew(start_offset, suffix)
+            said = (
+                f"begun anew at offset {start_offset}: its leader's log, which ends at {end_offset}, has none of the"
+                f" leader epochs of what was here, to {before - 1}. If the leader has lost it, this was acknowledged: it"
+                f" stays here in files *{suffix}, which nobody reads. Remove them when nothing of them is missed"
             )
-        if agreed < start_offset or agreed < self.log.log_start_offset:
+        elif agreed < start_offset or agreed < self.log.log_start_offset:
             self._begin_anew(start_offset)
             if not was_empty:
                 said = f"begun anew at offset {start_offset}: its leader has nothing of what was here, to {before - 1}"
@@ -127,8 +130,8 @@ class ReplicaLog:
         self._adopt_epochs()
         return f"{self._directory}: begun anew at offset {start_offset}: its leader has deleted what follows {before}"
 
-    def _begin_anew(self, start_offset: int) -> None:
-        self._reopen(lambda: begin_anew(self.storage, self._directory, start_offset))
+    def _begin_anew(self, start_offset: int, set_aside: str = "") -> None:
+        self._reopen(lambda: begin_anew(self.storage, self._directory, start_offset, set_aside))
 
     def _reopen(self, change: Callable[[], None]) -> None:
         self.log.close(clean=False)

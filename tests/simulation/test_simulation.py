@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.clients import Producer
+from tests.simulation.processes import Process
 from tests.simulation.world import World, open_world
 
 SEEDS = 60
@@ -121,3 +122,28 @@ def test_a_partition_whose_first_owner_and_followers_die_at_once_gets_a_leader(t
         for process in world.living():
             world.kill(process)
         world.heal()
+
+
+def follower(world: World, replica_id: int) -> Process:
+    return next(one for one in world.living() if one.spec.replica_id == replica_id and not one.is_owner)
+
+
+def test_a_replica_in_sync_that_was_empty_leads_after_a_reboot_and_one_that_has_more_follows(tmp_path: Path) -> None:
+    """Nobody acknowledged what the other one has, under an epoch of which the leader has nothing."""
+    with open_world(0, tmp_path / "world", 3) as world:
+        producer = with_a_producer(world)
+        world.stop(follower(world, 1))
+        world.send(producer, 3)
+        for _ in range(2):
+            for process in world.living():
+                world.turn(process)
+        world.hear(producer)
+        assert not producer.acknowledged
+        world.lose_leaders_log()
+        world.reboot()
+        world.stop(follower(world, 2))
+        while world.partition.leader != 1 or world.owner() is None:
+            world.round()
+        world.heal()
+        world.check()
+        assert list(world.log_directory(2).glob("*.log.set-aside-*"))

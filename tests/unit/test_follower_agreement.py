@@ -117,3 +117,30 @@ def test_a_follower_that_lags_behind_the_leaders_start_begins_anew_there(rig: Ri
         assert f"begun anew at offset {rig.opened.log.log_start_offset}" in said.message
         follower.restart()
         assert_same(follower)
+
+
+def test_what_a_leader_has_nothing_of_is_set_aside_by_its_follower_which_goes_on(rig: Rig, copy: Path) -> None:
+    """It may be what was lost with the leader's log, or what nobody acknowledged before an empty replica led."""
+    with open_follower(rig, copy) as follower:
+        produce(rig, rig.lane(), 25)
+        follower.work()
+        held = {path.name: path.read_bytes() for path in copy.glob("*.log")}
+        had = follower.end_offset
+        lose_shared_memory(rig)
+        shutil.rmtree(rig.directory)
+        take_over(rig, 1)
+        produce(rig, rig.lane(producer_id=9), 60)
+        assert rig.publisher.tail_offset > had, "as long as the copy, and yet not its beginning"
+        follower.keep_house()
+        follower.work()
+        (said,) = follower.hear(FollowerTruncated)
+        assert f"to {had - 1}" in said.message
+        assert ".set-aside-1" in said.message
+        kept = {path.name.removesuffix(".set-aside-1"): path for path in copy.glob("*.set-aside-1")}
+        assert len(held) > 1
+        assert {name: path.read_bytes() for name, path in kept.items()} == held
+        for path in kept.values():
+            path.unlink()
+        assert_same(follower)
+        follower.restart()
+        assert_same(follower)

@@ -13,13 +13,15 @@ from shmlog.log import damage
 from shmlog.log.checkpoint import read_recovery_point
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.storage import OsStorage
-from shmlog.log.truncation import begin_anew, truncate
+from shmlog.log.truncation import SET_ASIDE, begin_anew, truncate
 from shmlog.testing.known_log import append, batch_at, open_log
 from shmlog.testing.storage import FaultyStorage, Killed
 
 SEGMENTS = 4
 END = SEGMENTS * 20
 """Batches have two records, segments ten batches."""
+
+ASIDE = f"{SET_ASIDE}7"
 
 
 def make(directory: Path, *, clean: bool = True) -> None:
@@ -119,3 +121,17 @@ def test_beginning_anew_that_is_killed_leaves_a_beginning_and_is_made_again(tmp_
     assert kills > 10
     log = open_log(directory)
     assert (log.log_start_offset, log.log_end_offset) == (500, 500)
+
+
+def test_what_is_set_aside_is_all_there_whenever_it_is_killed(tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+
+    def check(log: PartitionLog) -> None:
+        bytes_there = [path.read_bytes() for suffix in ("", ASIDE) for path in sorted(directory.glob("*.log" + suffix))]
+        assert b"".join(bytes_there) == known(END)
+
+    kills = kill_at_every_call(directory, lambda storage: begin_anew(storage, str(directory), 500, ASIDE), check)
+    assert kills > 10
+    log = open_log(directory)
+    assert (log.log_start_offset, log.log_end_offset) == (500, 500)
+    check(log)
