@@ -30,7 +30,7 @@ class LaneSuccession:
         self._opener = opener
         self._sleeper = sleeper
         self._delivery_timeout_s = delivery_timeout_s
-        self._retired: list[LaneWriter] = []  # closed lanes with batches that are published but not acknowledged
+        self._retired: list[LaneWriter] = []  # replaced lanes with batches that are published but not acknowledged
         self._successors: dict[LaneWriter, LaneWriter] = {}  # of closed lanes that are being emptied
         self._sent = {"records": 0, "bytes": 0, "batches": 0, "failed_batches": 0}  # by lanes that are gone
 
@@ -118,15 +118,21 @@ class LaneSuccession:
     def _put_aside(self, lane: LaneWriter) -> None:
         """The lane's successor stands in its place: it goes once what it published is acknowledged."""
         del self._successors[lane]
-        if lane.state != LaneState.CLOSED:
-            self._opener.close(lane)
         if lane.pending:
             self._retired.append(lane)
-        else:
-            self._retire(lane)
+            return
+        if lane.state != LaneState.CLOSED:
+            self._opener.close(lane)
+        self._retire(lane)
 
     def _has_moved(self, lane: LaneWriter) -> bool:
         return lane.reclaim() > 0 or _has_ended(lane) or self._opener.is_deleted(lane)
+
+    def _dismiss(self, lane: LaneWriter) -> None:
+        """Not earlier than everything in it is acknowledged: a replica that takes over and has not all of it sends lanes
+        back that their owner has not let go of, and what is missing from others would be confirmed with other records."""
+        self._opener.dismiss(lane)
+        self._retire(lane)
 
     def _retire(self, lane: LaneWriter) -> None:
         self._opener.forget(lane)
@@ -147,11 +153,10 @@ class LaneSuccession:
             if lane.attention or self._opener.is_deleted(lane) or not self._opener.larger(lane) or not finish(lane):
                 return False
             lanes.lanes[lane.partition] = self._opener.open(lane.topic, lane.partition, after=lane)
-            self._opener.dismiss(lane)
             if lane.pending:
                 self._retired.append(lane)
             else:
-                self._retire(lane)
+                self._dismiss(lane)
             return True
 
     # --- all of them --------------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ class LaneSuccession:
                 lane.reclaim()
                 if not lane.pending:
                     self._retired.remove(lane)
-                    self._retire(lane)
+                    self._dismiss(lane)
 
     def pending(self) -> list[LaneWriter]:
         """Lanes with batches that are not acknowledged."""
@@ -199,6 +204,7 @@ class LaneSuccession:
                     self._opener.release(lane, wait=not lane.unpublished())
                     lane.close()
         for lane in self._retired:
+            self._opener.dismiss(lane)
             lane.close()
         self._topics.clear()
 

@@ -45,6 +45,8 @@ class Followers:
         self._replicas = spec.replicas
         self._min_insync_replicas = opened.config.min_insync_replicas
         self._lag_max_ns = opened.config.replica_lag_time_max_ms * 1_000_000
+        self.is_short = False
+        """Whether fewer are in sync than min.insync.replicas asks for."""
         self._regions: dict[int, ReplicaRegion] = {}
         self._identities: dict[str, tuple[int, int] | None] = {}
         self._take(0, spec.followers)
@@ -75,7 +77,7 @@ class Followers:
         count = InSyncCount.of(self._replicas, in_sync, self._min_insync_replicas)
         self._control.store_in_sync(count.in_sync, count.needed)
         self._publisher.hold_under_min_isr(count.is_short)
-        self._is_short = count.is_short
+        self.is_short = count.is_short
 
     def _attach(self) -> None:
         """Map the regions that are there now. One that is still the same stays mapped: its fault is not forgotten."""
@@ -155,8 +157,8 @@ class Followers:
     @property
     def will_get_on(self) -> bool:
         """Whether there are followers for which the watermark waits, for as long as a follower may lag at most: under
-        min.insync.replicas it may stand still for ever."""
-        return bool(self._followers) and not self._is_short
+        min.insync.replicas it may stand still for ever, and then lanes are closed only that nobody waits for."""
+        return bool(self._followers) and not self.is_short
 
     def would_lag(self, behind_ns: int) -> bool:
         """Whether there are followers, and one of them that was behind for so long would lag."""

@@ -174,7 +174,8 @@ class OwnerAgent:
             done += self._let_lanes_go()
         if now_ns >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now_ns + HOUSEKEEPING_NS
-            self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
+            if not self._followers.is_short:  # who is silent may wait for what is not shown: see LaneDesk.drained
+                self._desk.close_idle(now_ns, int(LANE_IDLE_CLOSE_S * 1e9))
             self._publisher.stop_trace(now_ns)
             errno_of_full_disk(self._keeper.keep)  # else a second later
             self._fit_ring(now_ns, disk_refusal)

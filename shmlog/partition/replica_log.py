@@ -97,7 +97,7 @@ class ReplicaLog:
             self._begin_anew(start_offset, suffix)
             said = (
                 f"begun anew at offset {start_offset}: its leader's log, which ends at {end_offset}, has none of the"
-                f" leader epochs of what was here, to {before - 1}. If the leader has lost it, this was acknowledged: it"
+                f" leader epochs of what was here, to {before - 1}. If the leader lost it, this was acknowledged: it"
                 f" stays here in files *{suffix}, which nobody reads. Remove them when nothing of them is missed"
             )
         elif agreed < start_offset or agreed < self.log.log_start_offset:

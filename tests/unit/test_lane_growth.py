@@ -159,6 +159,41 @@ def test_a_closed_producer_gives_the_lane_back_that_it_did_not_come_to_use(rig: 
     assert lanes_left(rig) == []
 
 
+def test_a_small_lane_stays_with_its_owner_until_all_that_it_published_is_acknowledged(
+    rig: Rig, connection: RigConnection
+) -> None:
+    """A replica that takes over and lacks some of it finds it there; too few in sync may last, and nobody waits."""
+    rig.publisher.hold_under_min_isr(True)
+    producer = producer_of(connection)
+    connection.while_asleep = rig.run
+    first = producer.send(TOPIC_NAME, b"1")
+    small = lane_of(producer).lane_id
+    rig.run()
+    producer.send(TOPIC_NAME, LARGE)
+    assert lane_of(producer).data_bytes == WHOLE_BYTES
+    assert not first.done
+    assert small in lanes_left(rig)
+    rig.publisher.hold_under_min_isr(False)
+    rig.run()
+    producer.flush()
+    assert first.done
+    assert lanes_left(rig) == [lane_of(producer).lane_id]
+
+
+def test_a_producer_that_is_closed_leaves_no_lane_though_it_waits_for_some(
+    rig: Rig, connection: RigConnection
+) -> None:
+    rig.publisher.hold_under_min_isr(True)
+    producer = producer_of(connection)
+    connection.while_asleep = rig.run
+    producer.send(TOPIC_NAME, b"1")
+    rig.run()
+    producer.send(TOPIC_NAME, LARGE)
+    with pytest.raises(DeliveryTimeoutError):
+        producer.close()
+    assert lanes_left(rig) == []
+
+
 def test_after_an_idle_close_a_lane_is_small_again_and_as_large_as_before_if_it_held_something(
     rig: Rig, connection: RigConnection
 ) -> None:

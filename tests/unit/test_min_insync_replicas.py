@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
 
+from shmlog.control.channel import Channel
+from shmlog.control.messages import AlterConfig
 from shmlog.machines.in_sync_count import InSyncCount
 from shmlog.memory import region
 from shmlog.native.publish import IDLE
+from shmlog.partition import owner
+from shmlog.partition.owner import OwnerAgent
 from shmlog.settings import TopicConfig
 from shmlog.testing.fake_follower import FakeFollower
 from shmlog.testing.partition_rig import RUN_NS, Lane, Rig, open_rig
 
-LAG_NS = 1_000_000_000
+LAG_NS = SECOND_NS = 1_000_000_000
 CONFIG = {"max.message.bytes": "65536", "segment.bytes": "1048576", "min.insync.replicas": "2"}
 RING_BYTES = 512 * 1024
 
@@ -182,3 +187,25 @@ def test_closing_does_not_wait_for_those_in_sync_while_they_are_too_few(tmp_path
         rig.followers.replace(1, [rig.follower_at(1, in_sync=True)])
         publish(rig, rig.lane(), b"1")
         assert not rig.followers.are_waited_for()
+
+
+def test_a_lane_that_is_silent_for_want_of_replicas_stays_open(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its producer waits, and a replica that takes over sends back only what is in lanes that the owner has."""
+    monkeypatch.setattr(owner, "LANE_IDLE_CLOSE_S", 0.0)
+    lane = rig.lane()
+    publish(rig, lane, b"1")
+    rig.in_sync = []
+    rig.spec = rig.spec_for(rig.spec.leader_epoch + 1)
+    supervisor, theirs = Channel.pair()
+    owners_end = Channel(theirs)
+    agent = OwnerAgent(rig.spec, owners_end)
+    first_ns = monotonic_ns()
+    for second in range(3):
+        agent.work(first_ns + second * SECOND_NS)
+    assert [one.lane_id for one in rig.control.lanes()] == [1]
+    supervisor.send(AlterConfig(rig.config | {"min.insync.replicas": "1"}))
+    for second in range(3, 6):
+        agent.work(first_ns + second * SECOND_NS)
+    assert rig.control.lanes() == []
+    supervisor.close()
+    owners_end.close()
