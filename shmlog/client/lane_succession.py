@@ -129,8 +129,8 @@ class LaneSuccession:
         return lane.reclaim() > 0 or _has_ended(lane) or self._opener.is_deleted(lane)
 
     def _dismiss(self, lane: LaneWriter) -> None:
-        """Not earlier than everything in it is acknowledged: a replica that takes over and has not all of it sends lanes
-        back that their owner has not let go of, and what is missing from others would be confirmed with other records."""
+        """Not before everything in it is acknowledged. A replica that takes over with losses sends lanes back, but only
+        those that their owner has; what it lacks of others would be confirmed as soon as other records are there."""
         self._opener.dismiss(lane)
         self._retire(lane)
 

@@ -8,6 +8,7 @@ missing, spoiled or cut is its follower's trouble: the leader believes nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import monotonic_ns
 
 from shmlog.control.messages import FollowerAt, Message, OwnerSpec, ReplicaCaughtUp, ReplicaLags
 from shmlog.errors import CorruptRecordError, ForeignVersionError
@@ -22,6 +23,7 @@ from shmlog.settings import TopicConfig
 
 NEVER_NS = (1 << 63) - 1
 LOOKS_PER_LAG = 8  # in the time that makes a follower too slow
+COPIES_S = 0.1  # a ring that is replaced waits so long for followers
 LOOK_NS_MAX = 125_000_000  # however long that is: who has caught up should not wait to be counted
 
 _FAULTS = {
@@ -40,6 +42,7 @@ class Followers:
         self._partition_id = spec.partition_id
         self._control = opened.control
         self._publisher = opened.publisher
+        self._bell = opened.bell
         self._report = report
         self._note = WatermarkNote(opened.storage, spec.log_dir, opened.control)
         self._replicas = spec.replicas
@@ -159,6 +162,23 @@ class Followers:
         """Whether there are followers for which the watermark waits, for as long as a follower may lag at most: under
         min.insync.replicas it may stand still for ever, and then lanes are closed only that nobody waits for."""
         return bool(self._followers) and not self.is_short
+
+    def wait_for_copies(self) -> None:
+        """Until those in sync that keep up have all of the log, before a ring goes that may be all that has it besides
+        the leader's files; for COPIES_S at most, so that who takes over without the files loses next to nothing."""
+        deadline_ns = monotonic_ns() + int(COPIES_S * 1e9)
+        while self._somebody_copies() and (left_ns := deadline_ns - monotonic_ns()) > 0:
+            ticket = self._bell.prepare()
+            if not self._somebody_copies():
+                self._bell.cancel()
+            elif not self._bell.wait(ticket, left_ns / 1e9):
+                return
+
+    def _somebody_copies(self) -> bool:
+        return any(
+            self._machine.standing(replica_id) is Standing.IN and copy.written_offset < self._publisher.written_offset
+            for replica_id, copy in self._regions.items()
+        )
 
     def would_lag(self, behind_ns: int) -> bool:
         """Whether there are followers, and one of them that was behind for so long would lag."""

@@ -191,6 +191,7 @@ class OwnerAgent:
         wanted = self._fit.wanted_bytes(self._config, publisher.capacity, publisher.tail_pos, now_ns)
         if wanted != publisher.capacity and not disk_refusal and publisher.written_pos == publisher.tail_pos:
             with contextlib.suppress(ShmBudgetExceededError):  # this one does
+                self._followers.wait_for_copies()
                 grow_ring(self._spec, wanted, self._control, publisher)
 
     def _carry_out(self, outcome: int) -> str:
@@ -204,6 +205,7 @@ class OwnerAgent:
             case publish.ROLL:
                 return self._room.refusal(errno_of_full_disk(self._keeper.roll))
             case publish.GROW:
+                self._followers.wait_for_copies()
                 try:
                     grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
                 except ShmBudgetExceededError as error:

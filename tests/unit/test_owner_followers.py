@@ -20,6 +20,7 @@ from shmlog.control.messages import (
     ReplicaLags,
 )
 from shmlog.memory.layout import OwnerState
+from shmlog.partition import followers
 from shmlog.partition.owner import OwnerAgent
 from shmlog.testing import wait_until
 from shmlog.testing.fake_follower import FakeFollower
@@ -145,3 +146,28 @@ def test_closing_does_not_wait_for_ever_for_those_that_do_not(rig: Rig, lane: La
     said = stage.close()
     assert said[-1] == Closed(1)
     assert rig.control.high_watermark == 0
+
+
+def test_a_ring_is_not_replaced_before_those_in_sync_have_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else only the leader's files have it, and who takes over without them loses it."""
+    monkeypatch.setattr(followers, "COPIES_S", 60.0)
+    with open_rig(tmp_path / "flights-0", CONFIG | {"max.message.bytes": "1000000"}) as rig:
+        lane, follower = rig.lane(acks=1), FakeFollower(rig.tag, 1)
+        follower.follow(1)
+        stage = Stage(rig)
+        stage.order(AlterConfig(rig.config | {"replica.lag.time.max.ms": "60000"}))
+        stage.follow(follower, in_sync=True)
+        generation = rig.control.generation
+        lane.send(TOPIC_NAME, b"1")
+        wait_until(lambda: rig.control.written_offset == 1)
+        lane.send(TOPIC_NAME, bytes(600_000))
+        with pytest.raises(TimeoutError):
+            wait_until(lambda: rig.control.generation > generation, timeout_s=0.3)
+        follower.has(1)
+        wait_until(lambda: rig.control.generation > generation)
+        follower.has(2)
+        stage.close()
+        stage.channel.close()
+        stage.owners_end.close()
