@@ -165,7 +165,7 @@ class ReplicaLog:
         self._check(batches)
         while batches:
             self._adopt_epochs(BatchHeader.parse(batches).leader_epoch)
-            length = find_other_epoch(batches, self._epoch)
+            length = find_other_epoch(batches, self.epoch)
             part = batches[:length]
             self.log.append(part)
             self.producers.replay(part)
@@ -203,7 +203,8 @@ class ReplicaLog:
             )
 
     @property
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
+        """The last one that its checkpoint has, or NO_EPOCH."""
         starts = self.log.leader_epochs
         return starts[-1].epoch if starts else NO_EPOCH
 

@@ -38,7 +38,7 @@ from shmlog.native.scan import check_batches
 from shmlog.partition.lane_alignment import align_lane, batches_known
 from shmlog.partition.leader_log import Piece
 from shmlog.partition.opened import OpenPartition, bell_of, offline_if_it_fails, publisher_over, stamp_owner
-from shmlog.partition.replica_log import ReplicaLog
+from shmlog.partition.replica_log import NO_EPOCH, ReplicaLog
 from shmlog.partition.ring_memory import ring_bytes_of
 from shmlog.partition.ring_regions import drop_rings, make_ring, store_ring
 from shmlog.partition.survey import IndexEntry, RingEnd, find_end, read_entries
@@ -65,19 +65,21 @@ class _Ring:
 def take_over(spec: OwnerSpec, config: TopicConfig, control: ControlPage, storage: OsStorage) -> OpenPartition:
     """Go on with the copy in `spec.log_dir` over the ring of a leader whose log was another replica's."""
     page, before = control.mapping, control.leader_replica
+    followed = control.leader_epoch if before != layout.NO_REPLICA else NO_EPOCH  # that of a takeover that was killed
     page.store(layout.CTL_STATE, OwnerState.RECOVERING)
     stamp_owner(page, spec)
     with offline_if_it_fails(control):
         ring = _survey(spec, control)
         if before == layout.NO_REPLICA:
             _note_doubtful_sync(spec, page, storage)
-        copy = _open_copy(spec, config, storage, control)
-        said = _take_rest(copy, ring, control)
-        agreed = copy.end_offset if not said else min(copy.end_offset, _agreed_offset(copy, ring))
+        copy, epoch = _open_copy(spec, config, storage, control)
+        has_followed = followed != NO_EPOCH and followed in (epoch, copy.epoch)
+        said = _take_rest(copy, ring, control, _agree(copy, ring, control, has_followed))
+        agreed = copy.end_offset if not said else _agree(copy, ring, control, has_followed).offset
+        page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)
         copy.log.assign_epoch(spec.leader_epoch)
         if copy.log.active.size_bytes > page.load(layout.CTL_TAIL_POS):  # positions of its segment begin behind zero
             copy.log.roll(copy.end_offset)
-    page.store(layout.CTL_LEADER_REPLICA, layout.NO_REPLICA)
     end = RingEnd(copy.end_offset, ring.end.next_seq, ring.end.published, [])
     mapping, index = ring.mapping, ring.index
     again = 0
@@ -132,13 +134,19 @@ def _note_doubtful_sync(spec: OwnerSpec, page: Mapping, storage: OsStorage) -> N
 # --- the copy ---------------------------------------------------------------------------------------------------------
 
 
-def _open_copy(spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control: ControlPage) -> ReplicaLog:
-    """Believed as it is where the follower has closed it for us; otherwise checked from its recovery point on."""
+def _open_copy(
+    spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control: ControlPage
+) -> tuple[ReplicaLog, int]:
+    """Believed as it is where the follower has closed it for us; otherwise checked from its recovery point on.
+
+    And the epoch of the leader that its follower had agreed with last, as far as that is known; else NO_EPOCH.
+    """
     name = names.replica(spec.cid8, spec.partition_id, spec.replica_id)
     held = [lane.terms.producer_id for lane in control.lanes()]
-    copy, handed_over = None, _handed_over(spec, storage, name)
-    if handed_over is not None:
-        end_offset, warm = handed_over
+    epoch, end_offset = _last_said(spec, name)
+    warm = _last_segment(spec, storage) if end_offset is not None else None
+    copy = None
+    if warm is not None:
         with contextlib.suppress(CorruptRecordError):  # not what was handed over: it has grown since
             copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, warm_from=warm, held=held)
         if copy is not None and copy.end_offset != end_offset:
@@ -147,33 +155,35 @@ def _open_copy(spec: OwnerSpec, config: TopicConfig, storage: OsStorage, control
     if copy is None:
         copy = ReplicaLog(spec.log_dir, config, spec.topic_id, storage, held=held)
     region.unlink(name)  # before this log grows: it would not be true any more
-    return copy
+    return copy, epoch
 
 
-def _handed_over(spec: OwnerSpec, storage: OsStorage, name: str) -> tuple[int, WarmStart] | None:
-    """Where the follower said that the copy ends when it had closed it, and its last segment; None: it did not."""
+def _last_said(spec: OwnerSpec, name: str) -> tuple[int, int | None]:
+    """By the follower's region: whose log the copy is a beginning of, and where it ends if it was closed for us."""
     try:
         replica = ReplicaRegion.open(name, spec.partition_id)
     except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
-        return None
+        return NO_EPOCH, None
     try:
         is_closed = replica.mapping.load(layout.REPLICA_STATE) == ReplicaState.CLOSED
-        end_offset = replica.written_offset
+        epoch = replica.leader_epoch or NO_EPOCH  # of the first epoch, which is 0, its checkpoint knows
+        return epoch, replica.written_offset if is_closed else None
     finally:
         replica.close()
-    bases = list_base_offsets(storage, spec.log_dir) if is_closed else []
-    if not bases:
-        return None
-    return end_offset, WarmStart(bases[-1], log_file_bytes(storage, spec.log_dir, bases[-1]))
 
 
-def _take_rest(copy: ReplicaLog, ring: _Ring, control: ControlPage) -> str:
+def _last_segment(spec: OwnerSpec, storage: OsStorage) -> WarmStart | None:
+    bases = list_base_offsets(storage, spec.log_dir)
+    return WarmStart(bases[-1], log_file_bytes(storage, spec.log_dir, bases[-1])) if bases else None
+
+
+def _take_rest(copy: ReplicaLog, ring: _Ring, control: ControlPage, agreement: _Agreement) -> str:
     """Append what the ring has behind the copy's end. Returns why that was not all, in a sentence; "" if it was."""
     offset, end_offset = copy.end_offset, ring.end.next_offset
     rest = [entry for entry in ring.batches if entry.base_offset >= offset]
     if offset > end_offset:
         return f"it has offsets up to {offset - 1}, and the ring ends at {end_offset}"
-    if _agreed_offset(copy, ring) < offset:
+    if not agreement.is_shown or agreement.offset < offset:
         return f"it ends at offset {offset}, and the ring has nothing that shows that both have the same before that"
     begin = rest[0].base_offset if rest else end_offset
     if begin > offset:
@@ -211,20 +221,32 @@ def _first_chunk(rest: Sequence[IndexEntry], bases: Sequence[int]) -> list[Index
     return chunk
 
 
-def _agreed_offset(copy: ReplicaLog, ring: _Ring) -> int:
-    """Up to where copy and ring are known to be one log: the same batch in both, and so the same before it.
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """Up to where copy and ring are one log. Without anything that shows it, where all replicas in sync were so."""
 
-    An epoch has one leader, so a batch of an epoch at an offset has but one history. Where the ring begins, its leader
-    had just agreed with this copy, or could not show anything that this copy has not.
+    offset: int
+    is_shown: bool = True
+
+
+def _agree(copy: ReplicaLog, ring: _Ring, control: ControlPage, has_followed: bool) -> _Agreement:
+    """The same batch in both, and so the same before it: an epoch has one leader, so a batch of an epoch at an offset
+    has but one history.
+
+    Where no batch is in both, the copy ends in front of the ring, or the two have parted. `has_followed`: the copy is
+    known to be a beginning of the log of the ring's leader. A copy that was not in sync may be another one, and end
+    where that leader began a ring.
     """
     entries = [entry for entry in ring.batches if entry.next_offset <= copy.end_offset]
     if entries and _has_same(copy, ring, entries[-1]):
-        return entries[-1].next_offset
+        return _Agreement(entries[-1].next_offset)
     same = bisect.bisect_left(entries, True, key=lambda entry: not _has_same(copy, ring, entry))
     if same:
-        return entries[same - 1].next_offset
+        return _Agreement(entries[same - 1].next_offset)
     first = ring.batches[0].base_offset if ring.batches else ring.end.next_offset
-    return min(first, copy.end_offset)
+    if has_followed or copy.end_offset == copy.log.log_start_offset:
+        return _Agreement(min(first, copy.end_offset))
+    return _Agreement(min(first, copy.end_offset, control.high_watermark), is_shown=False)
 
 
 def _has_same(copy: ReplicaLog, ring: _Ring, entry: IndexEntry) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shmlog.testing.follower_rig import (
     REPLICA_ID,
     FollowerRig,
     lead_from,
+    lose_shared_memory,
     open_follower,
     open_leader,
     produce,
@@ -210,3 +212,73 @@ def test_a_lane_stays_until_what_it_published_is_shown(leader: Rig, follower: Fo
     follower.work()
     leader.publisher.settle()
     assert [one for one, _, _ in leader.desk.drained(leader.control.high_watermark)] == [leader.lanes_made]
+
+
+@pytest.mark.parametrize("has_grown", [True, False], ids=["an empty ring", "a ring with batches"])
+def test_a_copy_of_another_history_that_ends_where_a_ring_begins_is_not_taken_for_that_rings_log(
+    leader: Rig, follower: FollowerRig, tmp_path: Path, has_grown: bool
+) -> None:
+    """A leader that was not in sync has written others in the place of the copy's last records."""
+    produce(leader, leader.lane(producer_id=-1), 3)
+    shutil.copytree(leader.directory, tmp_path / "behind")
+    produce(leader, leader.lane(producer_id=-1), 2)
+    follower.work()
+    follower.kill()
+    lose_shared_memory(leader)
+    shutil.rmtree(leader.directory)
+    (tmp_path / "behind").rename(leader.directory)
+    leader.in_sync = [2]  # which says nothing: nobody hears of more
+    take_over(leader, 1)
+    lane = leader.lane()
+    results = [lane.send(TOPIC_NAME, value * 100) for value in (b"x;", b"y;")]
+    leader.run()
+    grow(leader)
+    if not has_grown:
+        results.append(lane.send(TOPIC_NAME, b"z;" * 100))
+        leader.run()
+    leader.in_sync = []
+    lead_from(leader, follower, 2)
+    assert "nothing that shows that both have the same" in leader.opened.recovered
+    leader.run()
+    lane.writer.reclaim()
+    values = [record.value for record in leader.read_all()]
+    assert [one.result().offset for one in results] == list(range(5, 5 + len(results)))
+    assert values[5:] == [value * 100 for value in (b"x;", b"y;", b"z;")][: len(results)]
+
+
+def test_a_copy_that_ends_where_a_ring_begins_goes_on_in_it_if_it_followed_that_rings_leader(
+    leader: Rig, follower: FollowerRig
+) -> None:
+    """Its checkpoint says so, also after its follower was started anew and found no leader to agree with."""
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 3)
+    follower.work()
+    grow(leader)
+    produce(leader, lane, 2)
+    generation = leader.control.generation
+    follower.kill()
+    follower.start()
+    follower.kill()
+    lead_from(leader, follower, 1)
+    assert leader.control.generation == generation
+    assert len(leader.read_all()) == 5
+
+
+def test_a_copy_that_has_not_reached_its_leaders_epoch_goes_on_in_a_ring_that_begins_at_its_end(
+    leader: Rig, follower: FollowerRig
+) -> None:
+    """Its follower had agreed with that leader, and said so in its region."""
+    lane = leader.lane(producer_id=-1)
+    produce(leader, lane, 3)
+    follower.work()
+    grow(leader)
+    produce(leader, lane, 2)
+    generation = leader.control.generation
+    take_over(leader, 1)
+    page = follower.following.leader.attach()
+    assert page is not None
+    assert follower.following._has_agreed(page)
+    follower.kill()
+    lead_from(leader, follower, 2)
+    assert leader.control.generation == generation
+    assert len(leader.read_all()) == 5
