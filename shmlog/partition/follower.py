@@ -27,7 +27,7 @@ from shmlog.control.messages import (
 )
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import ShmlogError, StorageError
-from shmlog.log.checkpoint import read_topic_id
+from shmlog.log.presence import has_log
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
 from shmlog.memory.layout import ReplicaState
@@ -81,7 +81,7 @@ class FollowerAgent:
         self._has_worked = True
         storage = OsStorage(file_mode=spec.shm_mode, group=spec.shm_group)
         storage.progress = Progress(self._report_progress)
-        if spec.has_begun and read_topic_id(storage, spec.log_dir) is None:
+        if spec.has_begun and not has_log(storage, spec.log_dir):
             raise StorageError(
                 f"the copy of {spec.topic}-{spec.partition} is gone from {spec.log_dir}, and counts as in sync: it is"
                 " made anew when a leader runs that does not count it any more"

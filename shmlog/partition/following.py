@@ -17,6 +17,7 @@ from shmlog.clock import wall_ms
 from shmlog.control.messages import FollowerSpec, FollowerTruncated, FollowerWaits, Message
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
 from shmlog.limits import IDLE_SLEEP_S
+from shmlog.log.presence import require_active_file
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
 from shmlog.memory.bell import open_bell
@@ -277,8 +278,12 @@ class Following:
             self._ring_leader()
 
     def keep_house(self) -> None:
-        """Once a second while awake: follow the leader's log start, remove what was dropped long enough ago."""
+        """Once a second while awake: follow the leader's log start, remove what was dropped long enough ago.
+
+        Raises StorageError if the file that is written is not there any more.
+        """
         self.beat()
+        require_active_file(self.copy.log)
         page = self.leader.attach()
         if page is not None and page.state in SETTLED and page.leader_epoch == self._agreed_epoch:
             errno_of_full_disk(lambda: self._drop_before(page.log_start_offset))  # else a second later

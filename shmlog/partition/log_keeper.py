@@ -10,6 +10,7 @@ from time import monotonic_ns
 from shmlog.clock import wall_ms
 from shmlog.errors import ShmlogError
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.presence import require_active_file
 from shmlog.log.snapshot import ProducerEntry
 from shmlog.machines.retention import decide_retention
 from shmlog.memory import layout
@@ -200,7 +201,8 @@ class LogKeeper:
         return min(self._sync_at_ns, self._flush_deadline_ns(), removal_ns)
 
     def keep(self) -> None:
-        """Once a second while awake: roll by age, remove files whose delay has passed."""
+        """Once a second while awake: roll by age, remove files whose delay has passed, miss the one that is written."""
+        require_active_file(self._log)
         now_ms = wall_ms()
         if (
             self._publisher.written_pos == self._publisher.tail_pos

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from shmlog.control.messages import OwnerSpec
 from shmlog.errors import CorruptRecordError, ForeignVersionError, StorageError
-from shmlog.log.checkpoint import read_high_watermark, read_topic_id
+from shmlog.log.checkpoint import read_high_watermark
 from shmlog.log.failed_sync import InterruptedSync, read_failed_sync
 from shmlog.log.partition_log import PartitionLog
+from shmlog.log.presence import has_log
 from shmlog.log.progress import Progress
 from shmlog.log.recovery import WarmStart
 from shmlog.log.storage import OsStorage
@@ -42,10 +43,10 @@ def open_partition(spec: OwnerSpec, progress: Progress | None = None) -> OpenPar
     storage = _storage(spec)
     storage.progress = progress
     control = _surviving_control_page(spec)
-    if spec.has_begun:
+    survives = control is not None and _ring_survives(spec, control)
+    if spec.has_begun or survives:
         with offline_if_it_fails(control):
             _require_log(spec, storage)
-    survives = control is not None and _ring_survives(spec, control)
     if control is not None and survives and control.leader_replica != spec.replica_id:
         opened = take_over(spec, config, control, storage)
     elif control is not None and survives and not _was_given_up(spec, control, storage):
@@ -58,11 +59,15 @@ def open_partition(spec: OwnerSpec, progress: Progress | None = None) -> OpenPar
 
 
 def _require_log(spec: OwnerSpec, storage: OsStorage) -> None:
-    if read_topic_id(storage, spec.log_dir) is None:
-        raise StorageError(
-            f"the log of {spec.topic}-{spec.partition} is gone from {spec.log_dir}: somebody has removed it, or its"
-            " disk is not mounted there; no empty one is begun in its place, because another replica may still have it"
-        )
+    if has_log(storage, spec.log_dir):
+        return
+    why = "because another replica may still have it"
+    if spec.replicas == 1:
+        why = "while its newest records are in memory: put it back, or start the cluster again to go on without it"
+    raise StorageError(
+        f"the log of {spec.topic}-{spec.partition} is gone from {spec.log_dir}: somebody has removed it, or its disk is"
+        f" not mounted there; no empty one is begun in its place, {why}"
+    )
 
 
 def _surviving_control_page(spec: OwnerSpec) -> ControlPage | None:

@@ -10,7 +10,16 @@ import pytest
 
 import shmlog
 from shmlog.testing import wait_until
-from tests.scenarios.replicated import TIMEOUT_S, cluster_at, leader_and_follower, read, send
+from tests.scenarios.replicated import (
+    TIMEOUT_S,
+    cluster_at,
+    files,
+    leader_and_follower,
+    read,
+    send,
+    wait_for_another,
+    wait_for_sync,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +90,49 @@ def test_a_partition_without_another_replica_waits_for_its_disk_and_loses_nothin
         wait_until(lambda: state() == "running", timeout_s=TIMEOUT_S)
         send(cluster, 10, 10)
         assert read(cluster) == [b"%d" % number for number in range(20)]
+
+
+def unlink_all(directory: str) -> None:
+    """The directory stays, and so do its files in the hands of who has them open."""
+    for path in Path(directory).iterdir():
+        path.unlink()
+
+
+def test_a_follower_whose_files_are_removed_gets_a_new_copy(cluster: shmlog.Cluster) -> None:
+    follower = leader_and_follower(cluster)[1]
+    unlink_all(follower.log_dir)
+    send(cluster, 10, 10)
+    wait_for_another(cluster, follower)
+    leader, follower = leader_and_follower(cluster)
+    assert files(Path(follower.log_dir)) == files(Path(leader.log_dir))
+
+
+def test_a_leader_whose_files_are_removed_is_replaced_and_nothing_is_lost(cluster: shmlog.Cluster) -> None:
+    leader, follower = leader_and_follower(cluster)
+    unlink_all(leader.log_dir)
+    send(cluster, 10, 10)
+    wait_until(lambda: leader_and_follower(cluster)[0].replica_id == follower.replica_id, timeout_s=TIMEOUT_S)
+    wait_for_sync(cluster)
+    send(cluster, 20, 10)
+    assert read(cluster) == [b"%d" % number for number in range(30)]
+    assert files(Path(follower.log_dir)) == files(Path(leader.log_dir))
+
+
+@pytest.mark.parametrize("suffixes", [("",), (".log",)], ids=["all", "logs"])
+def test_a_partition_without_another_replica_says_that_its_files_were_removed(
+    tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    with cluster_at(tmp_path) as cluster:
+        cluster.admin.create_topic("flights")
+        send(cluster, 0, 10)
+        (partition,) = cluster.admin.describe_topic("flights").partitions
+        for path in Path(partition.log_dir).iterdir():
+            if path.name.endswith(suffixes):
+                path.unlink()
+        with cluster.producer(acks=0) as producer:
+            producer.send("flights", b"10", partition=0)
+
+        def error() -> str:
+            return cluster.admin.describe_topic("flights").partitions[0].error
+
+        wait_until(lambda: "no empty one is begun in its place" in error(), timeout_s=TIMEOUT_S)
