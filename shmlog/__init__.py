@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         TopicAlreadyExistsError as TopicAlreadyExistsError,
         UnknownTopicOrPartitionError as UnknownTopicOrPartitionError,
     )
+    from shmlog.log.log_reader import LogReader as LogReader, open_log as open_log
     from shmlog.model import (
         OffsetAndTimestamp as OffsetAndTimestamp,
         RecordMetadata as RecordMetadata,
@@ -149,6 +150,8 @@ _HOME = {
     "StorageError": "shmlog.errors",
     "TopicAlreadyExistsError": "shmlog.errors",
     "UnknownTopicOrPartitionError": "shmlog.errors",
+    "LogReader": "shmlog.log.log_reader",
+    "open_log": "shmlog.log.log_reader",
     "OffsetAndTimestamp": "shmlog.model",
     "RecordMetadata": "shmlog.model",
     "TopicPartition": "shmlog.model",
@@ -189,6 +192,7 @@ __all__ = [
     "InvalidTopicError",
     "LaneQuarantinedError",
     "LeaderNotAvailableError",
+    "LogReader",
     "LogTruncationError",
     "NoClusterError",
     "NotEnoughReplicasError",
@@ -215,6 +219,7 @@ __all__ = [
     "Watermarks",
     "__version__",
     "connect",
+    "open_log",
     "start",
 ]
 

@@ -42,8 +42,8 @@ class ColdReader:
     that was cut: begin a new one with every attachment.
     """
 
-    def __init__(self, directory: str, storage: Storage | None = None) -> None:
-        """Does not touch the directory yet."""
+    def __init__(self, directory: str, storage: Storage | None = None, *, sparse_until: int = 0) -> None:
+        """Does not touch the directory yet. Holes before `sparse_until` are legal, whatever the checkpoint says."""
         self.directory = directory
         self._storage = storage if storage is not None else OsStorage()
         self._base_offsets = array("q")
@@ -52,6 +52,7 @@ class ColdReader:
         self._buffer = memoryview(bytearray())
         self._position = 0
         self._next_offset = -1  # what lies at _position; -1: unknown
+        self._sparse_until = sparse_until
         self._dense_from_offset = 0  # as known when the segment was opened: holes before it are compaction's
 
     @property
@@ -148,7 +149,7 @@ class ColdReader:
         """That segment, opened anew: its name may be another file's by now. Raises FileNotFoundError."""
         self._close_segment()
         self._segment = ColdSegment(self._storage, self.directory, base_offset)
-        self._dense_from_offset = dense_from(self._storage, self.directory)
+        self._dense_from_offset = max(self._sparse_until, dense_from(self._storage, self.directory))
         return self._segment
 
     def _close_segment(self) -> None:

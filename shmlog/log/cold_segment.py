@@ -61,7 +61,7 @@ class ColdSegment:
 
     def first_at_or_after(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
         """The segment's first record that is not older than `timestamp_ms`; None without one before `limit_offset`."""
-        for position, header in self._headers(self._position_for_time(timestamp_ms)):
+        for position, header in self.headers(self._position_for_time(timestamp_ms)):
             if header.base_offset >= limit_offset:
                 return None
             if header.max_timestamp_ms >= timestamp_ms:
@@ -76,7 +76,7 @@ class ColdSegment:
         """The largest timestamp of a segment that is not written to any more; -1 if no record has one."""
         index = self._index(TIME_INDEX_SUFFIX, TimeIndex)
         start = self._position_of(index.last() if index is not None else None)
-        return max((header.max_timestamp_ms for _, header in self._headers(start)), default=-1)
+        return max((header.max_timestamp_ms for _, header in self.headers(start)), default=-1)
 
     def _records(self, header: BatchHeader, position: int) -> list[Record]:
         """The records of one batch, none of a control batch."""
@@ -95,7 +95,7 @@ class ColdSegment:
         if entry is None:
             return 0
         start = self.position_for(entry.offset)
-        for position, header in self._headers(start):
+        for position, header in self.headers(start):
             if header.last_offset == entry.offset:
                 return position if header.max_timestamp_ms == entry.timestamp_ms else 0
             if header.last_offset > entry.offset:
@@ -121,7 +121,7 @@ class ColdSegment:
         except CorruptRecordError:
             return None
 
-    def _headers(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
+    def headers(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
         """Position and header of every batch from `position` on, up to the first that is not all there.
 
         Raises CorruptRecordError, naming file and byte, for bytes that are no batch.

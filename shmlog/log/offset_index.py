@@ -7,7 +7,7 @@ may grow while it is read. It is mapped, which is safe because nobody ever short
 from __future__ import annotations
 
 import mmap
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ ENTRY_BYTES = 8
 def map_entries(fd: int, size_bytes: int, entry_bytes: int, fields: list[tuple[str, str]]) -> NDArray[np.void]:
     """The whole entries in the first `size_bytes` bytes of a file, as a structured array over a read-only mapping.
 
-    The mapping lives as long as the array; the descriptor may be closed.
+    Without the zeros at the end that Kafka reserves in the index of a segment that it is writing. The mapping lives as
+    long as the array; the descriptor may be closed.
     """
     import numpy as np  # only readers look things up: owners never pay for this import
 
@@ -29,7 +30,10 @@ def map_entries(fd: int, size_bytes: int, entry_bytes: int, fields: list[tuple[s
     if not count:
         return np.empty(0, dtype=fields)
     mapped = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype=fields, count=count)
+    entries: NDArray[np.void] = np.frombuffer(mapped, dtype=fields, count=count)
+    if any(entries[-1].tolist()):
+        return entries
+    return entries[: bisect_left(range(count), True, key=lambda number: not any(entries[number].tolist()))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,12 @@ GOOD = """
     def report(delivery: Delivery) -> None:
         print(delivery.result(timeout=1.0).offset)
 
+    def read(path: str) -> list[bytes | None]:
+        log = shmlog.open_log(path, isolation_level="read_committed")
+        ends = [int(columns.offsets[-1]) for columns in log.columns(from_timestamp_ms=0)]
+        assert log.start_offset <= max(ends, default=0) <= log.end_offset
+        return [record.value for record in log.records(from_offset=3, end_offset=log.end_offset)]
+
     def produce(producer: Producer) -> int:
         producer.send("flights", b"value", key=b"AA", headers=[("source", b"csv")], on_delivery=report)
         deliveries = producer.send_many("flights", [b"1", b"2"], keys=[b"a", None])

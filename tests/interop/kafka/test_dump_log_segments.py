@@ -1,65 +1,23 @@
-"""Kafka's own `DumpLogSegments` over logs that a cluster of ours wrote: all of it valid, nothing else in it.
-
-A log that is to be judged, too, is one more entry of LOGS: settings of its topic, and records.
-"""
+"""Kafka's own `DumpLogSegments` over logs that a cluster of ours wrote: all of it valid, nothing else in it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import shmlog
 from shmlog.log.checkpoint import read_leader_epochs
 from shmlog.log.dump import dump_snapshot
 from shmlog.log.storage import OsStorage
 from shmlog.record.layout import CODEC_NAMES
 from tests.interop.kafka.dumped_log import Dump, DumpedBatch, DumpedFile, DumpedRecord, dump_files
 from tests.interop.kafka.java_classes import KafkaClasses
+from tests.interop.kafka.our_logs import LIVES, LOGS, START_MS
 
 pytestmark = pytest.mark.slow
 
-LIVES = 2
-"""So often the cluster is started: each time the records are sent again, under another leader epoch."""
-START_MS = 1_700_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    value: bytes | None
-    key: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-
-def all_kinds(count: int) -> list[Sent]:
-    """Keys and values, null and empty ones, with headers and without."""
-    return [
-        Sent(
-            value=None if k % 7 == 3 else b"" if k % 7 == 4 else b"value %d " % k * 9,
-            key=None if k % 3 == 1 else b"" if k % 11 == 0 else b"key %d" % (k % 5),
-            headers=(("a", b"x"), ("b", None)) if k % 5 == 0 else (),
-        )
-        for k in range(count)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """One topic with one partition."""
-
-    config: dict[str, str]
-    records: Callable[[], list[Sent]] = lambda: all_kinds(300)
-    segments: int = LIVES
-
-
-LOGS = {
-    **{codec: Log({"compression.type": codec}) for codec in ("uncompressed", "gzip", "snappy", "lz4", "zstd")},
-    "long": Log({"segment.bytes": "1048576"}, lambda: [Sent(b"v" * 3000, b"%d" % k) for k in range(500)], 2 * LIVES),
-    "sparse-index": Log({"index.interval.bytes": "100000"}, lambda: [Sent(b"v" * 900, None)] * 300),
-}
 each_log = pytest.mark.parametrize("name", LOGS)
 
 
@@ -81,28 +39,9 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(kafka_classes: KafkaClasses, tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    data = tmp_path_factory.mktemp("ours") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHMLOG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
-        for life in range(LIVES):
-            with shmlog.start(data) as cluster:
-                for name, log in LOGS.items():
-                    if life == 0:
-                        cluster.admin.create_topic(name, config=dict(log.config))
-                    send(cluster, name, log.records())
-    files = [path for name in LOGS for path in files_of(data / f"{name}-0")]
-    return Judged(data, dump_files(kafka_classes, files, "--print-data-log"))
-
-
-def send(cluster: shmlog.Cluster, topic: str, records: list[Sent]) -> None:
-    with cluster.producer() as producer:
-        for number, record in enumerate(records):
-            producer.send(
-                topic, record.value, key=record.key, headers=list(record.headers), timestamp_ms=START_MS + number
-            )
-            if number % 37 == 0:
-                producer.flush()  # so that there are several batches, some with one record
+def judged(kafka_classes: KafkaClasses, our_logs: Path) -> Judged:
+    files = [path for name in LOGS for path in files_of(our_logs / f"{name}-0")]
+    return Judged(our_logs, dump_files(kafka_classes, files, "--print-data-log"))
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -137,7 +76,8 @@ def test_every_batch_is_valid_and_every_record_as_it_was_sent(judged: Judged, na
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 def test_batches_carry_the_codec_that_their_topic_asks_for(judged: Judged, codec: str) -> None:
     name = "uncompressed" if codec == "none" else codec
-    assert {batch.codec for batch in judged.batches(name)} == {codec}
+    found = {batch.codec for batch in judged.batches(name)}
+    assert {codec} <= found <= {codec, "none"}  # a batch that does not get smaller stays as it is
 
 
 @each_log
