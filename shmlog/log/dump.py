@@ -1,4 +1,4 @@
-"""Looking into the files of a segment: what is there, whether it is sound, and what of it can still be read.
+"""Looking into the files of a segment, ours or Kafka's: what is there, whether it is sound, and what can still be read.
 
 For people and tools, on files that nobody has to be writing. Nothing here changes a file.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from shmlog.errors import CorruptRecordError, InvalidRequestError
 from shmlog.limits import MAX_MESSAGE_BYTES_MAX
-from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
+from shmlog.log.kafka_directory import is_kafkas, sparse_until
 from shmlog.log.offset_index import OffsetIndex, OffsetPosition
 from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, OFFSET_MAX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, base_offset_of
 from shmlog.log.snapshot import ProducerEntry, decode_snapshot
@@ -61,13 +61,15 @@ class Verdict:
 def dump_log(path: str) -> Iterator[BatchRow | Damage]:
     """The batches of a `.log` file in order, checksums checked; damage is a row of its own, then reading goes on."""
     base_offset = _base_offset(path, LOG_SUFFIX)
-    dense_from_offset = read_compaction_checkpoint(OsStorage(), os.path.dirname(path)).dense_from_offset
+    dense_from_offset = sparse_until(OsStorage(), _directory(path))
     fd = os.open(path, os.O_RDONLY)
     try:
         size_bytes = os.fstat(fd).st_size
         position, expected = 0, base_offset
         while position < size_bytes:
             header, problem = _batch_at(fd, position, expected, max(expected, dense_from_offset))
+            if header is None and _is_reserved(fd, position, size_bytes, path):
+                return
             if header is None:
                 resumes_at = next_sound(fd, position + 1, size_bytes, expected)
                 yield Damage(position, expected, problem, resumes_at)
@@ -158,7 +160,7 @@ def _verify_log(path: str) -> Verdict:
 def _verify_offset_index(path: str) -> Verdict:
     entries = dump_offset_index(path)
     ends = _batch_ends(path, INDEX_SUFFIX)
-    problem = _ragged(path, 8)
+    problem = _odd_size(path, 8, len(entries))
     previous = -1
     for number, entry in enumerate(entries):
         header = ends.get(entry.offset)
@@ -171,7 +173,7 @@ def _verify_offset_index(path: str) -> Verdict:
 def _verify_time_index(path: str) -> Verdict:
     entries = dump_time_index(path)
     ends = _batch_ends(path, TIME_INDEX_SUFFIX)
-    problem = _ragged(path, 12)
+    problem = _odd_size(path, 12, len(entries))
     previous = -1
     for number, entry in enumerate(entries):
         row = ends.get(entry.offset)
@@ -203,9 +205,14 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def _ragged(path: str, entry_bytes: int) -> str:
+def _odd_size(path: str, entry_bytes: int, entries: int) -> str:
+    """What is wrong with an index of that many entries; "" also for room that Kafka has reserved behind them."""
     size_bytes = os.path.getsize(path)
-    return f"its {size_bytes} bytes are not whole entries of {entry_bytes}" if size_bytes % entry_bytes else ""
+    if size_bytes % entry_bytes:
+        return f"its {size_bytes} bytes are not whole entries of {entry_bytes}"
+    if size_bytes > entries * entry_bytes and not is_kafkas(OsStorage(), _directory(path)):
+        return f"zeros follow its {_count(entries, 'entry', 'entries')}"
+    return ""
 
 
 def _batch_ends(path: str, suffix: str) -> dict[int, BatchRow]:
@@ -247,6 +254,20 @@ def next_sound(fd: int, position: int, size_bytes: int, expected_offset: int) ->
             found = window.find(MAGIC, found + 1)
         position += SEARCH_BYTES
     return None
+
+
+def _is_reserved(fd: int, position: int, size_bytes: int, path: str) -> bool:
+    """Whether nothing but zeros follows, in a file that Kafka wrote: it may take room in advance."""
+    while position < size_bytes:
+        chunk = os.pread(fd, SEARCH_BYTES, position)
+        if chunk.count(0) != len(chunk):
+            return False
+        position += len(chunk)
+    return is_kafkas(OsStorage(), _directory(path))
+
+
+def _directory(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
 
 
 def _base_offset(path: str, suffix: str) -> int:

@@ -16,6 +16,7 @@ import pytest
 import shmlog
 from shmlog import Record
 from shmlog.log.checkpoint import PARTITION_METADATA
+from shmlog.log.dump import verify
 from shmlog.log.kafka_directory import LOG_START_OFFSETS
 from shmlog.log.log_reader import IsolationLevel, LogReader
 from shmlog.log.storage import OsStorage
@@ -146,6 +147,16 @@ def test_aborted_transactions_are_listed_and_an_open_one_holds_back_what_is_comm
     later = written.log("stopped", "transactions", "read_committed")
     assert list(later)[-1].value == b"plain, behind what is undecided"
     assert len(later.aborted_transactions()) == 5
+
+
+@each_state
+@each_topic
+def test_verify_finds_every_file_sound(written: Written, state: str, topic: str) -> None:
+    directory = written.directories[state] / f"{topic}-0"
+    suffixes = (".log", ".index", ".timeindex", ".snapshot")
+    verdicts = [verify(str(path)) for path in sorted(directory.iterdir()) if path.suffix in suffixes]
+    assert [verdict.summary for verdict in verdicts if not verdict.sound] == []
+    assert sum(verdict.records for verdict in verdicts) >= len(list(written.log(state, topic)))
 
 
 @each_state
