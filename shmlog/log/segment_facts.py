@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from shmlog.errors import CorruptRecordError
-from shmlog.log.segment import LOG_SUFFIX, TIME_INDEX_SUFFIX, SegmentFiles, SegmentInfo, segment_path
+from shmlog.log.segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, SegmentFiles, SegmentInfo, segment_path
 from shmlog.log.storage import Storage
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
 _TIME_ENTRY: Final = struct.Struct(">qi")
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionFacts:
+    """What compaction needs to know of a segment; see machines.compaction."""
+
+    base_offset: int
+    size_bytes: int
+    index_bytes: int
+    time_index_bytes: int
+    first_timestamp_ms: int
+    """Of its first batch, the largest; -1 if that has none."""
+    max_timestamp_ms: int
+    """As in SegmentInfo of a sealed segment."""
+
+
+def compaction_facts(storage: Storage, directory: str, base_offset: int) -> CompactionFacts:
+    """Facts of a segment, the active one included. An index that is missing has no bytes. Raises OSError."""
+    info = sealed_info(storage, directory, base_offset)
+    index_bytes, time_index_bytes = (
+        _size_bytes(storage, segment_path(directory, base_offset, suffix))
+        for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+    )
+    first_ms = _first_ms(storage, info.path)
+    return CompactionFacts(base_offset, info.size_bytes, index_bytes, time_index_bytes, first_ms, info.max_timestamp_ms)
 
 
 def sealed_info(storage: Storage, directory: str, base_offset: int) -> SegmentInfo:
@@ -33,6 +59,28 @@ def sealed_info(storage: Storage, directory: str, base_offset: int) -> SegmentIn
 def first_timestamp_ms(storage: Storage, files: SegmentFiles, size_bytes: int) -> int:
     """When a segment was begun, as well as its files tell: its first batch's time, but not after the last write."""
     return _begun_ms(storage, files.log_fd) if size_bytes else storage.modified_ms(files.log_fd)
+
+
+def _size_bytes(storage: Storage, path: str) -> int:
+    try:
+        fd = storage.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return 0
+    try:
+        return storage.size_bytes(fd)
+    finally:
+        storage.close(fd)
+
+
+def _first_ms(storage: Storage, path: str) -> int:
+    """The largest timestamp of a log's first batch; -1 without a batch, or one with a timestamp."""
+    log_fd = storage.open(path, os.O_RDONLY)
+    try:
+        return BatchHeader.parse(storage.pread(log_fd, HEADER_BYTES, 0)).max_timestamp_ms
+    except CorruptRecordError:
+        return -1
+    finally:
+        storage.close(log_fd)
 
 
 def _begun_ms(storage: Storage, log_fd: int) -> int:

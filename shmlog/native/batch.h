@@ -29,6 +29,7 @@
 #define BATCH_LOG_APPEND_TIME   0x08
 #define BATCH_TRANSACTIONAL     0x10
 #define BATCH_CONTROL           0x20
+#define BATCH_DELETE_HORIZON    0x40
 
 static inline uint16_t be16(const unsigned char *p) { uint16_t v; memcpy(&v, p, 2); return __builtin_bswap16(v); }
 static inline uint32_t be32(const unsigned char *p) { uint32_t v; memcpy(&v, p, 4); return __builtin_bswap32(v); }

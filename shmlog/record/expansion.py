@@ -1,4 +1,4 @@
-"""Compressed batches made plain, so that one decoder reads them all.
+"""Compressed batches made plain, so that one decoder reads them all; and back, for who writes some of them again.
 
 The one place where readers meet codecs. A plain batch has the offsets, timestamps, counts, producer and flags of the
 compressed one, no codec, and a checksum of its own; what is in it is for the decoder to check, as always.
@@ -47,6 +47,16 @@ def expand(chunk: bytes, where: str, max_bytes: int, *, check_crcs: bool = True)
     return bytes(plain), done
 
 
+def pack(plain: bytes | memoryview, codec: int) -> bytes:
+    """A plain batch with its records compressed, as a producer of Kafka's would: at the codec's usual level, and even
+    if that makes it larger. Raises UnsupportedCompressionTypeError when the library is missing."""
+    header = BatchHeader.parse(plain)
+    batch = bytearray(plain[: layout.HEADER_BYTES])
+    batch += compression.compress(codec, memoryview(plain)[layout.HEADER_BYTES : header.size_bytes])
+    _seal(batch, header.attributes & ~layout.CODEC_MASK | codec)
+    return bytes(batch)
+
+
 def plain_records(batch: bytes | memoryview, header: BatchHeader, at: int = 0) -> bytes | memoryview:
     """The records of the batch at byte `at`, decompressed if it says so; the checksum is not looked at.
 
@@ -75,7 +85,12 @@ def _expanded(chunk: bytes, at: int, where: str, check_crcs: bool) -> tuple[Batc
         ) from error
     batch = bytearray(chunk[at : at + layout.HEADER_BYTES])
     batch += records
-    layout.LENGTH.pack_into(batch, layout.LENGTH_AT, len(batch) - layout.LENGTH_START)
-    layout.ATTRIBUTES.pack_into(batch, layout.ATTRIBUTES_AT, header.attributes & ~layout.CODEC_MASK)
-    layout.CRC.pack_into(batch, layout.CRC_AT, crc32c(memoryview(batch)[layout.CRC_START :]))
+    _seal(batch, header.attributes & ~layout.CODEC_MASK)
     return header, batch
+
+
+def _seal(batch: bytearray, attributes: int) -> None:
+    """Length, attributes and checksum of a batch that got other bytes as records."""
+    layout.LENGTH.pack_into(batch, layout.LENGTH_AT, len(batch) - layout.LENGTH_START)
+    layout.ATTRIBUTES.pack_into(batch, layout.ATTRIBUTES_AT, attributes)
+    layout.CRC.pack_into(batch, layout.CRC_AT, crc32c(memoryview(batch)[layout.CRC_START :]))
