@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,13 +12,14 @@ import orjson
 
 from shmlog.cli.output import output_option, print_json, text_table
 from shmlog.cli.scrub.command import scrub
+from shmlog.cli.segment_files import files_below, require_file
+from shmlog.cli.segment_repair import repair
+from shmlog.cli.segment_stats import stats
 from shmlog.errors import CorruptRecordError, InvalidRequestError
 
 if TYPE_CHECKING:
     from shmlog.log.dump import BatchRow, Damage
 
-SUFFIXES = (".log", ".index", ".timeindex", ".snapshot")
-SEGMENT_FILE = re.compile(rf"\d{{20}}({'|'.join(map(re.escape, SUFFIXES))})")
 Rows = Iterator[dict[str, object]]
 
 
@@ -29,7 +28,8 @@ def segment() -> None:
     """Look into segment files, verify and repair them."""
 
 
-segment.add_command(scrub)
+for verb in (repair, scrub, stats):
+    segment.add_command(verb)
 
 
 @segment.command(
@@ -49,7 +49,7 @@ def dump(file: str, records: bool, output: str) -> None:
 
     Damage is a row of its own, and makes the exit code 1.
     """
-    _require(file)
+    require_file(file)
     is_sound = _print_records(file) if records else _print_rows(file, output)
     if not is_sound:
         raise CorruptRecordError(f"{file} is damaged: `shmlog segment verify` says what of it can be recovered")
@@ -74,10 +74,7 @@ def verify(files: tuple[str, ...], output: str) -> None:
     """
     from shmlog.log.dump import verify as verify_file
 
-    verdicts = []
-    for file in _expand(files):
-        _require(file)
-        verdicts.append(verify_file(file))
+    verdicts = [verify_file(file) for file in files_below(files)]
     if output == "json":
         print_json([{name: getattr(v, name) for name in v.__slots__} for v in verdicts])
     else:
@@ -85,36 +82,6 @@ def verify(files: tuple[str, ...], output: str) -> None:
             click.echo(verdict.summary, err=not verdict.sound)
     if not all(verdict.sound for verdict in verdicts):
         raise click.exceptions.Exit(1)
-
-
-def _expand(files: tuple[str, ...]) -> Iterator[str]:
-    """Directories become the files of segments in them, or, where there are none, in the directories below."""
-    for file in files:
-        if not os.path.isdir(file):
-            yield file
-            continue
-        below = sorted(entry.path for entry in os.scandir(file) if entry.is_dir())
-        found = _segment_files(file) or [name for directory in below for name in _segment_files(directory)]
-        if not found:
-            raise InvalidRequestError(
-                f"{file}: no segment files in it or one below; give a partition's directory, such as DATA/orders-0"
-            )
-        yield from found
-
-
-def _segment_files(directory: str) -> list[str]:
-    return sorted(entry.path for entry in os.scandir(directory) if SEGMENT_FILE.fullmatch(entry.name))
-
-
-def _require(file: str) -> None:
-    try:
-        is_file = stat.S_ISREG(os.stat(file).st_mode)
-    except OSError as error:
-        raise InvalidRequestError(f"{file}: {error.strerror}") from error
-    if not is_file:
-        raise InvalidRequestError(f"{file}: not a file")
-    if not file.endswith(SUFFIXES):
-        raise InvalidRequestError(f"{file}: its name must end with one of {', '.join(SUFFIXES)}")
 
 
 def _rows(file: str) -> Rows:

@@ -51,10 +51,19 @@ class OpenSegment:
 
 
 def adopt_batches(
-    storage: Storage, files: SegmentFiles, writer: SegmentWriter, end_position: int, crc_from_offset: int
+    storage: Storage,
+    files: SegmentFiles,
+    writer: SegmentWriter,
+    end_position: int,
+    crc_from_offset: int,
+    dense_from_offset: int | None = None,
 ) -> Walk:
-    """Feed the writer what the log file holds from its position up to `end_position`, as far as it is sound."""
-    dense_from_offset = dense_from(storage, files.directory)
+    """Feed the writer what the log file holds from its position up to `end_position`, as far as it is sound.
+
+    Holes before `dense_from_offset` are legal; None: before what the log's checkpoint says.
+    """
+    if dense_from_offset is None:
+        dense_from_offset = dense_from(storage, files.directory)
     position, expected, size = writer.size_bytes, writer.next_offset, CHUNK_BYTES
     while position < end_position:
         chunk = storage.pread(files.log_fd, min(size, end_position - position), position)
@@ -182,10 +191,12 @@ def rebuild(
     index_interval_bytes: int,
     crc_from_offset: int,
     end_position: int | None = None,
+    dense_from_offset: int | None = None,
 ) -> OpenSegment:
     """Check a segment's batches from its beginning and make both indexes anew, under their old names.
 
-    Stops at `end_position` or at the end of the file, or at the first batch that is not sound (see its `walk`).
+    Stops at `end_position` or at the end of the file, or at the first batch that is not sound (see its `walk`; of
+    `dense_from_offset` adopt_batches).
 
     The old index files are replaced, not shortened: readers may have them mapped.
     """
@@ -208,7 +219,7 @@ def rebuild(
         )
         if end_position is None:
             end_position = storage.size_bytes(files.log_fd)
-        walk = adopt_batches(storage, files, writer, end_position, crc_from_offset)
+        walk = adopt_batches(storage, files, writer, end_position, crc_from_offset, dense_from_offset)
         for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX):
             path = segment_path(directory, base_offset, suffix)
             storage.rename(path + REBUILD_SUFFIX, path)

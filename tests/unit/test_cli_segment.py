@@ -54,7 +54,7 @@ def test_a_file_that_may_not_be_looked_at_is_not_called_missing(
             raise PermissionError(13, "Permission denied", path)
         return look(path)
 
-    monkeypatch.setattr("shmlog.cli.segment.os.stat", closed)
+    monkeypatch.setattr("shmlog.cli.segment_files.os.stat", closed)
     assert cli.run(["segment", command, file]) == 1
     assert capsys.readouterr().err == f"error: {file}: Permission denied\n"
 

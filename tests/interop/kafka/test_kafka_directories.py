@@ -15,6 +15,7 @@ import pytest
 
 import shmlog
 from shmlog import Record
+from shmlog.cli import main as cli
 from shmlog.log.checkpoint import PARTITION_METADATA
 from shmlog.log.dump import verify
 from shmlog.log.kafka_directory import LOG_START_OFFSETS
@@ -50,6 +51,8 @@ class Written:
 
     directories: dict[str, Path]
     served: dict[str, dict[tuple[str, str], list[Record]]]
+    repair_exit_code: int = -1
+    """Of `segment repair` while the broker ran."""
 
     def log(self, state: str, topic: str, level: IsolationLevel = "read_uncommitted") -> shmlog.LogReader:
         return shmlog.open_log(self.directories[state] / f"{topic}-0", isolation_level=level)
@@ -73,6 +76,7 @@ def written(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Written
         wait_until(lambda: is_compacted(broker.data), timeout_s=CLEANED_TIMEOUT_S)
         found.served["running"] = await read_all(broker.address)
         wait_until(lambda: f"shortened 0 {SHORTENED_AT}" in (broker.data / LOG_START_OFFSETS).read_text())
+        found.repair_exit_code = cli.run(["segment", "repair", str(broker.data)])
         passing = shutil.ignore_patterns("*.tmp")  # checkpoints that are being written, ten times a second
         shutil.copytree(broker.data, found.directories["running"], ignore=passing)
 
@@ -157,6 +161,22 @@ def test_verify_finds_every_file_sound(written: Written, state: str, topic: str)
     verdicts = [verify(str(path)) for path in sorted(directory.iterdir()) if path.suffix in suffixes]
     assert [verdict.summary for verdict in verdicts if not verdict.sound] == []
     assert sum(verdict.records for verdict in verdicts) >= len(list(written.log(state, topic)))
+
+
+def test_repair_keeps_off_a_broker_that_runs_and_puts_right_what_one_has_left(
+    written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert written.repair_exit_code == 1
+    data = Path(shutil.copytree(written.directories["stopped"], tmp_path / "data"))
+    for index in data.glob("*-0/*.*index"):
+        if not index.parent.name.startswith("__"):
+            index.unlink()
+    directories = [str(data / f"{topic}-0") for topic in TOPICS]
+    assert cli.run(["segment", "repair", *directories]) == 0
+    assert " left" in capsys.readouterr().out
+    assert cli.run(["segment", "verify", *directories]) == 0
+    for topic in TOPICS:
+        assert list(shmlog.open_log(data / f"{topic}-0")) == written.served["stopped"][topic, "read_uncommitted"]
 
 
 @each_state
