@@ -234,6 +234,17 @@ class NotEnoughReplicasError(DeliveryTimeoutError):
     name = "NOT_ENOUGH_REPLICAS"
 
 
+class NotEnoughDiskError(DeliveryTimeoutError):
+    """`delivery.timeout.ms` passed while the disk of the partition's log had no room, or less than disk.reserve.bytes.
+
+    What was accepted is kept, and is written once there is room: sending it again could double it. The message says
+    which disk, and what to do.
+    """
+
+    code = 56
+    name = "KAFKA_STORAGE_ERROR"
+
+
 class PollTimeoutError(ShmlogError):
     """A call with `timeout=` did not finish in time."""
 

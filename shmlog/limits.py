@@ -63,6 +63,7 @@ ZYGOTE_EXIT_S = 5.0  # a zygote that was told to end is killed after this
 RESTART_BACKOFF_FIRST_MS = 0
 RESTART_BACKOFF_SECOND_MS = 100
 RESTART_BACKOFF_MAX_MS = 10_000
+HOLD_LEASE_S = 10.0  # an order to take no records is forgotten after this if it is not repeated
 ORPHAN_GRACE_S = 30.0  # workers outlive a dead supervisor this long
 
 # control channel

@@ -175,6 +175,13 @@ CLUSTER: Final = _table(
         "log.retention.check.interval.ms", "int", 300_000, "How often retention looks for what may be deleted.", 100
     ),
     Setting(
+        "disk.reserve.bytes",
+        "int",
+        0,
+        "With less free on a disk, old segments go before their time, where retention would delete them anyway; if"
+        " that is not enough, partitions there take no records until there is room. 0: a disk may be filled up.",
+    ),
+    Setting(
         "owner.unresponsive.ms",
         "int",
         30_000,

@@ -128,6 +128,12 @@ class TopicConfig:
     """What a ring begins with, and goes back to when nobody writes."""
 
     @property
+    def deletes_some_day(self) -> bool:
+        """Whether retention has any limit: no record stays for good."""
+        has_limit = max(self.retention_ms, self.retention_bytes, self.retention_topic_bytes) >= 0
+        return "delete" in self.cleanup_policy and has_limit
+
+    @property
     def topic_cap_bytes(self) -> int:
         """What all partitions may have together, -1: anything. Only what may be deleted can be cut to size."""
         return self.retention_topic_bytes if "delete" in self.cleanup_policy else -1
@@ -168,6 +174,7 @@ class ClusterConfig:
     shm_mode: int
     shm_group: str
     log_retention_check_interval_ms: int
+    disk_reserve_bytes: int
     owner_unresponsive_ms: int
     supervisor_unresponsive_ms: int
     owner_restart_backoff_max_ms: int

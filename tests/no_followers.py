@@ -28,3 +28,8 @@ def no_failover() -> Any:
 
 def no_replicas() -> Any:
     return SimpleNamespace()
+
+
+def no_reserve() -> Any:
+    """A cluster that keeps no room on its disks."""
+    return SimpleNamespace(refusal=lambda directory_id: "")

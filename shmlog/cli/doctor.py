@@ -9,6 +9,7 @@ from shmlog.cli.cluster_paths import OutOfReachError, expect_cluster, find_clust
 from shmlog.cli.host_checks import CHECKS, Finding
 from shmlog.cli.leftovers import check_leftovers
 from shmlog.cli.output import output_option, print_json
+from shmlog.cli.reserve_check import check_disk_reserve
 
 
 @click.command(
@@ -29,7 +30,7 @@ def doctor(name: str | None, output: str) -> None:
         place = find_cluster(name)
     except OutOfReachError:  # which check_runtime_directory reports
         place = expect_cluster(name)
-    findings = [finding for check in (*CHECKS, check_leftovers) for finding in check(place)]
+    findings = [finding for check in (*CHECKS, check_disk_reserve, check_leftovers) for finding in check(place)]
     if output == "json":
         print_json([{field: getattr(f, field) for field in Finding.__slots__} for f in findings])
     else:

@@ -72,6 +72,8 @@ def status(topics: tuple[str, ...], name: str | None, output: str) -> None:
         _print_table(rows)
         for sentence in (*under_min_isr(described), *out_of_sync(described)):
             click.echo(sentence, err=True)
+        for sentence in {one.refusal for one in info.directories if one.refusal}:
+            click.echo(sentence, err=True)
         for found in info.damage:
             click.echo(f"damage: {found.message}", err=True)
     if any(row["state"] not in ("running", "closing") for row in rows):
@@ -191,16 +193,18 @@ def _standbys(info: ClusterInfo) -> list[int]:
 
 
 def _directory_lines(info: ClusterInfo) -> list[str]:
-    """The log directories; none if logs are in the data directory alone."""
+    """The log directories; none if logs are in the data directory alone, and no room is kept there."""
     lines = []
     for one in info.directories:
         free = f", {human_bytes(one.free_bytes)} free" if one.free_bytes is not None else ""
         closed = ", takes no new ones" if not one.takes_new and not one.error else ""
         offline = f"; offline: it {one.error}" if one.error else ""
-        lines.append(
-            f"logs {one.path} ({one.directory_id}): {count_of(one.replicas, 'replica')}{free}{closed}{offline}"
-        )
-    return lines if [one.path for one in info.directories] != [info.data_dir] else []
+        kept = f", {human_bytes(one.reserve_bytes)} of that in reserve" if one.reserve_bytes and free else ""
+        refuses = "; takes no records, because of its reserve" if one.refusal else ""
+        what = f"{count_of(one.replicas, 'replica')}{free}{kept}{closed}{offline}{refuses}"
+        lines.append(f"logs {one.path} ({one.directory_id}): {what}")
+    is_only_one = [one.path for one in info.directories] == [info.data_dir]
+    return [] if is_only_one and not info.directories[0].reserve_bytes else lines
 
 
 def _print_table(rows: list[dict[str, object]]) -> None:

@@ -175,6 +175,7 @@ class DamageInfo:
 class DirectoryInfo:
     """A log directory. `replicas` is how many logs are there, `free_bytes` what its disk has left, None while it is not
     known. `error` says why it cannot be used and what to do; empty while it can. `takes_new`: new logs may go there.
+    `reserve_bytes` is disk.reserve.bytes; `refusal` says why logs there take no records; empty while they do.
     """
 
     path: str
@@ -183,6 +184,8 @@ class DirectoryInfo:
     free_bytes: int | None
     error: str
     takes_new: bool
+    reserve_bytes: int = 0
+    refusal: str = ""
 
     @classmethod
     def of(cls, description: DirectoryDescription) -> DirectoryInfo:
@@ -194,6 +197,8 @@ class DirectoryInfo:
             free_bytes=description.free_bytes,
             error=description.error,
             takes_new=description.takes_new,
+            reserve_bytes=description.reserve_bytes,
+            refusal=description.refusal,
         )
 
 

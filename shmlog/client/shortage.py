@@ -14,7 +14,7 @@ from shmlog.client.connection import Connection
 from shmlog.client.results import PartitionInfo, ReplicaInfo, TopicInfo
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import DescribeTopics, TopicsDescribed
-from shmlog.errors import DeliveryTimeoutError, NotEnoughReplicasError, ShmlogError
+from shmlog.errors import DeliveryTimeoutError, NotEnoughDiskError, NotEnoughReplicasError, ShmlogError
 from shmlog.memory.control_page import ControlPage
 
 ANSWER_S: Final = 0.25
@@ -44,6 +44,9 @@ class Shortage:
 
     def timeout(self, topic: str, partition: int, page: ControlPage | None, what_happened: str) -> DeliveryTimeoutError:
         """The error for `what_happened`: delivery.timeout.ms has passed."""
+        if page is not None and page.disk_refusal:
+            said = page.disk_refusal
+            return NotEnoughDiskError(what_happened if said in what_happened else f"{what_happened}. {said}")
         why = "" if page is None else self.sentence(topic, partition, page)
         return NotEnoughReplicasError(f"{what_happened}. {why}") if why else DeliveryTimeoutError(what_happened)
 

@@ -69,7 +69,8 @@ class TopicDescription:
 class DirectoryDescription:
     """A log directory: how many replicas it has, and the room that its disk has for us, None while that is not known.
 
-    `error` says why it cannot be used; empty while it can. `takes_new`: new replicas may go there.
+    `error` says why it cannot be used; empty while it can. `takes_new`: new replicas may go there. `reserve_bytes` is
+    disk.reserve.bytes; `refusal` says why logs there take no records; empty while they do.
     """
 
     path: str
@@ -78,6 +79,8 @@ class DirectoryDescription:
     free_bytes: int | None
     error: str
     takes_new: bool
+    reserve_bytes: int = 0
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,3 +25,23 @@ class LogSize:
     """From an owner: what its log has, in bytes of batches, after retention was applied."""
 
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreeDisk:
+    """To owners and followers on a disk that is nearly full: remove files of deleted segments at once.
+
+    An owner deletes what lies below the offset `delete_below` before, as far as its retention would delete it some day.
+    """
+
+    delete_below: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRecords:
+    """To owners and followers: take no records, for this reason, until told otherwise; "" is otherwise.
+
+    It holds for limits.HOLD_LEASE_S; who gives the order repeats it.
+    """
+
+    reason: str

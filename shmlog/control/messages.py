@@ -25,6 +25,8 @@ from shmlog.control.descriptions import (
 )
 from shmlog.control.log_messages import (
     ApplyRetention as ApplyRetention,
+    FreeDisk as FreeDisk,
+    HoldRecords as HoldRecords,
     LogSize as LogSize,
 )
 from shmlog.control.worker_messages import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shmlog.control.log_messages import ApplyRetention, LogSize
+from shmlog.control.log_messages import ApplyRetention, FreeDisk, HoldRecords, LogSize
 from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
 
@@ -358,6 +358,8 @@ OwnerOrder = (
     | AttachLane
     | DetachLane
     | ApplyRetention
+    | FreeDisk
+    | HoldRecords
     | AlterConfig
     | FollowersAre
     | MendSegment
@@ -381,7 +383,7 @@ OwnerReport = (
     | OwnerFailed
     | Closed
 )
-FollowerOrder = AlterConfig | LeaderMoved | MendSegment | HandOver | Close
+FollowerOrder = AlterConfig | FreeDisk | HoldRecords | LeaderMoved | MendSegment | HandOver | Close
 FollowerReport = (
     OwnerRecovering
     | FollowerReady

@@ -17,6 +17,9 @@ _TERMS = struct.Struct("<QqqQQii")  # LaneTerms, in the order of its fields
 _SLOT = struct.Struct(f"<Q48s{layout.CTL_LANE_SLOT_BYTES - _LANE_ID.size - _TERMS.size}x")
 assert _SLOT.size == layout.CTL_LANE_SLOT_BYTES
 
+DISK_REFUSED = "the disk of "
+"""How the error text of an owner begins that takes no records for want of room on its disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneSlot:
@@ -61,6 +64,11 @@ class ControlPage:
     @property
     def leader_epoch(self) -> int:
         return self.mapping.load(layout.CTL_EPOCH)
+
+    @property
+    def disk_refusal(self) -> str:
+        """The owner's error text if a disk without room is what it says; else ""."""
+        return self.error_text if self.error_text.startswith(DISK_REFUSED) else ""
 
     @property
     def leader_replica(self) -> int:

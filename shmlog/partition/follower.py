@@ -19,7 +19,9 @@ from shmlog.control.messages import (
     FollowerReady,
     FollowerReturns,
     FollowerSpec,
+    FreeDisk,
     HandOver,
+    HoldRecords,
     LeaderMoved,
     MendSegment,
     Message,
@@ -159,6 +161,10 @@ class FollowerAgent:
         match message:
             case AlterConfig(config=config):
                 self.following.configure(TopicConfig.from_mapping(config))
+            case FreeDisk():
+                self.following.free_disk()
+            case HoldRecords():
+                self.following.hold(message.reason)
             case MendSegment():
                 self._supervisor.report(mend_segment(self._log_dir, message))
             case LeaderMoved():

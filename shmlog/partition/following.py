@@ -16,7 +16,7 @@ from typing import Literal
 from shmlog.clock import wall_ms
 from shmlog.control.messages import FollowerSpec, FollowerTruncated, FollowerWaits, Message
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
-from shmlog.limits import IDLE_SLEEP_S
+from shmlog.limits import HOLD_LEASE_S, IDLE_SLEEP_S
 from shmlog.log.presence import require_active_file
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
@@ -30,6 +30,7 @@ from shmlog.partition.leader_log import SETTLED, LeaderLog, Piece
 from shmlog.partition.replica_log import ReplicaLog
 from shmlog.partition.replica_sync import ReplicaSync
 from shmlog.partition.sealed_watch import SealedWatch
+from shmlog.setting import LONG_MAX
 from shmlog.settings import TopicConfig
 
 READ_BYTES = 1 << 20
@@ -72,6 +73,7 @@ class Following:
         self._retry_ns = 0
         self._missing_since_ns: int | None = None
         self._remove_at_ms: int | None = None
+        self._held, self._held_until_ns = "", 0
         self.copy = ReplicaLog(spec.log_dir, self._config, spec.topic_id, storage)
         self._watch_log()
 
@@ -93,6 +95,16 @@ class Following:
         self._config = config
         self.copy.configure(config)
         self.sync.configure(config)
+
+    def hold(self, reason: str) -> None:
+        """Take nothing for this reason, for limits.HOLD_LEASE_S; "": go on."""
+        self._held_until_ns = monotonic_ns() + int(HOLD_LEASE_S * 1e9) if reason else 0
+        self._held = reason or self._held
+
+    def free_disk(self) -> None:
+        """Drop what the leader has dropped, and remove what was dropped, now."""
+        self.keep_house()
+        self._remove_at_ms = self.copy.log.remove_deleted(LONG_MAX)
 
     def beat(self) -> None:
         """Show that this process gets on."""
@@ -191,6 +203,11 @@ class Following:
 
     def _take_next(self, page: ControlPage) -> bool:
         """Copy one piece; whether there was one, and room for it."""
+        if self._held and monotonic_ns() < self._held_until_ns:
+            return self._wait(self._held, REFUSED_SLEEP_S, on="disk")
+        if self._held:
+            self._held = ""
+            self._wait("")
         start_offset = page.log_start_offset
         if self.copy.end_offset < start_offset:  # it was faster deleting than we copying
             self._forget_place()

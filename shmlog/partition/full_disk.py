@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from shmlog.errors import StorageError
 from shmlog.log.storage import DISK_FULL
+from shmlog.memory.control_page import DISK_REFUSED
 
 RETRIABLE_DISK_ERRORS = DISK_FULL | {errno.EAGAIN}
 
@@ -31,7 +32,7 @@ def disk_refusal(code: int, log_dir: str, unwritten_bytes: int) -> str:
         raise StorageError(f"cannot write {log_dir}: {os.strerror(code)}")
     status = os.statvfs(log_dir)
     return (
-        f"the disk of {log_dir} refuses to take {unwritten_bytes} bytes ({os.strerror(code)};"
+        f"{DISK_REFUSED}{log_dir} refuses to take {unwritten_bytes} bytes ({os.strerror(code)};"
         f" {status.f_bavail * status.f_frsize} bytes are free): nothing is lost, writing goes on by itself once"
         " there is room: lower retention.ms or retention.bytes, or free space"
     )

@@ -255,6 +255,22 @@ class LogKeeper:
         self._log.delete_segments(bases, now_ms)
         self._remove_at_ms = self._log.remove_deleted(now_ms)
 
+    def delete_early(self, below_offset: int) -> None:
+        """The disk is nearly full: let whole segments below this offset go before their time, and files at once.
+
+        Nothing goes of a topic that keeps its records, nothing at or above the high watermark, and neither the active
+        segment nor what a sync holds.
+        """
+        end = min(below_offset, self._page.load(layout.CTL_HW_OFFSET)) if self._config.deletes_some_day else 0
+        first_held = min(self._log.active_base_offset, self._first_held_offset())
+        gone = []
+        for base_offset in self._log.sealed:
+            if base_offset >= first_held or self._log.sealed.following(base_offset) > end:
+                break
+            gone.append(base_offset)
+        self._delete(gone, wall_ms())
+        self._remove_at_ms = self._log.remove_deleted(LONG_MAX)
+
     def free_space(self) -> None:
         """The disk is full: let retention take what it may now, and remove without `file.delete.delay.ms`."""
         self.apply_retention(wall_ms())

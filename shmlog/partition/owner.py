@@ -22,6 +22,8 @@ from shmlog.control.messages import (
     DetachClient,
     DetachLane,
     FollowersAre,
+    FreeDisk,
+    HoldRecords,
     LaneAttached,
     LaneDetached,
     LogRefused,
@@ -105,7 +107,7 @@ class OwnerAgent:
         self._config = opened.config
         self._keeper = LogKeeper(opened.control, opened.publisher, opened.log, opened.bell)
         self._keeper.configure(opened.config)
-        self._room = DiskRoom(self._keeper, opened.publisher, spec.log_dir, self._supervisor.report)
+        self._room = DiskRoom(opened.control, self._keeper, opened.publisher, spec.log_dir, self._supervisor.report)
         self._desk = LaneDesk(opened.control, opened.publisher, spec.cid8, opened.largest_batch)
         self._clients = ClientBells(opened.publisher)
         self._followers = Followers(spec, opened, self._supervisor.report)
@@ -165,8 +167,8 @@ class OwnerAgent:
 
     def work(self, now_ns: int) -> int:
         """Do what there is to do, for about RUN_BUDGET_NS; 0 when there was nothing."""
-        outcome = self._publisher.run(RUN_BUDGET_NS)
-        disk_refusal = self._carry_out(outcome)
+        outcome, hold = self._room.run(self._publisher, RUN_BUDGET_NS, closes=self._close is not None)
+        disk_refusal = hold or self._carry_out(outcome)
         self._note_refusals(disk_refusal)
         is_free = disk_refusal or outcome in (publish.IDLE, publish.FAILED, publish.BUSY)
         done = self._supervisor.look() if is_free else 1
@@ -291,8 +293,8 @@ class OwnerAgent:
                 self._clients.detach(client_id)
             case FollowersAre(version=version, followers=followers):
                 self._followers.replace(version, followers)
-            case ApplyRetention():
-                self._room.apply_retention(message)
+            case ApplyRetention() | FreeDisk() | HoldRecords():
+                self._room.obey(message)
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case MendSegment():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from shmlog.control.messages import DirectoryDescription, PartitionDescription, ReplicaDescription, TopicDescription
 from shmlog.machines.metadata import Partition, Topic
@@ -111,8 +112,12 @@ class Descriptions:
         )
 
 
-def describe_directories(identity: ClusterIdentity, catalog: Catalog) -> list[DirectoryDescription]:
-    """The log directories; the data directory is among them if logs are or go there."""
+def describe_directories(
+    identity: ClusterIdentity, catalog: Catalog, refusal: Callable[[str], str]
+) -> list[DirectoryDescription]:
+    """The log directories; the data directory is among them if logs are or go there. `refusal`: by id, why logs in one
+    take no records."""
+    reserve_bytes = identity.config.disk_reserve_bytes
     use, described = catalog.machine.directory_use(), list[DirectoryDescription]()
     for one in identity.directories.all():
         replicas = use.get(one.directory_id, DirectoryUse()).replicas
@@ -120,7 +125,16 @@ def describe_directories(identity: ClusterIdentity, catalog: Catalog) -> list[Di
             problem = identity.directories.problem(one)
             free_bytes, error = (None, problem) if problem else _look_at(one.path)
             described.append(
-                DirectoryDescription(one.path, one.directory_id, replicas, free_bytes, error, one.takes_new)
+                DirectoryDescription(
+                    one.path,
+                    one.directory_id,
+                    replicas,
+                    free_bytes,
+                    error,
+                    one.takes_new,
+                    reserve_bytes,
+                    refusal(one.directory_id),
+                )
             )
     return described
 

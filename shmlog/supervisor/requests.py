@@ -38,6 +38,7 @@ from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import describe_directories
+from shmlog.supervisor.disk_reserve import DiskReserve
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
@@ -64,6 +65,7 @@ class Requests:
         topics: Topics,
         damage: DamageWatch,
         replicas: Replicas,
+        reserve: DiskReserve,
         mend: Callable[[MendReplica], None],
         shut_down: Callable[[], None],
     ) -> None:
@@ -77,6 +79,7 @@ class Requests:
         self._topics = topics
         self._damage = damage
         self._replicas = replicas
+        self._reserve = reserve
         self._mend = mend
         self._shut_down = shut_down
         self.is_closing = False
@@ -191,5 +194,5 @@ class Requests:
             ],
             restarts=self._owners.machine.restarts(),
             damage=self._damage.describe(),
-            directories=describe_directories(identity, self._catalog),
+            directories=describe_directories(identity, self._catalog, self._reserve.refusal),
         )

@@ -27,6 +27,7 @@ from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
 from shmlog.supervisor.directory_watch import DirectoryLook, DirectoryWatch
+from shmlog.supervisor.disk_reserve import DiskReserve
 from shmlog.supervisor.failover import Failover
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.heartbeats import Heartbeats
@@ -165,6 +166,9 @@ class Supervisor(OwnerWatcher):
         self._topics = Topics(
             loop, identity, self._catalog, self._regions, self._owners, self._followers, describe, trash
         )
+        self._disk_reserve = DiskReserve(
+            self._catalog, identity.directories, self._owners, self._followers, config.disk_reserve_bytes
+        )
         self._replicas = Replicas(
             loop, identity, self._catalog, self._owners, self._followers, self._failover, self._topics.erase_abandoned
         )
@@ -181,6 +185,7 @@ class Supervisor(OwnerWatcher):
             self._topics,
             self._damage,
             self._replicas,
+            self._disk_reserve,
             Mends(identity, self._catalog, self._owners, self._followers).order,
             lambda: self.stop("a client asked for it"),
         )
@@ -243,6 +248,7 @@ class Supervisor(OwnerWatcher):
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._retention.apply)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         self._every(LOOK_EVERY_S, self._directory_watch.look)
+        self._every(LOOK_EVERY_S, self._disk_reserve.look)
         Heartbeats(self._loop, self._identity, self._owners, self._followers, self._lanes).start()
         if self._notifier.watchdog_s is not None:
             self._every(self._notifier.watchdog_s, lambda: self._notifier.tell("WATCHDOG=1"))

@@ -43,6 +43,7 @@ from shmlog.control.paths import RuntimePaths, runtime_paths
 from shmlog.memory import region
 from shmlog.testing import wait_until
 from shmlog.testing.processes import killed_afterwards
+from tests.scenarios.small_disk import small_disk  # noqa: F401  # a fixture
 
 TIMEOUT_S = 20.0
 ReplyType = TypeVar("ReplyType", bound=Reply)

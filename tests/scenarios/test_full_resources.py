@@ -6,8 +6,6 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from shmlog.machines.metadata_records import LeaderEpochRaised
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor.metadata import Catalog
 from shmlog.testing import wait_until
+from tests.scenarios.small_disk import SmallDisk, needs_root
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -26,30 +25,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 20.0
 
 MIB = 1 << 20
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk or make a control group")
-
-
-class SmallDisk:
-    """A tmpfs of `mebibytes` at `path`."""
-
-    def __init__(self, path: Path, mebibytes: int) -> None:
-        self.path = path
-        path.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", path], check=True)
-
-    def resize(self, mebibytes: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={mebibytes}m", self.path], check=True)
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "-l", self.path], check=True)
-
-
-@pytest.fixture
-def small_disk(place: Path) -> Iterator[SmallDisk]:
-    """Asked for before a daemon, so that it is unmounted after the daemon has closed."""
-    disk = SmallDisk(place / "disk", 12)
-    yield disk
-    disk.unmount()
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from tests.crash.points.clusters import ClusterRole, ClusterWorld, check_cluster
 from tests.crash.points.count import CountPage
 from tests.crash.points.hosted_owners import HostedOwners
 from tests.crash.points.scenario import SCENARIOS, Scenario
-from tests.no_followers import no_replicas
+from tests.no_followers import no_replicas, no_reserve
 
 Answered = TypeVar("Answered")
 
@@ -90,6 +90,7 @@ class MeetingRole(ClusterRole):
             self.topics,
             self.damage,
             no_replicas(),
+            no_reserve(),
             lambda _: None,
             lambda: None,
         )
