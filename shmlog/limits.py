@@ -59,6 +59,7 @@ STANDBYS_MAX = 16
 STANDBY_LOOK_S = 1.0  # a standby that the kernel cannot tell of the supervisor's death looks so often
 STANDBY_PAUSE_S = 1.0  # before one that died is replaced; doubled with every other one
 STANDBY_EXIT_S = 5.0  # what a killed one may take
+CLEANER_EXIT_S = 5.0  # what a killed cleaner may take
 ZYGOTE_EXIT_S = 5.0  # a zygote that was told to end is killed after this
 RESTART_BACKOFF_FIRST_MS = 0
 RESTART_BACKOFF_SECOND_MS = 100

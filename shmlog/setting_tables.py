@@ -174,6 +174,23 @@ CLUSTER: Final = _table(
     Setting(
         "log.retention.check.interval.ms", "int", 300_000, "How often retention looks for what may be deleted.", 100
     ),
+    Setting("log.cleaner.enable", "bool", True, "Whether topics with cleanup.policy=compact are compacted."),
+    Setting("log.cleaner.backoff.ms", "int", 15_000, "How often it is looked which logs are to be compacted.", 10),
+    Setting(
+        "log.cleaner.dedupe.buffer.size",
+        "int",
+        134_217_728,
+        "Memory for the keys of one pass of compaction, 24 bytes each; with more keys there are several passes.",
+        1_048_576,
+        2**32,
+    ),
+    Setting(
+        "log.cleaner.io.max.bytes.per.second",
+        "int",
+        LONG_MAX,
+        "The most that compaction reads and writes per second, all logs together.",
+        65_536,
+    ),
     Setting(
         "disk.reserve.bytes",
         "int",

@@ -175,6 +175,10 @@ class ClusterConfig:
     shm_group: str
     log_retention_check_interval_ms: int
     disk_reserve_bytes: int
+    log_cleaner_enable: bool
+    log_cleaner_backoff_ms: int
+    log_cleaner_dedupe_buffer_size: int
+    log_cleaner_io_max_bytes_per_second: int
     owner_unresponsive_ms: int
     supervisor_unresponsive_ms: int
     owner_restart_backoff_max_ms: int

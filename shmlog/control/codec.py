@@ -163,6 +163,7 @@ _KINDS: dict[str, type[Any]] = {
         messages.OwnerReport,
         messages.FollowerReport,
         messages.ZygoteMessage,
+        messages.CleanerMessage,
     )
     for kind in typing.get_args(group)
 }

@@ -4,6 +4,7 @@
     supervisor -> owner     over the owner's own socket pair; the supervisor rings the partition's bell after sending
     owner   -> supervisor   reports
     supervisor <-> follower over the follower's own socket pair, with the doorbell of its replica region
+    supervisor <-> cleaner  logs to be compacted, and what came of it, over the cleaner's own socket pair
     supervisor <-> zygote   spawn orders (with the owner's socket) and news of children (with their pidfds)
 
 Field types are limited to what codec.py checks: int, str, bool, lists, dict[str, str], `X | None`, and the descriptions
@@ -15,6 +16,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shmlog.control.cleaner_messages import (
+    CleanedFile as CleanedFile,
+    CleanerMessage as CleanerMessage,
+    CleanLog as CleanLog,
+    LogCleaned as LogCleaned,
+    LogNotCleaned as LogNotCleaned,
+    SwapRefused as SwapRefused,
+    SwapSegments as SwapSegments,
+)
 from shmlog.control.descriptions import (
     ClientDescription as ClientDescription,
     DamageDescription as DamageDescription,
@@ -38,7 +48,6 @@ from shmlog.control.worker_messages import (
     Closed as Closed,
     DetachClient as DetachClient,
     DetachLane as DetachLane,
-    Exited as Exited,
     FollowerFailed as FollowerFailed,
     FollowerOrder as FollowerOrder,
     FollowerReady as FollowerReady,
@@ -61,23 +70,26 @@ from shmlog.control.worker_messages import (
     OwnerRecovering as OwnerRecovering,
     OwnerReport as OwnerReport,
     OwnerReturns as OwnerReturns,
-    Ping as Ping,
-    Pong as Pong,
     ReplicaCaughtUp as ReplicaCaughtUp,
     ReplicaLags as ReplicaLags,
     SegmentsLookedAt as SegmentsLookedAt,
-    Spawned as Spawned,
-    SpawnFailed as SpawnFailed,
-    SpawnFollower as SpawnFollower,
-    SpawnOwner as SpawnOwner,
     StepDown as StepDown,
     Trace as Trace,
-    ZygoteMessage as ZygoteMessage,
 )
 from shmlog.control.worker_specs import (
     FollowerAt as FollowerAt,
     FollowerSpec as FollowerSpec,
     OwnerSpec as OwnerSpec,
+)
+from shmlog.control.zygote_messages import (
+    Exited as Exited,
+    Ping as Ping,
+    Pong as Pong,
+    Spawned as Spawned,
+    SpawnFailed as SpawnFailed,
+    SpawnFollower as SpawnFollower,
+    SpawnOwner as SpawnOwner,
+    ZygoteMessage as ZygoteMessage,
 )
 
 PROTOCOL = 8
@@ -364,4 +376,4 @@ Request = (
     | Shutdown
 )
 Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
-Message = Request | Reply | OwnerOrder | OwnerReport | FollowerOrder | FollowerReport | ZygoteMessage
+Message = Request | Reply | OwnerOrder | OwnerReport | FollowerOrder | FollowerReport | ZygoteMessage | CleanerMessage

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shmlog.control.cleaner_messages import SwapRefused, SwapSegments
 from shmlog.control.log_messages import ApplyRetention, FreeDisk, HoldRecords, LogSize
 from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
@@ -295,63 +296,6 @@ class FollowerReturns:
     waits_for: str
 
 
-# --- supervisor <-> zygote --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnOwner:
-    """Fork an owner. Carries one fd: the owner's end of its socket pair."""
-
-    spec: OwnerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFollower:
-    """Fork a follower. Carries one fd: the follower's end of its socket pair."""
-
-    spec: FollowerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """Answer with Pong: it shows that the zygote lives and takes orders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """The answer to Ping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """Carries one fd: a pidfd of the new process. `start_time` in clock ticks since boot, for display.
-
-    `replica_id`: the follower's, None for an owner.
-    """
-
-    partition_id: int
-    replica_id: int | None
-    pid: int
-    start_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """The kernel refused another process; `message` says why (pids.max, memory). `replica_id` as in Spawned."""
-
-    partition_id: int
-    replica_id: int | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """A child was reaped. `status` as os.waitstatus_to_exitcode: negative is the signal that killed it."""
-
-    pid: int
-    status: int
-
-
 OwnerOrder = (
     AttachClient
     | DetachClient
@@ -363,6 +307,7 @@ OwnerOrder = (
     | AlterConfig
     | FollowersAre
     | MendSegment
+    | SwapSegments
     | Trace
     | StepDown
     | Close
@@ -380,10 +325,11 @@ OwnerReport = (
     | ReplicaCaughtUp
     | ReplicaLags
     | SegmentsLookedAt
+    | SwapRefused
     | OwnerFailed
     | Closed
 )
-FollowerOrder = AlterConfig | FreeDisk | HoldRecords | LeaderMoved | MendSegment | HandOver | Close
+FollowerOrder = AlterConfig | FreeDisk | HoldRecords | LeaderMoved | MendSegment | SwapSegments | HandOver | Close
 FollowerReport = (
     OwnerRecovering
     | FollowerReady
@@ -391,7 +337,7 @@ FollowerReport = (
     | FollowerTruncated
     | FollowerWaits
     | SegmentsLookedAt
+    | SwapRefused
     | FollowerFailed
     | Closed
 )
-ZygoteMessage = SpawnOwner | SpawnFollower | Ping | Pong | Spawned | SpawnFailed | Exited

@@ -78,13 +78,15 @@ def clean(
     decision: Decision,
     memory: bytearray | memoryview,
     *,
+    cleaning: int,
     now_ms: int,
     budget: Budget = lambda read, written: None,
 ) -> Cleaned:
     """Write what stays of a log's segments to `.cleaned` files; everything else in the directory is only read.
 
-    `memory` is for the keys: native.compaction.SLOT_BYTES each, nine of ten slots; a megabyte or two come on top, or
-    what the largest batches need. `budget` is called after each chunk that is read or written, and may raise.
+    `cleaning` is a number that no other cleaning of this log has. `memory` is for the keys, SLOT_BYTES each, nine of
+    ten slots; a megabyte or two come on top, or what the largest batches need. `budget` is called after each chunk that
+    is read or written, and may raise.
     Whatever is raised, the files written so far are removed. Raises CorruptRecordError, naming file, offset and byte,
     for what cannot be read; UnsupportedCompressionTypeError; StorageError for a segment that would get too large;
     OSError, FileNotFoundError among them if a segment was deleted meanwhile.
@@ -118,19 +120,23 @@ def clean(
             bases = tuple(base_offset for base_offset in group if base_offset < map_end)
             if bases:
                 begun.append(bases[0])
-                copying = _Copying(storage, directory, bases, batch_filter, checkpoint.dense_from_offset, counted)
+                copying = _Copying(
+                    storage, directory, bases, batch_filter, checkpoint.dense_from_offset, counted, cleaning
+                )
                 size_bytes = copying.run(reading, ends, decision.index_interval_bytes)
                 if size_bytes:
                     groups.append(CleanedGroup(bases, tuple(copying.sizes_bytes), size_bytes))
                 else:
-                    remove_cleaned(storage, directory, bases[0])
+                    remove_cleaned(storage, directory, bases[0], cleaning)
     except BaseException:  # an interrupt, too, leaves nothing behind
         with contextlib.suppress(OSError):
             for base_offset in begun:
-                remove_cleaned(storage, directory, base_offset)
+                remove_cleaned(storage, directory, base_offset, cleaning)
         raise
     return Cleaned(
-        CleanedSegments(tuple(groups), map_end, batch_filter.delete_horizon_ms),
+        CleanedSegments(
+            cleaning, tuple(groups), checkpoint.first_dirty_offset, map_end, batch_filter.delete_horizon_ms
+        ),
         is_complete=not offset_map.is_full,
         keys=offset_map.key_count,
         records_read=batch_filter.records_read,
@@ -186,6 +192,7 @@ class _Copying:
     batch_filter: BatchFilter
     dense_from_offset: int
     counted: _Counted
+    cleaning: int
     sizes_bytes: list[int] = field(default_factory=list)
     """Of the logs that were read."""
     _out: memoryview = field(default_factory=lambda: memoryview(bytearray(CHUNK_BYTES)))
@@ -195,7 +202,7 @@ class _Copying:
     def run(self, reading: SegmentPass, ends: dict[int, int], index_interval_bytes: int) -> int:
         """Write and sync the group; returns its bytes, 0 when it is one segment that came out as it was."""
         changed_before = self.batch_filter.batches_changed
-        files = create_cleaned(self.storage, self.directory, self.base_offsets[0])
+        files = create_cleaned(self.storage, self.directory, self.base_offsets[0], self.cleaning)
         try:
             self._writer = SegmentWriter(
                 files.log_fd,
@@ -262,7 +269,7 @@ class _Copying:
         try:
             self._writer.append(self._out[: self._filled])
         except OverflowError as error:
-            path = cleaned_path(self.directory, self.base_offsets[0], LOG_SUFFIX)
+            path = cleaned_path(self.directory, self.base_offsets[0], LOG_SUFFIX, self.cleaning)
             raise StorageError(f"{path} would become larger than a segment can be; lower segment.bytes") from error
         self.counted.add(0, self._filled)
         self._filled = 0

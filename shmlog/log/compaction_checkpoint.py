@@ -62,10 +62,12 @@ def dense_from(storage: Storage, directory: str) -> int:
     return read_compaction_checkpoint(storage, directory).dense_from_offset
 
 
-def write_compaction_checkpoint(storage: Storage, directory: str, checkpoint: CompactionCheckpoint) -> None:
-    """Durable when it returns; a crash leaves the old file or this one."""
+def write_compaction_checkpoint(
+    storage: Storage, directory: str, checkpoint: CompactionCheckpoint, suffix: str = ""
+) -> None:
+    """Durable when it returns; a crash leaves the old file or this one. `suffix`: behind the file's name."""
     offsets = f"{checkpoint.first_dirty_offset} {checkpoint.dense_from_offset} {checkpoint.delete_horizon_ms}"
-    replace_file(storage, os.path.join(directory, COMPACTION_CHECKPOINT), f"{VERSION}\n{offsets}\n".encode())
+    replace_file(storage, os.path.join(directory, COMPACTION_CHECKPOINT + suffix), f"{VERSION}\n{offsets}\n".encode())
 
 
 def _damaged(path: str) -> CorruptRecordError:

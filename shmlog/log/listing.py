@@ -16,12 +16,13 @@ from shmlog.log.segment import (
     REWRITE_SUFFIX,
     SNAPSHOT_SUFFIX,
     SUFFIXES,
+    SWAPPED_SUFFIX,
     TIME_INDEX_SUFFIX,
     offsets_of,
 )
 from shmlog.log.storage import Storage
 
-_LEFTOVERS = (CLEANED_SUFFIX, DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")
+_LEFTOVERS = (CLEANED_SUFFIX, SWAPPED_SUFFIX, DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -35,7 +36,7 @@ from shmlog.log.segment import (
 from shmlog.log.segment_facts import first_timestamp_ms
 from shmlog.log.snapshot import ProducerEntry, latest_snapshot, replay, write_snapshot
 from shmlog.log.storage import OsStorage, Storage
-from shmlog.log.swap import CleanedSegments, require_same, swap
+from shmlog.log.swap import CleanedSegments, swap
 from shmlog.log.walk import batches_from, headers_in
 from shmlog.native.segment import SegmentWriter
 from shmlog.record.header import BatchHeader
@@ -278,15 +279,13 @@ class PartitionLog:
     def swap(self, cleaned: CleanedSegments, now_ms: int) -> None:
         """Put compacted segments in the place of those that they were made from, which readers keep for a while.
 
-        Raises StorageError, and has changed nothing, if the log is not any more what was compacted. After an OSError
-        the log is to be opened again.
+        Raises StorageError, and changes nothing, if the log is not any more what was compacted, or there is no room.
+        After an OSError the log is to be opened again, which finishes it.
         """
         self._check_usable()
-        require_same(
-            self._storage, self.directory, cleaned, [*self.sealed, self.active.base_offset], self.recovery_point
-        )
-        remove_ms = now_ms + self.config.file_delete_delay_ms
-        swap(self._storage, self.directory, cleaned, lambda base: self._dropped.drop(self.directory, base, remove_ms))
+        bases, remove_ms = [*self.sealed, self.active.base_offset], now_ms + self.config.file_delete_delay_ms
+        drop = functools.partial(self._dropped.drop, self.directory, deadline_ms=remove_ms)
+        swap(self._storage, self.directory, cleaned, bases, self.recovery_point, drop)
         for group in cleaned.groups:
             self.sealed.replace(group.base_offsets, group.size_bytes)
 

@@ -21,7 +21,7 @@ DELETED_SUFFIX = ".deleted"
 REBUILD_SUFFIX = ".rebuild"
 """An index that is being rebuilt; renamed over the old one, because readers may have that mapped."""
 CLEANED_SUFFIX = ".cleaned"
-"""Behind the suffix of a segment's file: compacted, and to be put in the place of segments (see log/swap.py)."""
+"""Of a file that compaction has made, to be put in the place of segments: see cleaned_suffix() and log/swap.py."""
 REWRITE_SUFFIX = ".rewrite"
 """A file that takes the place of one whose sync failed; renamed over it."""
 
@@ -30,6 +30,8 @@ INDEX_BYTES_MAX = 10 * 1024 * 1024
 RELATIVE_MAX = 2**31 - 1
 """Offsets and positions in indexes are 31 bits, counted from the segment's base."""
 OFFSET_MAX = 2**63 - 1
+SWAPPED_SUFFIX = ".swapped"
+"""Behind the name of the compaction checkpoint that holds when segments were swapped."""
 NAME_DIGITS = 20
 """Of a base offset in a file name."""
 
@@ -51,6 +53,11 @@ class SegmentInfo:
 def segment_path(directory: str, base_offset: int, suffix: str) -> str:
     """Path of one of a segment's files: 20 digits and a suffix."""
     return os.path.join(directory, f"{base_offset:020d}{suffix}")
+
+
+def cleaned_suffix(suffix: str, cleaning: int) -> str:
+    """Of what cleaning number `cleaning` has made, to become a file with that suffix."""
+    return f"{suffix}.{cleaning}{CLEANED_SUFFIX}"
 
 
 def for_each_file(directory: str, base_offset: int, act: Callable[[str], None]) -> None:

@@ -2,13 +2,15 @@
 
 check      that nothing has changed since, and that all of it is on the disk
 note       what is to be done, in `compaction-swap`; from here on the next opening finishes it
-rename     each `.cleaned` file over the oldest segment that it stands for, the log before its indexes
+rename     each cleaned file over the oldest segment that it stands for, the log before its indexes
 sync       the directory
 drop       the other segments that it stands for
 note       how far the log is compacted, and that there is nothing more to do
 
 A log never lacks what it holds: the new file is there before any old one goes, and a reader that comes in between finds
-the same record in one of them, by offset (see log/cold.py). Only who has the log open for writing does this.
+the same record in one of them, by offset (see log/cold.py). Only who has the log open for writing does this. Cleaned
+files carry the number of their cleaning in their names: an order that comes late, from a worker that was stopped, finds
+its own files or none. Nobody but the writer of the log removes such files, so none vanishes in the middle.
 """
 
 from __future__ import annotations
@@ -21,11 +23,21 @@ from dataclasses import dataclass, replace
 from shmlog.errors import StorageError
 from shmlog.log.checkpoint import VERSION, read_numbers
 from shmlog.log.compaction_checkpoint import (
+    COMPACTION_CHECKPOINT,
     CompactionCheckpoint,
     read_compaction_checkpoint,
     write_compaction_checkpoint,
 )
-from shmlog.log.segment import CLEANED_SUFFIX, LOG_SUFFIX, SUFFIXES, for_each_file, log_file_bytes, segment_path
+from shmlog.log.segment import (
+    CLEANED_SUFFIX,
+    LOG_SUFFIX,
+    SUFFIXES,
+    SWAPPED_SUFFIX,
+    cleaned_suffix,
+    for_each_file,
+    log_file_bytes,
+    segment_path,
+)
 from shmlog.log.storage import Storage, replace_file
 
 NOTE = "compaction-swap"
@@ -51,10 +63,36 @@ class CleanedGroup:
 class CleanedSegments:
     """What a cleaning has made of a log, whose segments before `first_dirty_offset` have each key at most once then."""
 
+    cleaning: int
+    """The number in the names of its files, which no other cleaning has."""
     groups: tuple[CleanedGroup, ...]
+    cleaned_from: int
+    """The first dirty offset before: a log that was compacted otherwise since is not the one that was cleaned."""
     first_dirty_offset: int
     delete_horizon_ms: int = 0
     """As in CompactionCheckpoint."""
+
+
+def swap(
+    storage: Storage,
+    directory: str,
+    cleaned: CleanedSegments,
+    base_offsets: Sequence[int],
+    synced_offset: int,
+    drop: Callable[[int], None],
+) -> None:
+    """All of it. `base_offsets`, `synced_offset` as for require_same(), `drop` as for carry_out().
+
+    Raises StorageError, and has changed nothing; after an OSError the log is to be opened again.
+    """
+    try:
+        require_same(storage, directory, cleaned, base_offsets, synced_offset)
+        prepare(storage, directory, cleaned)
+    except StorageError:
+        remove_cleaned(storage, directory)
+        raise
+    carry_out(storage, directory, cleaned, drop)
+    remove_cleaned(storage, directory)
 
 
 def require_same(
@@ -64,6 +102,12 @@ def require_same(
 
     `base_offsets` are all its segments', the active one's last; what is before `synced_offset` is on the disk.
     """
+    now = read_compaction_checkpoint(storage, directory)
+    if now.first_dirty_offset != cleaned.cleaned_from:
+        raise StorageError(
+            f"{directory} was compacted up to offset {now.first_dirty_offset}, and up to {cleaned.cleaned_from} when it"
+            " was cleaned: clean it again"
+        )
     if cleaned.first_dirty_offset > min(synced_offset, base_offsets[-1]):
         raise StorageError(
             f"{directory} was cleaned up to offset {cleaned.first_dirty_offset}, and what can be replaced ends at"
@@ -83,12 +127,12 @@ def require_same(
                 f"the segments from {group.base_offset} on in {directory} have {sizes} bytes, and had"
                 f" {group.sizes_bytes} when they were cleaned: clean them again"
             )
-        _check_cleaned(storage, directory, group)
+        _check_cleaned(storage, directory, group, cleaned.cleaning)
 
 
-def _check_cleaned(storage: Storage, directory: str, group: CleanedGroup) -> None:
+def _check_cleaned(storage: Storage, directory: str, group: CleanedGroup, cleaning: int) -> None:
     for suffix in SUFFIXES:
-        path = segment_path(directory, group.base_offset, suffix + CLEANED_SUFFIX)
+        path = segment_path(directory, group.base_offset, cleaned_suffix(suffix, cleaning))
         try:
             fd = storage.open(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -101,40 +145,40 @@ def _check_cleaned(storage: Storage, directory: str, group: CleanedGroup) -> Non
             raise StorageError(f"{path} has {size_bytes} bytes, not {group.size_bytes}: clean the log again")
 
 
-def swap(storage: Storage, directory: str, cleaned: CleanedSegments, drop: Callable[[int], None] | None = None) -> None:
-    """Put the files of `cleaned`, which was checked, in their places. Durable when it returns.
+def prepare(storage: Storage, directory: str, cleaned: CleanedSegments) -> None:
+    """Note what is to be done with `cleaned`, which was checked. Raises StorageError; then the log stays as it is.
 
-    `drop` takes a segment's files out of the log, so that readers keep them for a while; without it they go at once.
-    Raises OSError; then the log is to be opened again, which finishes it.
+    What takes room on the disk is done here, so that `carry_out` does not find it full.
     """
+    try:
+        _note(storage, directory, cleaned)
+    except OSError as error:
+        raise StorageError(f"what compaction has made of {directory} cannot be used now: {error}") from error
+
+
+def _note(storage: Storage, directory: str, cleaned: CleanedSegments) -> None:
     before = read_compaction_checkpoint(storage, directory)
     dense_from_offset = max(before.dense_from_offset, cleaned.first_dirty_offset)
     if dense_from_offset > before.dense_from_offset:
         write_compaction_checkpoint(storage, directory, replace(before, dense_from_offset=dense_from_offset))
-    replace_file(
-        storage, os.path.join(directory, NOTE), _encode(cleaned)
-    )  # makes the cleaned files' names durable, too
-    _carry_out(storage, directory, cleaned, drop)
+    after = CompactionCheckpoint(cleaned.first_dirty_offset, dense_from_offset, cleaned.delete_horizon_ms)
+    write_compaction_checkpoint(storage, directory, after, SWAPPED_SUFFIX)
+    replace_file(storage, os.path.join(directory, NOTE), _encode(cleaned))  # and makes the cleaned files' names durable
 
 
-def finish(storage: Storage, directory: str) -> str:
-    """Before a log is opened: finish what the owner before had begun; says so in a sentence, "" if there is nothing.
+def carry_out(
+    storage: Storage, directory: str, cleaned: CleanedSegments, drop: Callable[[int], None] | None = None
+) -> None:
+    """Put the files of `cleaned`, which was prepared, in their places. Durable when it returns.
 
-    Raises OSError.
+    `drop` takes a segment's files out of the log, so that readers keep them for a while; without it they go at once.
+    Raises OSError; then the log is to be opened again, which finishes it.
     """
-    cleaned = _decode(read_numbers(storage, os.path.join(directory, NOTE)))
-    if cleaned is None:
-        return ""
-    _carry_out(storage, directory, cleaned, None)
-    return f"finished putting {len(cleaned.groups)} compacted segments in their places"
-
-
-def _carry_out(storage: Storage, directory: str, cleaned: CleanedSegments, drop: Callable[[int], None] | None) -> None:
     for group in cleaned.groups:
         for suffix in SUFFIXES:
-            path = segment_path(directory, group.base_offset, suffix)
+            made = segment_path(directory, group.base_offset, cleaned_suffix(suffix, cleaned.cleaning))
             with contextlib.suppress(FileNotFoundError):  # it has its place already
-                storage.rename(path + CLEANED_SUFFIX, path)
+                storage.rename(made, segment_path(directory, group.base_offset, suffix))
     storage.fsync_dir(directory)
     for group in cleaned.groups:
         for base_offset in group.base_offsets[1:]:
@@ -142,16 +186,36 @@ def _carry_out(storage: Storage, directory: str, cleaned: CleanedSegments, drop:
                 for_each_file(directory, base_offset, storage.unlink)
             else:
                 drop(base_offset)
+    checkpoint = os.path.join(directory, COMPACTION_CHECKPOINT)
+    with contextlib.suppress(FileNotFoundError):
+        storage.rename(checkpoint + SWAPPED_SUFFIX, checkpoint)
     storage.fsync_dir(directory)
-    now = read_compaction_checkpoint(storage, directory)
-    after = CompactionCheckpoint(cleaned.first_dirty_offset, now.dense_from_offset, cleaned.delete_horizon_ms)
-    write_compaction_checkpoint(storage, directory, after)
     storage.unlink(os.path.join(directory, NOTE))
     storage.fsync_dir(directory)
 
 
+def finish(storage: Storage, directory: str) -> str:
+    """Before a log is opened: finish what the owner before had prepared; says so in a sentence, "" if it had nothing.
+
+    Raises OSError.
+    """
+    cleaned = _decode(read_numbers(storage, os.path.join(directory, NOTE)))
+    if cleaned is None:
+        return ""
+    carry_out(storage, directory, cleaned)
+    return f"finished putting {len(cleaned.groups)} compacted segments in their places"
+
+
+def remove_cleaned(storage: Storage, directory: str) -> None:
+    """Remove what cleanings left that were refused, or died. Raises OSError."""
+    for name in storage.listdir(directory):
+        if name.endswith(CLEANED_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                storage.unlink(os.path.join(directory, name))
+
+
 def _encode(cleaned: CleanedSegments) -> bytes:
-    lines = [f"{VERSION}", f"{cleaned.first_dirty_offset} {cleaned.delete_horizon_ms} {len(cleaned.groups)}"]
+    lines = [f"{VERSION}", f"{cleaned.cleaning} {len(cleaned.groups)}"]
     lines += [_line(group.base_offsets) for group in cleaned.groups]
     return ("\n".join(lines) + "\n").encode()
 
@@ -162,9 +226,10 @@ def _line(base_offsets: Iterable[int]) -> str:
 
 
 def _decode(numbers: list[int]) -> CleanedSegments | None:
-    if len(numbers) < 3:
+    """As far as carry_out needs it."""
+    if len(numbers) < 2:
         return None
-    first_dirty_offset, delete_horizon_ms, count, *rest = numbers
+    cleaning, count, *rest = numbers
     groups: list[CleanedGroup] = []
     while rest and len(groups) < count:
         bases = tuple(rest[1 : 1 + rest[0]])
@@ -172,5 +237,4 @@ def _decode(numbers: list[int]) -> CleanedSegments | None:
             return None
         groups.append(CleanedGroup(bases, (), 0))
         rest = rest[1 + rest[0] :]
-    is_whole = len(groups) == count and not rest
-    return CleanedSegments(tuple(groups), first_dirty_offset, delete_horizon_ms) if is_whole else None
+    return CleanedSegments(cleaning, tuple(groups), 0, 0) if len(groups) == count and not rest else None

@@ -26,6 +26,7 @@ from shmlog.control.messages import (
     MendSegment,
     Message,
     OwnerRecovering,
+    SwapSegments,
 )
 from shmlog.control.paths import RuntimePaths
 from shmlog.errors import ShmlogError, StorageError
@@ -167,6 +168,8 @@ class FollowerAgent:
                 self.following.hold(message.reason)
             case MendSegment():
                 self._supervisor.report(mend_segment(self._log_dir, message))
+            case SwapSegments():
+                self.following.swap(message)
             case LeaderMoved():
                 self.following.lead_from(message.log_dir)
                 self._spec = replace(self._spec, leader_log_dir=message.log_dir)

@@ -14,7 +14,13 @@ from time import monotonic_ns
 from typing import Literal
 
 from shmlog.clock import wall_ms
-from shmlog.control.messages import FollowerSpec, FollowerTruncated, FollowerWaits, Message
+from shmlog.control.messages import (
+    FollowerSpec,
+    FollowerTruncated,
+    FollowerWaits,
+    Message,
+    SwapSegments,
+)
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
 from shmlog.limits import HOLD_LEASE_S, IDLE_SLEEP_S
 from shmlog.log.presence import require_active_file
@@ -30,6 +36,7 @@ from shmlog.partition.leader_log import SETTLED, LeaderLog, Piece
 from shmlog.partition.replica_log import ReplicaLog
 from shmlog.partition.replica_sync import ReplicaSync
 from shmlog.partition.sealed_watch import SealedWatch
+from shmlog.partition.swapping import swap_segments
 from shmlog.setting import LONG_MAX
 from shmlog.settings import TopicConfig
 
@@ -306,6 +313,11 @@ class Following:
             errno_of_full_disk(lambda: self._drop_before(page.log_start_offset))  # else a second later
         if page is not None and not self.leader.is_current():
             self._detach()
+        self._remove_at_ms = self.copy.log.remove_deleted(wall_ms())
+
+    def swap(self, order: SwapSegments) -> None:
+        """Compacted segments take their places in the copy; see swap_segments()."""
+        swap_segments(self.copy.log, order, self._tell)
         self._remove_at_ms = self.copy.log.remove_deleted(wall_ms())
 
     def _drop_before(self, start_offset: int) -> None:

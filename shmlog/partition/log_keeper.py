@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from shmlog.clock import wall_ms
+from shmlog.control.messages import SwapRefused, SwapSegments
 from shmlog.errors import ShmlogError
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.presence import require_active_file
@@ -21,6 +22,7 @@ from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
 from shmlog.partition.producer_snapshot import last_batches
 from shmlog.partition.ring_memory import RingMemory
+from shmlog.partition.swapping import swap_segments
 from shmlog.record.compression import topic_compression
 from shmlog.setting import LONG_MAX
 from shmlog.settings import TopicConfig
@@ -275,6 +277,11 @@ class LogKeeper:
         """The disk is full: let retention take what it may now, and remove without `file.delete.delay.ms`."""
         self.apply_retention(wall_ms())
         self._remove_at_ms = self._log.remove_deleted(LONG_MAX)
+
+    def swap(self, order: SwapSegments, tell: Callable[[SwapRefused], None]) -> None:
+        """Compacted segments take their places; see swap_segments()."""
+        swap_segments(self._log, order, tell)
+        self._remove_at_ms = self._log.remove_deleted(wall_ms())
 
     def close(self, *, clean: bool) -> None:
         """Close the log; `clean` syncs it and leaves the marker that saves the next start its checks."""

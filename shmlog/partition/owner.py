@@ -36,6 +36,7 @@ from shmlog.control.messages import (
     OwnerReturns,
     OwnerSpec,
     StepDown,
+    SwapSegments,
     Trace,
 )
 from shmlog.control.paths import RuntimePaths
@@ -299,6 +300,8 @@ class OwnerAgent:
                 self._alter(TopicConfig.from_mapping(config))
             case MendSegment():
                 self._supervisor.report(mend_segment(self._spec.log_dir, message))
+            case SwapSegments():
+                self._keeper.swap(message, self._supervisor.report)
             case Trace(until_ns=until_ns, interval_ns=interval_ns):
                 self._publisher.trace(until_ns, interval_ns)
             case StepDown():

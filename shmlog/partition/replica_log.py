@@ -74,6 +74,11 @@ class ReplicaLog:
         return self.log.log_end_offset
 
     @property
+    def dense_from_offset(self) -> int:
+        """Before it compaction has left holes, and records of batches may be missing."""
+        return dense_from(self.storage, self._directory)
+
+    @property
     def sealed(self) -> SealedSegments:
         return self.log.sealed
 
@@ -176,10 +181,10 @@ class ReplicaLog:
     def _reaches(self, base_offset: int) -> bool:
         """Whether the leader's segment `base_offset` is next: behind the log's end, or behind a hole after it."""
         return base_offset == self.end_offset or (
-            base_offset > self.end_offset and base_offset <= self._dense_from_offset(base_offset)
+            base_offset > self.end_offset and base_offset <= self._holes_up_to(base_offset)
         )
 
-    def _dense_from_offset(self, hole_end_offset: int) -> int:
+    def _holes_up_to(self, hole_end_offset: int) -> int:
         """Before it offsets may be missing here. Where the leader has compacted up to a hole's end, it is copied."""
         mine = read_compaction_checkpoint(self.storage, self._directory)
         if hole_end_offset <= mine.dense_from_offset:
@@ -194,7 +199,7 @@ class ReplicaLog:
     def _check(self, batches: bytes) -> None:
         valid_bytes, offset, _, problem = check_batches(batches, self.end_offset)
         if problem:
-            dense_from_offset = self._dense_from_offset(BatchHeader.parse(batches, valid_bytes).next_offset)
+            dense_from_offset = self._holes_up_to(BatchHeader.parse(batches, valid_bytes).next_offset)
             valid_bytes, offset, _, problem = check_batches(batches, self.end_offset, 0, dense_from_offset)
         if valid_bytes < len(batches):
             raise CorruptRecordError(

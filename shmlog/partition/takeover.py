@@ -254,6 +254,8 @@ def _has_same(copy: ReplicaLog, ring: _Ring, entry: IndexEntry) -> bool:
         return False
     mine = next(islice(copy.log.headers(entry.base_offset), 1), None)
     theirs = BatchHeader.parse(ring.read(entry, entry))
+    if entry.next_offset <= copy.dense_from_offset:  # compacted here: below a watermark, so all in-sync replicas had it
+        return mine is None or mine.base_offset > entry.base_offset or mine.leader_epoch == theirs.leader_epoch
     facts = (theirs.base_offset, theirs.leader_epoch, theirs.crc)
     return mine is not None and (mine.base_offset, mine.leader_epoch, mine.crc) == facts
 

@@ -28,6 +28,7 @@ from shmlog.control.messages import (
     ReplicaCaughtUp,
     ReplicaLags,
     SegmentsLookedAt,
+    SwapRefused,
 )
 from shmlog.errors import (
     CorruptRecordError,
@@ -326,7 +327,7 @@ class Followers(OwnerWatcher):
             case FollowerReturns():
                 process.waits_for = message.waits_for
                 self._ready(process, message.ready)
-            case FollowerTruncated(message=said) | SegmentsLookedAt(message=said):
+            case FollowerTruncated(message=said) | SegmentsLookedAt(message=said) | SwapRefused(message=said):
                 log.warning("%s: %s", process.title, said)
             case FollowerWaits(message=said):
                 process.waits_for = said

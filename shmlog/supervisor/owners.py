@@ -27,6 +27,7 @@ from shmlog.control.messages import (
     ReplicaLags,
     SegmentsLookedAt,
     StepDown,
+    SwapRefused,
 )
 from shmlog.errors import DiskFullError, ShmlogError, StartError, StorageError
 from shmlog.machines.metadata import Partition
@@ -329,6 +330,8 @@ class Owners:
                 log.warning("%s: %s", self._title(partition_id), found)
                 for watcher in self.watchers:
                     watcher.segments_looked_at(partition_id)
+            case SwapRefused(message=refused):
+                log.warning("%s: %s", self._title(partition_id), refused)
             case OwnerFailed():
                 owner.said_goodbye = True
                 self._failing(partition_id, message.error, message.message)

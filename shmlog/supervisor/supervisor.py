@@ -21,6 +21,7 @@ from shmlog.memory import names
 from shmlog.record.compression import check_topic
 from shmlog.settings import ClusterConfig, TopicConfig
 from shmlog.supervisor import home
+from shmlog.supervisor.cleaning import Cleaning
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
@@ -158,6 +159,8 @@ class Supervisor(OwnerWatcher):
         self._failover = Failover(loop, self._catalog, self._owners, self._followers)
         describe = Descriptions(identity, self._catalog, self._owners, self._followers, self._failover)
         self._clients = Clients(loop, identity, self._catalog, self._regions)
+        self._cleaning = Cleaning(loop, identity, self._catalog, self._owners, self._followers, self._zygote)
+        self._undo.callback(self._cleaning.close)
         introductions = Introductions(self._catalog, self._owners, self._clients)
         self._lanes = Lanes(
             loop, identity, self._catalog, self._regions, self._owners, self._clients, introductions, describe
@@ -229,6 +232,7 @@ class Supervisor(OwnerWatcher):
         log.info("stopping: %s", reason)
         self._notifier.tell("STOPPING=1")
         self._standbys.close()
+        self._cleaning.close()
         self._topics.close_all()
         self._stop_when_closed()
 
@@ -246,6 +250,7 @@ class Supervisor(OwnerWatcher):
         self._reunion.begin()
         self._replicas.resume()
         self._every(self._identity.config.log_retention_check_interval_ms / 1000.0, self._retention.apply)
+        self._every(self._identity.config.log_cleaner_backoff_ms / 1000.0, self._cleaning.look)
         self._every(LOOK_EVERY_S, self._look_for_removal)
         self._every(LOOK_EVERY_S, self._directory_watch.look)
         self._every(LOOK_EVERY_S, self._disk_reserve.look)

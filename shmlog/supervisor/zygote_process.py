@@ -26,18 +26,24 @@ class ZygoteProcess(NamedTuple):
 
 
 def start_zygote(owner_module: str) -> ZygoteProcess:
-    """Exec a fresh interpreter in a session of its own; it imports what owners need while we go on.
+    """Exec a zygote; it imports what owners need while we go on. Raises as start_process."""
+    return ZygoteProcess(*start_process("shmlog.workers.zygote", owner_module))
 
-    Its end of the socket pair is the only descriptor that it gets besides the three standard ones. Raises OSError when
-    there is no process or descriptor to be had; nothing is left then.
+
+def start_process(module: str, *arguments: str) -> tuple[int, socket.socket]:
+    """Exec a fresh interpreter in a session of its own, with `module` as its program; its pid, and our end.
+
+    It is given the number of its end of a socket pair, which is the only descriptor that it gets besides the three
+    standard ones, then `arguments`. Raises OSError when there is no process or descriptor to be had; nothing is left
+    then.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         os.set_inheritable(theirs.fileno(), True)
-        command = [sys.executable, "-P", "-m", "shmlog.workers.zygote", str(theirs.fileno()), owner_module]
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *arguments]
         try:
             pid = os.posix_spawn(sys.executable, command, for_workers(os.environ), setsid=True)
         except OSError:
             ours.close()
             raise
-    return ZygoteProcess(pid, ours)
+    return pid, ours

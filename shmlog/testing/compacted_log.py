@@ -10,10 +10,10 @@ from pathlib import Path
 
 from shmlog.log.compaction import Cleaned, clean
 from shmlog.log.compaction_checkpoint import CompactionCheckpoint, read_compaction_checkpoint
-from shmlog.log.segment import SUFFIXES, SegmentFiles, list_base_offsets
+from shmlog.log.segment import SUFFIXES, SegmentFiles, for_each_file, list_base_offsets
 from shmlog.log.segment_facts import compaction_facts
 from shmlog.log.storage import OsStorage, Storage
-from shmlog.log.swap import require_same, swap
+from shmlog.log.swap import swap
 from shmlog.machines.compaction import CompactionDecision, decide_compaction
 from shmlog.native.compaction import SLOT_BYTES
 from shmlog.native.segment import SegmentWriter
@@ -37,6 +37,8 @@ class CompactedLog:
     config: TopicConfig = ALWAYS
     storage: Storage = field(default_factory=OsStorage)
     index_interval_bytes: int = 200
+    cleanings: int = 0
+    """The number of the last one."""
 
     def __post_init__(self) -> None:
         self.config = dataclasses.replace(self.config, index_interval_bytes=self.index_interval_bytes)
@@ -94,13 +96,25 @@ class CompactedLog:
     ) -> Cleaned:
         """Write cleaned files, with a map that has room for so many keys."""
         memory = bytearray((keys_max + keys_max // 9 + 1) * SLOT_BYTES)
-        return clean(self.storage, str(self.directory), decision, memory, now_ms=now_ms, budget=budget)
+        self.cleanings += 1
+        return clean(
+            self.storage,
+            str(self.directory),
+            decision,
+            memory,
+            cleaning=self.cleanings,
+            now_ms=now_ms,
+            budget=budget,
+        )
 
     def put_in_place(self, cleaned: Cleaned) -> None:
         """As the owner does it."""
-        bases = self.bases
-        require_same(self.storage, str(self.directory), cleaned.segments, bases, bases[-1])
-        swap(self.storage, str(self.directory), cleaned.segments)
+        bases, directory = self.bases, str(self.directory)
+
+        def drop(base_offset: int) -> None:
+            for_each_file(directory, base_offset, self.storage.unlink)
+
+        swap(self.storage, directory, cleaned.segments, bases, bases[-1], drop)
 
     def compact(self, now_ms: int, keys_max: int = 10_000) -> list[Cleaned]:
         """Decide, clean and put in place until there is nothing more to do."""

@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
 from shmlog.log.partition_log import PartitionLog
-from shmlog.log.segment import CLEANED_SUFFIX, SUFFIXES, segment_path
+from shmlog.log.segment import SUFFIXES, cleaned_suffix, segment_path
 from shmlog.log.storage import Storage
 from shmlog.log.swap import CleanedGroup, CleanedSegments
 from shmlog.native.segment import SegmentWriter
 from shmlog.record.header import BatchHeader
 
 INDEX_INTERVAL_BYTES = 300
+CLEANING = 7
 
 
 def batches_of(log: PartitionLog) -> list[tuple[BatchHeader, bytes]]:
@@ -57,13 +59,19 @@ def clean(
         ]
         sizes = tuple(Path(segment_path(log.directory, base, ".log")).stat().st_size for base in bases)
         made.append(CleanedGroup(bases, sizes, write_cleaned(storage, log.directory, bases[0], b"".join(kept))))
-    return CleanedSegments(tuple(made), end)
+    return CleanedSegments(CLEANING, tuple(made), cleaned_from(storage, log), end)
+
+
+def cleaned_from(storage: Storage, log: PartitionLog) -> int:
+    return read_compaction_checkpoint(storage, log.directory).first_dirty_offset
 
 
 def write_cleaned(storage: Storage, directory: str, base_offset: int, batches: bytes) -> int:
     """The three files of a compacted segment, synced; returns the size of the log."""
     fds = [
-        storage.open(segment_path(directory, base_offset, suffix + CLEANED_SUFFIX), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        storage.open(
+            segment_path(directory, base_offset, cleaned_suffix(suffix, CLEANING)), os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        )
         for suffix in SUFFIXES
     ]
     writer = SegmentWriter(*fds, base_offset=base_offset, index_interval_bytes=INDEX_INTERVAL_BYTES)

@@ -22,6 +22,7 @@ from shmlog.log.scrub import log_flaws, sealed_segments
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.storage import OsStorage
 from shmlog.log.swap import CleanedSegments
+from shmlog.log.truncation import truncate
 from shmlog.record.header import BatchHeader
 from shmlog.testing.known_log import append, look_at_segments, open_log
 from shmlog.testing.sparse_log import batches_of, clean, offsets_of
@@ -85,6 +86,20 @@ def test_a_swapped_log_has_what_was_kept_and_goes_on(log: PartitionLog) -> None:
     append(log, 1)
     assert offsets_of(log) == [*KEPT, 60]
     assert look_at_segments(log) == ""
+
+
+def test_what_an_earlier_cleaning_left_goes_with_the_swap(log: PartitionLog) -> None:
+    left = Path(log.directory, f"{30:020d}.log.6.cleaned")
+    left.write_bytes(b"half a batch")
+    log.swap(cleaned(log), now_ms=0)
+    assert not left.exists()
+
+
+def test_what_is_cut_off_was_never_compacted(log: PartitionLog) -> None:
+    log.swap(cleaned(log), now_ms=0)
+    log.close(clean=True)
+    truncate(OsStorage(), log.directory, 36)
+    assert read_compaction_checkpoint(OsStorage(), log.directory) == CompactionCheckpoint(36, 50)
 
 
 def test_a_reader_finds_the_next_record_that_is_there_from_every_offset(log: PartitionLog) -> None:
@@ -160,7 +175,7 @@ def drop_the_oldest(log: PartitionLog) -> None:
 
 
 def lose_a_file(log: PartitionLog) -> None:
-    Path(log.directory, f"{30:020d}.index.cleaned").unlink()
+    Path(log.directory, f"{30:020d}.index.7.cleaned").unlink()
 
 
 def grow_a_segment(log: PartitionLog) -> None:
@@ -169,7 +184,7 @@ def grow_a_segment(log: PartitionLog) -> None:
 
 
 def shorten_what_was_cleaned(log: PartitionLog) -> None:
-    with Path(log.directory, f"{0:020d}.log.cleaned").open("ab") as file:
+    with Path(log.directory, f"{0:020d}.log.7.cleaned").open("ab") as file:
         file.truncate(10)
 
 
