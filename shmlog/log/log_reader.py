@@ -25,8 +25,9 @@ from shmlog.log.transaction_index import AbortedTransaction, read_aborted
 from shmlog.model import OffsetAndTimestamp
 from shmlog.native.columns import RecordColumns, decode_columns
 from shmlog.native.records import Record, decode_batches
+from shmlog.native.scan import check_batches
 from shmlog.record.expansion import expand
-from shmlog.record.header import BatchHeader
+from shmlog.record.header import headers_of
 
 IsolationLevel = Literal["read_uncommitted", "read_committed"]
 READ_BYTES: Final = 1 << 18
@@ -150,6 +151,29 @@ class LogReader:
         """The same as arrays, some hundred kilobytes at a time, never none; see Consumer.poll_columns()."""
         return self._read(decode_columns, from_offset, from_timestamp_ms, end_offset)
 
+    def batches(self, from_offset: int | None = None, *, end_offset: int | None = None) -> Iterator[bytes]:
+        """The batches themselves as they lie in the files, whole ones, some hundred kilobytes at a time.
+
+        The first holds or follows `from_offset`, the last begins before `end_offset`; markers and aborted batches are
+        among them, whatever the isolation level. Checksums are verified. Raises as records() does.
+        """
+        end = self._end()
+        last = self._visible_end(end.offset)
+        limit = last if end_offset is None else min(last, arguments.integer(end_offset, "end_offset", 0))
+        offset = self._begin(from_offset, None, last)
+        assert offset is not None
+        return self._verified(offset, limit, end.problem if limit == end.offset else "")
+
+    def _verified(self, offset: int, limit: int, problem: str) -> Iterator[bytes]:
+        for chunk in self._chunks(offset, limit):
+            first = headers_of(chunk)[0].base_offset
+            valid, at_offset, _, wrong = check_batches(chunk, first, 0, OFFSET_MAX)
+            if valid < len(chunk):
+                raise CorruptRecordError(f"{self.directory}: the batch at or after offset {at_offset}: {wrong}")
+            yield chunk
+        if problem:
+            raise CorruptRecordError(problem)
+
     def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
         """The first record that is as young as `timestamp_ms` or younger; None without one. Uses the time indexes."""
         arguments.timestamp_ms(timestamp_ms)
@@ -247,22 +271,13 @@ class LogReader:
         snapshots = list_base_offsets(self._storage, self.directory, SNAPSHOT_SUFFIX)
         offset, entries = latest_snapshot(self._storage, self.directory, snapshots, end_offset)
         chunks = self._chunks(max(offset, self._base_offsets()[0]), end_offset)
-        return replay(entries, (header for chunk in chunks for header in _headers(chunk)))
+        return replay(entries, (header for chunk in chunks for header in headers_of(chunk)))
 
 
 def _offset(record: Record) -> int:
     return record.offset
 
 
-def _headers(chunk: bytes) -> Iterator[BatchHeader]:
-    at = 0
-    while at < len(chunk):
-        header = BatchHeader.parse(chunk, at)
-        yield header
-        at += header.size_bytes
-
-
 def _next_offset(chunk: bytes) -> int:
     """The offset after the last batch."""
-    *_, last = _headers(chunk)
-    return last.next_offset
+    return headers_of(chunk)[-1].next_offset

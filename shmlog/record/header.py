@@ -93,3 +93,13 @@ class BatchHeader:
         """Whether the checksum fits the batch at byte `at` of `buffer`, of which all bytes must be there."""
         end = at + self.size_bytes
         return len(buffer) >= end and crc32c(memoryview(buffer)[at + layout.CRC_START : end]) == self.crc
+
+
+def headers_of(batches: bytes | bytearray | memoryview) -> list[BatchHeader]:
+    """The headers of bytes that are whole batches; raises as BatchHeader.parse."""
+    found, at = [], 0
+    while at < len(batches):
+        header = BatchHeader.parse(batches, at)
+        found.append(header)
+        at += header.size_bytes
+    return found

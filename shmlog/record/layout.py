@@ -31,6 +31,7 @@ CRC_AT: Final = 17
 CRC_START: Final = 21
 """First byte that the checksum covers."""
 ATTRIBUTES_AT: Final = 21
+PRODUCER_AT: Final = 43
 MAGIC: Final = 2
 
 BASE_OFFSET: Final = struct.Struct(">q")

@@ -1,0 +1,126 @@
+"""A topic goes from one cluster into a file and into another cluster, and is there what it was."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import shmlog
+from shmlog.cli import main as cli
+from shmlog.control.paths import runtime_paths
+from shmlog.log.archive import ArchivedPartition, ArchiveReader, ArchiveWriter, Manifest
+from shmlog.record.batch import NewRecord, encode_batch
+from shmlog.supervisor.topic_import import import_topic, stopped_cluster
+from shmlog.testing import wait_until
+
+pytestmark = pytest.mark.slow
+
+COUNT = 500
+
+
+def everything(cluster: shmlog.Cluster, topic: str) -> list[shmlog.Record]:
+    with cluster.consumer(topic, consumer_timeout_ms=500) as consumer:
+        return sorted(consumer, key=lambda record: (record.partition, record.offset))
+
+
+def fields(record: shmlog.Record) -> tuple[object, ...]:
+    return record.partition, record.offset, record.timestamp_ms, record.key, record.value, record.headers
+
+
+@pytest.mark.parametrize("name", ["orders.tar", "orders.tar.gz"])
+def test_a_topic_reads_as_it_did_after_a_way_through_a_file(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, elsewhere = str(tmp_path / name), tmp_path / "elsewhere"
+    with shmlog.start(tmp_path / "data") as cluster:
+        cluster.admin.create_topic("orders", partitions=2, config={"retention.ms": -1, "compression.type": "gzip"})
+        with cluster.producer() as producer:
+            for number in range(COUNT):
+                key = b"%d" % number if number % 3 else None
+                producer.send(
+                    "orders", b"value %d" % number, key=key, headers=[("n", b"%d" % number)], timestamp_ms=1000 + number
+                )
+        sent = everything(cluster, "orders")
+        assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 0
+        assert f"2 partitions, {COUNT} records" in capsys.readouterr().out
+        assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 2
+        assert cli.run(["topic", "import", file, "--name", cluster.name]) == 1
+        assert "can be imported while it is stopped" in capsys.readouterr().err
+    assert len(sent) == COUNT
+
+    arguments = ["topic", "import", file, "--data-dir", str(elsewhere), "--config", "segment.bytes=1048576"]
+    assert cli.run([*arguments, "--topic", "old-orders"]) == 0
+    assert f"imported old-orders: 2 partitions, {COUNT} records" in capsys.readouterr().out
+    assert cli.run([*arguments, "--topic", "old-orders"]) == 1
+    assert "already exists" in capsys.readouterr().err
+    with shmlog.start(elsewhere) as cluster:
+        assert list(map(fields, everything(cluster, "old-orders"))) == list(map(fields, sent))
+        settings = cluster.admin.describe_topic("old-orders").config
+        assert settings == {"retention.ms": "-1", "compression.type": "gzip", "segment.bytes": "1048576"}
+        ends = {partition: max(one.offset for one in sent if one.partition == partition) + 1 for partition in range(2)}
+        for _ in range(2):
+            with cluster.producer() as producer:
+                for partition, end in ends.items():
+                    assert producer.send("old-orders", b"new", partition=partition).result(5.0).offset == end
+                    ends[partition] += 1
+        found = everything(cluster, "old-orders")
+    assert len(found) == COUNT + 4
+    assert {one.leader_epoch for one in found if one.value == b"new"} == {1}
+
+
+def test_a_log_that_begins_late_and_has_holes_is_led_and_followed(tmp_path: Path) -> None:
+    offsets = [1000, 1001, 1010, 1500]
+    partitions = [ArchivedPartition(0, 990, 2000, [[4, 0]])]
+    path = str(tmp_path / "sparse.tar")
+    with ArchiveWriter(path, Manifest("sparse", {}, partitions, 0, "0")) as archive:
+        for offset in offsets:
+            batch = encode_batch([NewRecord(b"%d" % offset, b"key", 5)], base_offset=offset, leader_epoch=4)
+            archive.add(0, offset, batch)
+        archive.finish()
+    data, disks = tmp_path / "data", [tmp_path / "disk0", tmp_path / "disk1"]
+    with (
+        closing(ArchiveReader(path)) as reader,
+        stopped_cluster("default", runtime_paths("default"), str(data), list(map(str, disks))) as stopped,
+    ):
+        made = import_topic(
+            stopped,
+            reader.manifest,
+            reader.batches(),
+            topic="sparse",
+            replication_factor=2,
+            config={"retention.ms": "-1"},
+        )
+    assert made == len(offsets)
+    for life in range(2):
+        with shmlog.start(data, config={"log.dirs": disks}) as cluster:
+            assert [one.offset for one in everything(cluster, "sparse")][: len(offsets)] == offsets
+            with cluster.producer() as producer:
+                assert producer.send("sparse", b"more").result(5.0).offset == 2000 + life
+            partition = shmlog.TopicPartition("sparse", 0)
+
+            def is_in_sync(cluster: shmlog.Cluster = cluster) -> bool:
+                (found,) = cluster.admin.describe_topic("sparse").partitions
+                return sum(one.in_sync for one in found.replicas) == 2
+
+            wait_until(is_in_sync)
+            with cluster.consumer("sparse", consumer_timeout_ms=500) as consumer:
+                consumer.seek(partition, 1002)
+                assert next(iter(consumer)).offset == 1010
+    copies = [shmlog.open_log(path) for path in (disk / "sparse-0" for disk in disks)]
+    assert [one.offset for one in copies[0]] == [one.offset for one in copies[1]] == [*offsets, 2000, 2001]
+
+
+def test_an_import_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path, data = str(tmp_path / "broken.tar"), tmp_path / "data"
+    manifest = Manifest("broken", {}, [ArchivedPartition(0, 0, 4), ArchivedPartition(1, 0, 4)], 0, "0")
+    with ArchiveWriter(path, manifest) as archive:
+        archive.add(0, 0, encode_batch([NewRecord(b"a")], base_offset=0))
+        archive.add(1, 0, encode_batch([NewRecord(b"a")], base_offset=0) + b"garbage" * 20)
+        archive.finish()
+    assert cli.run(["topic", "import", path, "--data-dir", str(data)]) == 1
+    assert not list(data.glob("broken-*"))
+    with shmlog.start(data) as cluster:
+        assert cluster.admin.list_topics() == []
+        cluster.admin.create_topic("broken")
