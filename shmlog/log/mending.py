@@ -1,7 +1,8 @@
 """Putting sound bytes in the place of damaged ones, in a segment that nobody appends to: another replica has them.
 
-Replicas are the same, byte for byte, wherever their leader epochs are: a file of the same base offset has the same
-batch at the same place. So what is damaged is written again where it is, and nothing else. Whoever reads meanwhile
+Replicas are the same, batch for batch, wherever their leader epochs are. Mostly their segments begin at the same offsets,
+too; behind a takeover that took several segments out of a ring they need not, so the other log is read by offset. What
+is damaged is written again where it is, and nothing else. Whoever reads meanwhile
 finds the old bytes, the new ones or a mixture, and the checksum tells; a kill in the middle leaves a batch that is
 still bad, and is mended again. No byte is written before it was looked at: its batch's checksum, that offsets go on,
 and that both logs have this offset from the same leader epoch.
@@ -21,8 +22,9 @@ from shmlog.log.checkpoint import read_leader_epochs
 from shmlog.log.dump import BATCH_BYTES_MAX
 from shmlog.log.leader_epochs import epoch_of
 from shmlog.log.scrub import Flaw, SealedSegment
-from shmlog.log.segment import list_base_offsets, segment_path
+from shmlog.log.segment import LOG_SUFFIX, list_base_offsets, segment_path
 from shmlog.log.storage import Storage
+from shmlog.log.truncation import batch_position
 from shmlog.record.header import BatchHeader
 from shmlog.record.layout import HEADER_BYTES
 
@@ -52,20 +54,20 @@ def mend(storage: Storage, flaw: Flaw, source_directory: str) -> int:
 
 
 def batches_to_mend(storage: Storage, flaw: Flaw, source_directory: str) -> Generator[tuple[int, bytes]]:
-    """The batches that another replica has instead of a flaw, with their positions, which are the same in both files.
+    """The batches that another replica has instead of a flaw, with their positions in the damaged file.
 
     Raises CorruptRecordError if it has nothing sound there, or another log; StorageError if a file is gone, or the
     segment is not a sealed one any more.
     """
     require_sealed(storage, flaw.segment)
     epochs = read_leader_epochs(storage, flaw.segment.directory)
-    source = _open(storage, segment_path(source_directory, flaw.segment.base_offset, flaw.suffix), os.O_RDONLY)
+    source = _OtherLog(storage, source_directory, flaw)
     try:
         target = _open(storage, flaw.path, os.O_RDONLY)
         try:
             position, expected = flaw.position, flaw.first_offset
             while expected < flaw.segment.following:
-                batch, header = _sound_batch(storage, source, source_directory, position, expected)
+                batch, header = source.batch_at(expected)
                 epoch = epoch_of(expected, epochs)
                 if header.leader_epoch != epoch or header.next_offset > flaw.segment.following:
                     raise CorruptRecordError(
@@ -80,7 +82,7 @@ def batches_to_mend(storage: Storage, flaw: Flaw, source_directory: str) -> Gene
         finally:
             storage.close(target)
     finally:
-        storage.close(source)
+        source.close()
 
 
 def require_sealed(storage: Storage, segment: SealedSegment) -> None:
@@ -91,18 +93,47 @@ def require_sealed(storage: Storage, segment: SealedSegment) -> None:
         raise StorageError(f"{segment.path()} is not the sealed segment any more that it was: scrub again")
 
 
-def _sound_batch(storage: Storage, fd: int, directory: str, position: int, expected: int) -> tuple[bytes, BatchHeader]:
-    where = f"{directory} has nothing sound at offset {expected} (byte {position}) either"
-    try:
-        header = BatchHeader.parse(storage.pread(fd, HEADER_BYTES, position))
-    except CorruptRecordError as error:
-        raise CorruptRecordError(f"{where}: {error}") from error
-    if header.base_offset != expected or header.size_bytes > BATCH_BYTES_MAX:
-        raise CorruptRecordError(f"{where}: a batch at offset {header.base_offset} of {header.size_bytes} bytes")
-    batch = storage.pread(fd, header.size_bytes, position)
-    if len(batch) < header.size_bytes or not header.crc_is_valid(batch):
-        raise CorruptRecordError(f"{where}: the checksum is wrong")
-    return batch, header
+class _OtherLog:
+    """Another replica's log, batch after batch from a flaw's first offset on, wherever its segments begin."""
+
+    def __init__(self, storage: Storage, directory: str, flaw: Flaw) -> None:
+        self._storage = storage
+        self._directory = directory
+        self._bases = list_base_offsets(storage, directory)
+        before = [base_offset for base_offset in self._bases if base_offset <= flaw.first_offset]
+        base_offset = before[-1] if before else flaw.segment.base_offset
+        self._position = flaw.position
+        self._fd = _open(storage, segment_path(directory, base_offset, flaw.suffix), os.O_RDONLY)
+        if base_offset != flaw.segment.base_offset:
+            try:
+                self._position = batch_position(storage, directory, base_offset, flaw.first_offset)
+            except BaseException:
+                self.close()
+                raise
+
+    def batch_at(self, offset: int) -> tuple[bytes, BatchHeader]:
+        """The next one, which begins with `offset`. Raises CorruptRecordError if there is nothing sound."""
+        head = self._storage.pread(self._fd, HEADER_BYTES, self._position)
+        if not head and offset in self._bases:
+            self.close()
+            self._fd = _open(self._storage, segment_path(self._directory, offset, LOG_SUFFIX), os.O_RDONLY)
+            self._position = 0
+            head = self._storage.pread(self._fd, HEADER_BYTES, 0)
+        where = f"{self._directory} has nothing sound at offset {offset} (byte {self._position}) either"
+        try:
+            header = BatchHeader.parse(head)
+        except CorruptRecordError as error:
+            raise CorruptRecordError(f"{where}: {error}") from error
+        if header.base_offset != offset or header.size_bytes > BATCH_BYTES_MAX:
+            raise CorruptRecordError(f"{where}: a batch at offset {header.base_offset} of {header.size_bytes} bytes")
+        batch = self._storage.pread(self._fd, header.size_bytes, self._position)
+        if len(batch) < header.size_bytes or not header.crc_is_valid(batch):
+            raise CorruptRecordError(f"{where}: the checksum is wrong")
+        self._position += len(batch)
+        return batch, header
+
+    def close(self) -> None:
+        self._storage.close(self._fd)
 
 
 def _open(storage: Storage, path: str, flags: int) -> int:

@@ -45,7 +45,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
     for base_offset in reversed(bases[kept:]):
         for_each_file(directory, base_offset, storage.unlink)
     storage.fsync_dir(directory)
-    position = _position_of(storage, directory, bases[kept - 1], end_offset)
+    position = batch_position(storage, directory, bases[kept - 1], end_offset)
     fd = storage.open(segment_path(directory, bases[kept - 1], LOG_SUFFIX), os.O_RDWR)
     try:
         if storage.size_bytes(fd) > position:
@@ -85,14 +85,17 @@ def _lower_compaction(storage: Storage, directory: str, end_offset: int) -> None
         write_compaction_checkpoint(storage, directory, replace(now, first_dirty_offset=end_offset))
 
 
-def _position_of(storage: Storage, directory: str, base_offset: int, end_offset: int) -> int:
-    """The byte of a segment at which the batch with `end_offset` begins; the file's end if it is not in there."""
+def batch_position(storage: Storage, directory: str, base_offset: int, offset: int) -> int:
+    """The byte of a segment at which the batch with `offset` begins; the file's end if it is not in there.
+
+    Raises OSError, CorruptRecordError if bytes before it are no batches.
+    """
     segment = ColdSegment(storage, directory, base_offset)
     try:
-        position = segment.position_for(end_offset)
+        position = segment.position_for(offset)
         while head := segment.pread(HEADER_BYTES, position):
             header = BatchHeader.parse(head)
-            if header.next_offset > end_offset:
+            if header.next_offset > offset:
                 break
             position += header.size_bytes
         return position

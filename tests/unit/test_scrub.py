@@ -195,6 +195,30 @@ def test_whoever_is_killed_while_mending_leaves_what_the_next_one_mends(log: Pat
     assert storage.synced == [log_file(log, 0).name], "durable when it returns"
 
 
+def rolled_elsewhere(directory: Path) -> Path:
+    """The same records on another disk, in segments that begin at other offsets."""
+    directory.parent.mkdir(exist_ok=True)
+    write_log(directory, [10, 25, 5, 30, 3], clean=True)
+    write_leader_epochs(STORAGE, str(directory), [EpochStart(0, 0)])
+    return directory
+
+
+@pytest.mark.parametrize("first", [0, 9, 10, 20])
+def test_a_replica_whose_segments_begin_elsewhere_mends_as_well(log: Path, tmp_path: Path, first: int) -> None:
+    """So they do behind a takeover that took more than one roll out of the ring."""
+    other, before = rolled_elsewhere(tmp_path / "disk2" / "orders-0"), contents(log)
+    for batch in range(first, 38):
+        flip(log, batch)
+    (flaw,) = flaws_of(log)
+    assert mend(STORAGE, flaw, str(other)) == (38 - first) * BATCH_BYTES
+    assert contents(log) == before
+    flip(other, 3, base_offset=20)
+    assert flaws_of(log) == []
+    (flaw,) = flaws_of(other)
+    assert mend(STORAGE, flaw, str(log)) == BATCH_BYTES
+    assert flaws_of(other) == []
+
+
 def spoil_the_same_batch(other: Path) -> None:
     flip(other, 3)
 
