@@ -1,8 +1,8 @@
 """Putting sound bytes in the place of damaged ones, in a segment that nobody appends to: another replica has them.
 
-Replicas are the same, batch for batch, wherever their leader epochs are. Mostly their segments begin at the same offsets,
-too; behind a takeover that took several segments out of a ring they need not, so the other log is read by offset. What
-is damaged is written again where it is, and nothing else. Whoever reads meanwhile
+Replicas are the same, batch for batch, wherever their leader epochs are. Mostly their segments begin at the same
+offsets, too; behind a takeover that took several segments out of a ring they need not, so the other log is read by
+offset. What is damaged is written again where it is, and nothing else. Whoever reads meanwhile
 finds the old bytes, the new ones or a mixture, and the checksum tells; a kill in the middle leaves a batch that is
 still bad, and is mended again. No byte is written before it was looked at: its batch's checksum, that offsets go on,
 and that both logs have this offset from the same leader epoch.

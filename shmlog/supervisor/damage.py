@@ -21,13 +21,15 @@ class DamageWatch(OwnerWatcher):
     def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners) -> None:
         self._identity = identity
         self._catalog = catalog
-        self._directories = {
-            directory: (topic, partition)
-            for path in identity.directories.present_paths()
-            for topic, partition, directory, _ in damage.find(path)
-        }
+        self._directories: dict[str, tuple[str, int]] = {}
+        for path in identity.directories.present_paths():
+            self.look_into(path)
         self._told: set[str] = set()
         owners.watchers.append(self)
+
+    def look_into(self, log_dir: str) -> None:
+        """Find the notes in a log directory."""
+        self._directories |= {directory: (topic, number) for topic, number, directory, _ in damage.find(log_dir)}
 
     def owner_ready(self, ready: OwnerReady) -> None:
         if ready.damaged:

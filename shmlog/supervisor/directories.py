@@ -1,8 +1,8 @@
-"""The log directories of a cluster, as they were when it started: which partition's log is where.
+"""The log directories of a cluster: which partition's log is where.
 
 Replicas are assigned to directories by id. Ids become paths here, so that a disk may be mounted elsewhere the next
 time. A directory that is not there takes along only the partitions whose log is in it: they are offline and say so,
-until a start finds it again.
+until it is found again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from shmlog.errors import StorageError
 from shmlog.machines.metadata import Partition
+
+MEND = "mend or mount its disk: then it goes on by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class LogDirectory:
 
 
 class LogDirectories:
-    """All directories that are known, fixed for a supervisor's life.
+    """All directories that are known: as they were at the start, but for those that came back since.
 
     `look` says of one that was there at the start why it cannot be used now; "" if it can.
     """
@@ -37,6 +39,10 @@ class LogDirectories:
     def __init__(self, directories: Iterable[LogDirectory], look: Callable[[LogDirectory], str] = lambda _: "") -> None:
         self._directories = {one.directory_id: one for one in directories}
         self._look = look
+
+    def came_back(self, one: LogDirectory) -> None:
+        """It was missing, and is there now, perhaps at another path."""
+        self._directories[one.directory_id] = one
 
     def all(self) -> list[LogDirectory]:
         """Also those that are not there."""

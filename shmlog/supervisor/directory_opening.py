@@ -16,13 +16,12 @@ from shmlog.control.life import LifeLock
 from shmlog.errors import InvalidConfigError, StartError
 from shmlog.limits import LOG_DIRECTORIES_MAX
 from shmlog.machines.metadata import MetadataMachine
-from shmlog.supervisor.directories import LogDirectories, LogDirectory
+from shmlog.supervisor.directories import MEND, LogDirectories, LogDirectory
 from shmlog.supervisor.home import Home
 from shmlog.supervisor.meta_properties import META_PROPERTIES, identify_log_directory
 
 KIND = "log directory"
 AGAIN = "start the cluster again"
-MEND = f"mend or mount its disk and {AGAIN}"
 UNKNOWN = "a place that was not noted"
 
 
@@ -37,6 +36,10 @@ class OpenDirectories:
     directories: LogDirectories
     found: dict[str, str]
     _locks: list[LifeLock]
+
+    def hold(self, lock: LifeLock) -> None:
+        """Of one that has come back: released with the others."""
+        self._locks.append(lock)
 
     def release(self) -> None:
         """Let go of all of them."""

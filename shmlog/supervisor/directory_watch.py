@@ -8,17 +8,16 @@ with the reason, until the directory is back.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from shmlog.errors import ForeignVersionError
 from shmlog.machines.metadata import Partition
 from shmlog.machines.replication import FollowerPhase, Spoiled
-from shmlog.supervisor.directories import LogDirectories, LogDirectory
+from shmlog.supervisor.directories import MEND, LogDirectories, LogDirectory
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.meta_properties import META_PROPERTIES, directory_id_of
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owners import Owner, Owners
-
-MEND = "mend or mount its disk: then it goes on by itself"
 
 
 class DirectoryLook:
@@ -47,16 +46,28 @@ class DirectoryLook:
 
 
 class DirectoryWatch:
-    """Kills whoever writes a log whose directory is gone. look() is called every few seconds."""
+    """Kills whoever writes a log whose directory is gone. look() is called every few seconds.
 
-    def __init__(self, catalog: Catalog, directories: LogDirectories, owners: Owners, followers: Followers) -> None:
+    `look_for_missing` goes on with those that were missing at the start and are back.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        directories: LogDirectories,
+        owners: Owners,
+        followers: Followers,
+        look_for_missing: Callable[[], object] = lambda: None,
+    ) -> None:
         self._catalog = catalog
         self._directories = directories
         self._owners = owners
         self._followers = followers
+        self._look_for_missing = look_for_missing
         followers.on_waiting = self._look_at_owner_of
 
     def look(self) -> None:
+        self._look_for_missing()
         for owner in self._owners.all_running():
             self._look_at(owner)
         for process in self._followers.all_ready():

@@ -45,6 +45,9 @@ class Copies(Protocol):
     def bring(self, point: Point) -> None:
         """Copy everything before `point`, which is durable."""
 
+    def add(self, log_dir: str) -> None:
+        """Make one in this log directory, too."""
+
     def close(self) -> None:
         """The log is closed."""
 
@@ -94,6 +97,12 @@ class Catalog:
         """From now on they get what the log gets, when it is durable there; close() closes them, too."""
         self._copies = copies
         copies.bring(self._end)
+
+    def copy_also_to(self, log_dir: str) -> None:
+        """It is there again; nobody waits for its copy before that has what the others have."""
+        if self._copies is not None:
+            self._copies.add(log_dir)
+            self._copies.bring(self._end)
 
     @property
     def _end(self) -> Point:

@@ -33,9 +33,19 @@ class MetadataCopies:
     ) -> None:
         """`look` says of a log directory why it cannot be used now, as the end of a sentence; "" if it can."""
         self._changed = threading.Condition()
-        storage = storage if storage is not None else OsStorage()
-        source = metadata_directory(data_dir)
-        self._copies = [_Copy(self._changed, storage, source, one, look) for one in log_dirs]
+        self._storage = storage if storage is not None else OsStorage()
+        self._source = metadata_directory(data_dir)
+        self._look = look
+        self._copies = [self._copy(one) for one in log_dirs]
+
+    def _copy(self, log_dir: str) -> _Copy:
+        return _Copy(self._changed, self._storage, self._source, log_dir, self._look)
+
+    def add(self, log_dir: str) -> None:
+        """One more, which bring() does not wait for before it has what the others have."""
+        copy = self._copy(log_dir)
+        copy.is_behind = True
+        self._copies.append(copy)
 
     def bring(self, point: Point) -> None:
         """Everything of the source before `point` is durable: copy it, and wait for copies that keep up."""

@@ -27,6 +27,7 @@ from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
+from shmlog.supervisor.directory_return import DirectoryReturn
 from shmlog.supervisor.directory_watch import DirectoryLook, DirectoryWatch
 from shmlog.supervisor.disk_reserve import DiskReserve
 from shmlog.supervisor.failover import Failover
@@ -194,7 +195,13 @@ class Supervisor(OwnerWatcher):
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)
         self._undo.callback(self._listener.close)
-        self._directory_watch = DirectoryWatch(self._catalog, identity.directories, self._owners, self._followers)
+        self._directory_watch = DirectoryWatch(
+            self._catalog,
+            identity.directories,
+            self._owners,
+            self._followers,
+            DirectoryReturn(self._directories, self._home, identity, self._catalog, self._damage, self._topics).look,
+        )
         self._retention = Retention(self._catalog, self._owners)
         self._removal = RemovalWatch(identity, self._home, self._owners, self._listener)
         self._watch_signals()

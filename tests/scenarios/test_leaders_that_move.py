@@ -35,6 +35,10 @@ def cluster(tmp_path: Path) -> Iterator[shmlog.Cluster]:
         yield started
 
 
+def metadata(directory: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((directory / "__cluster_metadata-0").glob("*.log"))]
+
+
 def numbers(first: int, end: int) -> list[bytes]:
     return [b"%d" % number for number in range(first, end)]
 
@@ -77,7 +81,9 @@ def test_producers_and_consumers_go_on_through_a_change_of_leader(cluster: shmlo
         assert seen == numbers(0, 6000)
 
 
-def test_a_disk_that_is_missing_at_a_start_leaves_the_partition_to_the_other_replica(tmp_path: Path) -> None:
+def test_a_disk_that_is_missing_at_a_start_leaves_the_partition_to_the_other_replica_until_it_is_back(
+    tmp_path: Path,
+) -> None:
     with cluster_at(tmp_path) as cluster:
         cluster.admin.create_topic("flights", replication_factor=2)
         send(cluster, 0, 100)
@@ -91,10 +97,11 @@ def test_a_disk_that_is_missing_at_a_start_leaves_the_partition_to_the_other_rep
         wait_until(lambda: "its log is in" in leader_and_follower(cluster)[1].error, timeout_s=TIMEOUT_S)
         assert not leader_and_follower(cluster)[1].in_sync
         assert read(cluster) == numbers(0, 200)
-    disk.rmdir()
-    away.rename(disk)
-    with cluster_at(tmp_path) as cluster:
+        disk.rmdir()
+        away.rename(disk)
         wait_for_sync(cluster)
+        assert [one.error for one in cluster.describe().directories] == ["", ""]
+        wait_until(lambda: metadata(disk) == metadata(tmp_path / "data"), timeout_s=TIMEOUT_S)
         assert leader_and_follower(cluster)[0].replica_id == follower.replica_id
         assert read(cluster) == numbers(0, 200)
 

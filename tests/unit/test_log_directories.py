@@ -6,76 +6,18 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shmlog.control.paths import RuntimePaths
 from shmlog.errors import ForeignVersionError, InvalidConfigError, StartError, StorageError
-from shmlog.machines.metadata import MetadataMachine
-from shmlog.machines.metadata_records import MetadataRecord
-from shmlog.supervisor import home
 from shmlog.supervisor.directories import LogDirectories
-from shmlog.supervisor.directory_opening import check_listed, open_directories
+from shmlog.supervisor.directory_opening import check_listed
 from shmlog.supervisor.meta_properties import identify_data_directory
+from tests.unit.directory_starts import Starts, properties
 
 Open = Callable[..., LogDirectories]
-
-
-class Starts:
-    """A cluster that is started again and again; only its catalog and its directories last."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.log: list[MetadataRecord] = []
-        self.machine = MetadataMachine()
-        self._held = ExitStack()
-
-    def start(self, *disks: str) -> LogDirectories:
-        """With these names as log.dirs."""
-        self.end()
-        place = home.enter(
-            "c", RuntimePaths(str(self.place / "run")), str(self.place / "data"), directory_mode=0o700, group=None
-        )
-        self._held.callback(lambda: place.release(empty=True))
-        self.machine = MetadataMachine(data_directory_id=place.directory_id)
-        for record in self.log:
-            self.machine.replay(record)
-        listed = [str(self.place / disk) for disk in disks]
-        check_listed(place.data_dir, listed)
-        opened = open_directories(place, "c", listed, self.machine, None)
-        self._held.callback(opened.release)
-        self.commit(self.machine.register_directories(opened.found).records)
-        self.directories = opened.directories
-        return opened.directories
-
-    def commit(self, records: tuple[MetadataRecord, ...]) -> None:
-        for record in records:
-            self.machine.replay(record)
-        self.log += records
-
-    def create(self, name: str, partitions: int) -> None:
-        """A topic, with a directory for each partition."""
-        new = self.directories.for_new_replicas()
-        self.commit(self.machine.create_topic(name, topic_id=name, partitions=partitions, directories=new).records)
-        for number in range(partitions):
-            os.makedirs(self.directories.log_directory(self.machine.partition(name, number)))
-
-    def paths(self) -> list[str]:
-        """Of all partitions, from where the cluster is."""
-        return [os.path.relpath(self.directories.log_directory(one), self.place) for one in self.machine.partitions()]
-
-    def offline(self) -> dict[str, str]:
-        """Partitions that cannot run, and why."""
-        found = {
-            f"{one.topic.name}-{one.partition}": self.directories.missing(one) for one in self.machine.partitions()
-        }
-        return {name: why for name, why in found.items() if why}
-
-    def end(self) -> None:
-        self._held.close()
 
 
 @pytest.fixture
@@ -83,10 +25,6 @@ def cluster(tmp_path: Path) -> Iterator[Starts]:
     made = Starts(tmp_path)
     yield made
     made.end()
-
-
-def properties(directory: Path) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in (directory / "meta.properties").read_text().splitlines())
 
 
 # --- what they are ----------------------------------------------------------------------------------------------------
@@ -195,7 +133,7 @@ def test_a_directory_that_is_gone_takes_along_only_its_own_partitions_until_it_i
             f"its log is in {tmp_path / 'disk1'} (directory.id {properties(tmp_path / 'unplugged')['directory.id']}"
             in why
         )
-        assert "cannot be read (No such file or directory): mend or mount its disk and start the cluster again" in why
+        assert "cannot be read (No such file or directory): mend or mount its disk: then it goes on by itself" in why
         assert not (tmp_path / "disk1").exists(), "its mount point was taken for a new directory"
         cluster.create("u" + str(len(cluster.machine.topics())), 2)
         assert {path.split("/")[0] for path in cluster.paths()[2:]} == {"disk0"}

@@ -100,6 +100,9 @@ class _CopiesAtOnce:
         storage = OsStorage()
         self._mirrors = [Mirror(storage, source, one, look_for_sound(storage, one).sizes) for one in targets]
 
+    def add(self, log_dir: str) -> None:
+        """No directory comes back here."""
+
     def bring(self, point: Point) -> None:
         for mirror in self._mirrors:
             mirror.bring(*point)
