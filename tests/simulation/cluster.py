@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +53,8 @@ class Cluster(OwnerWatcher):
         self.processes: dict[int, Process] = {}
         self.producers: list[Producer] = []
         self.epoch = -1
+        self.logless: dict[int, bool] = {}
+        """Replicas that have lost their log, and whether they still count as in sync from before."""
         self.watermark = 0
         """Of the high watermarks that an owner showed, the last."""
         self.leader_directory = [""]
@@ -118,8 +120,17 @@ class Cluster(OwnerWatcher):
                     self.epoch = epoch
                     self.note(f"metadata: leader epoch {epoch}")
                 case InSyncChanged(leader=leader, in_sync=in_sync):
+                    self._follow_in_sync(in_sync)
                     self.note(f"metadata: replica {leader} leads, in sync {in_sync}")
                     self._note_leader()
+
+    def _follow_in_sync(self, in_sync: Sequence[int]) -> None:
+        """Who has left the set since its log was lost has another one when it is back."""
+        for replica_id, counts in list(self.logless.items()):
+            if replica_id not in in_sync:
+                self.logless[replica_id] = False
+            elif not counts:
+                del self.logless[replica_id]
 
     def _note_leader(self) -> None:
         self.leader_directory[0] = str(self.log_directory(self.partition.leader))

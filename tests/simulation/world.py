@@ -23,7 +23,8 @@ from tests.simulation.kernel import installed
 from tests.simulation.processes import Process
 
 CALLS_MAX = 40
-FAULTS = ("kill owner", "kill owner", "kill", "stop", "stop", "continue", "elect", "refuse", "restart", "reboot")
+FAULTS = ("kill owner", "kill owner", "kill", "stop", "stop", "continue", "elect", "refuse", "restart", "reboot",
+          "lose log")  # fmt: skip
 ROUNDS_MAX = 600
 ROUND_NS = 50_000_000
 
@@ -37,6 +38,7 @@ class World(Cluster):
         self.consumers: list[Consumer] = []
         self.shown: dict[int, bytes] = {}
         self.lanes = 0
+        self.losses = 0
 
     # --- clients ------------------------------------------------------------------------------------------------------
 
@@ -126,6 +128,8 @@ class World(Cluster):
                 self.restart()
             case "reboot":
                 self.reboot()
+            case "lose log":
+                self.lose_log(self.random.randrange(self.replicas), kill=self.random.random() < 0.7)
 
     def stop(self, process: Process) -> None:
         if process.stopped_ns is None:
@@ -161,12 +165,35 @@ class World(Cluster):
 
     def lose_leaders_log(self) -> None:
         """Its owner is dead, and its directory somewhere else."""
-        leader = self.partition.leader
-        self.note(f"the log of replica {leader} is lost")
-        owner = self.owner()
-        if owner is not None:
-            self.kill(owner)
-        self.log_directory(leader).rename(self.directory / "lost")
+        self.lose_log(self.partition.leader, kill=True)
+
+    def lose_log(self, replica_id: int, *, kill: bool) -> None:
+        """A replica's directory is somewhere else; its process dies, or finds out itself.
+
+        Nothing happens if no other replica has all that was acknowledged: one that is in sync, and has not lost its log
+        since it was so.
+        """
+        log = self.log_directory(replica_id)
+        if not self.partition.in_sync - self.logless.keys() - {replica_id} or not log.exists():
+            return
+        self.note(f"the log of replica {replica_id} is lost")
+        for process in self.living():
+            if kill and process.spec.replica_id == replica_id:
+                self.kill(process)
+        self.losses += 1
+        log.rename(self.directory / f"lost{self.losses}.r{replica_id}")
+        self.logless[replica_id] = replica_id in self.partition.in_sync
+
+    def bring_logs_back(self) -> None:
+        """Of replicas that still count as in sync: they may be all that is left, when the others fell behind before it
+        was noticed."""
+        for replica_id in [one for one, counts in self.logless.items() if counts]:
+            log = self.log_directory(replica_id)
+            if not log.exists():
+                self.note(f"the log of replica {replica_id} is back")
+                lost = max(self.directory.glob(f"lost*.r{replica_id}"), key=lambda path: int(path.stem[4:]))
+                lost.rename(log)
+            del self.logless[replica_id]
 
     def let_go_on(self) -> None:
         for process in self.living():
@@ -189,6 +216,7 @@ class World(Cluster):
         self.note("heal")
         self.let_go_on()
         self.kernel.refused = ""
+        self.bring_logs_back()
         self.settle("after the faults")
         last = self.add_producer()
         self.settle("before the last record", lambda: last.is_attached)
