@@ -109,3 +109,12 @@ def _read(line: str, here: DumpedFile, complaints: list[str]) -> None:
         here.producers[int(match[1])] = (int(match[2]), int(match[3]), int(match[4]))
     elif COMPLAINT.search(line) or line.startswith(("|", "baseOffset", "producerId", "  ")):
         complaints.append(line)
+
+
+def complaint_kinds(dump: Dump) -> set[str]:
+    """What is complained of, whatever the file and the numbers."""
+    return {re.sub(r"(?<!-)\b\d+", "N", re.sub(r"/\S+", "FILE", line)) for line in dump.complaints}
+
+
+def files_of(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.suffix in (".log", ".index", ".timeindex", ".snapshot"))

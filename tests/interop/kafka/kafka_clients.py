@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
 from shmlog import Record
-from tests.interop.kafka.our_logs import START_MS, Sent, all_kinds
+from tests.interop.kafka.our_logs import START_MS, TURNS, Sent, all_kinds, changes
 
 aiokafka = pytest.importorskip("aiokafka", reason="needs aiokafka, from the extra test")
 kafka = pytest.importorskip("kafka", reason="needs kafka-python, from the extra test")
@@ -62,20 +61,13 @@ async def write_all(address: str, while_undecided: Callable[[], Awaitable[None]]
         ) as producer:
             for _ in range(2):
                 await _send(producer, "codecs", all_kinds(40))
-    async with aiokafka.AIOKafkaProducer(bootstrap_servers=address, compression_type="zstd") as producer:
-        for turn in range(6):
-            await _send(producer, "compacted", changes(turn), START_MS + turn)
+    for turn in range(TURNS):
+        async with aiokafka.AIOKafkaProducer(
+            bootstrap_servers=address, compression_type="zstd", enable_idempotence=True
+        ) as producer:
+            await _send(producer, "compacted", changes(turn), START_MS + 100 * turn)
     delete_records(address)
     await _transactions(address, while_undecided)
-
-
-def changes(turn: int) -> list[Sent]:
-    """Of a compacted topic: some keys each time again, some only then, and some go; too noisy to become small."""
-    noise = random.Random(turn)
-    return [
-        Sent(None if k % 9 == turn else noise.randbytes(9000), b"%d" % (k if k % 3 else 100 * turn + k))
-        for k in range(60)
-    ]
 
 
 async def _send(producer: object, topic: str, records: list[Sent], start_ms: int = START_MS) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import shmlog
 from shmlog.log.checkpoint import read_leader_epochs
 from shmlog.log.dump import dump_snapshot
 from shmlog.log.storage import OsStorage
 from shmlog.record.layout import CODEC_NAMES
-from tests.interop.kafka.dumped_log import Dump, DumpedBatch, DumpedFile, DumpedRecord, dump_files
+from tests.interop.kafka.dumped_log import Dump, DumpedBatch, DumpedFile, DumpedRecord, dump_files, files_of
 from tests.interop.kafka.java_classes import KafkaClasses
 from tests.interop.kafka.our_logs import LIVES, LOGS, START_MS
 
 pytestmark = pytest.mark.slow
 
 each_log = pytest.mark.parametrize("name", LOGS)
+WHOLE, COMPACTED = ([name for name, log in LOGS.items() if log.is_compacted == wanted] for wanted in (False, True))
+each_whole_log = pytest.mark.parametrize("name", WHOLE)
+each_compacted_log = pytest.mark.parametrize("name", COMPACTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Judged:
 
     data: Path
     dump: Dump
+    """With what the tool complains of in logs that were not compacted."""
 
     def directory(self, name: str) -> Path:
         return self.data / f"{name}-0"
@@ -37,15 +43,18 @@ class Judged:
     def batches(self, name: str) -> list[DumpedBatch]:
         return [batch for file in self.files(name, ".log") for batch in file.batches]
 
+    def records(self, name: str) -> list[DumpedRecord]:
+        return [record for file in self.files(name, ".log") for record in file.records]
+
 
 @pytest.fixture(scope="module")
 def judged(kafka_classes: KafkaClasses, our_logs: Path) -> Judged:
-    files = [path for name in LOGS for path in files_of(our_logs / f"{name}-0")]
-    return Judged(our_logs, dump_files(kafka_classes, files, "--print-data-log"))
-
-
-def files_of(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if path.suffix in (".log", ".index", ".timeindex", ".snapshot"))
+    whole, compacted = (
+        [path for name in names for path in files_of(our_logs / f"{name}-0")] for names in (WHOLE, COMPACTED)
+    )
+    dump = dump_files(kafka_classes, whole, "--print-data-log")
+    files = dump.files | dump_files(kafka_classes, compacted, "--print-data-log").files
+    return Judged(our_logs, Dump(files, dump.complaints))
 
 
 def text(content: bytes | None) -> str | None:
@@ -56,12 +65,17 @@ def text(content: bytes | None) -> str | None:
 
 
 @each_log
-def test_every_batch_is_valid_and_every_record_as_it_was_sent(judged: Judged, name: str) -> None:
-    files = judged.files(name, ".log")
-    assert len(files) >= LOGS[name].segments
+def test_every_batch_is_valid(judged: Judged, name: str) -> None:
+    assert judged.batches(name)
     assert all(batch.is_valid for batch in judged.batches(name))
-    sent = LOGS[name].records() * LIVES
-    assert [record for file in files for record in file.records] == [
+
+
+@each_whole_log
+def test_every_record_is_there_as_it_was_sent(judged: Judged, name: str) -> None:
+    log, files = LOGS[name], judged.files(name, ".log")
+    assert len(files) >= log.segments
+    sent = log.records() * LIVES
+    expected = [
         DumpedRecord(
             offset,
             START_MS + offset % (len(sent) // LIVES),
@@ -71,6 +85,33 @@ def test_every_batch_is_valid_and_every_record_as_it_was_sent(judged: Judged, na
         )
         for offset, record in enumerate(sent)
     ]
+    found = judged.records(name)
+    if log.is_append_time:
+        assert {batch.timestamp_type for batch in judged.batches(name)} == {"LogAppendTime"}
+        assert min(record.timestamp_ms for record in found) > START_MS + len(sent)
+        times = {record.offset: record.timestamp_ms for record in shmlog.open_log(judged.directory(name))}
+        expected = [dataclasses.replace(record, timestamp_ms=times[record.offset]) for record in expected]
+    assert found == expected
+
+
+@each_compacted_log
+def test_of_a_compacted_log_the_newest_record_of_each_key_is_there(judged: Judged, name: str) -> None:
+    sent, found = LOGS[name].records() * LIVES, judged.records(name)
+    assert len(found) < len(sent)
+    newest = {text(record.key): text(record.value) for record in sent}
+    assert {record.key: record.value for record in found} == newest
+    assert found == [
+        DumpedRecord(
+            record.offset,
+            record.timestamp_ms,
+            text(record.key),
+            text(record.value),
+            tuple(header for header, _ in record.headers),
+        )
+        for record in shmlog.open_log(judged.directory(name))
+    ]
+    assert "OptionalLong.empty" in {batch.delete_horizon for batch in judged.batches(name)}
+    assert any(batch.delete_horizon.startswith("OptionalLong[") for batch in judged.batches(name))
 
 
 @pytest.mark.parametrize("codec", CODEC_NAMES)

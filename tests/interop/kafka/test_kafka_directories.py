@@ -23,18 +23,18 @@ from shmlog.log.log_reader import IsolationLevel, LogReader
 from shmlog.log.storage import OsStorage
 from shmlog.testing import wait_until
 from tests.interop.kafka.broker import INDEX_BYTES, Broker
+from tests.interop.kafka.dumped_log import complaint_kinds, dump_files, files_of
 from tests.interop.kafka.java_classes import KafkaClasses
 from tests.interop.kafka.kafka_clients import (
     ONE_MORE,
     SHORTENED_AT,
     TOPICS,
-    changes,
     create_topics,
     read_all,
     send_and_read,
     write_all,
 )
-from tests.interop.kafka.our_logs import LOGS
+from tests.interop.kafka.our_logs import LOGS, TURNS, changes
 
 pytestmark = pytest.mark.slow
 
@@ -186,11 +186,30 @@ def test_a_compacted_log_has_the_holes_that_the_cleaner_left_and_of_every_key_th
     log = written.log(state, "compacted")
     found = list(log)
     assert len(found) < log.end_offset - log.start_offset
-    newest = {change.key: change.value for turn in range(6) for change in changes(turn)}
+    newest = {change.key: change.value for turn in range(TURNS) for change in changes(turn)}
     assert {record.key: record.value for record in found} == newest
     gone = sorted(set(range(log.end_offset)) - {record.offset for record in found})
     for offset in gone[:: len(gone) // 10]:
         assert next(log.records(offset)).offset == min(r.offset for r in found if r.offset > offset)
+
+
+def test_kafkas_tool_says_of_our_compacted_logs_what_it_says_of_those_that_kafka_compacted(
+    kafka_classes: KafkaClasses, written: Written, our_logs: Path
+) -> None:
+    ours = [our_logs / f"{name}-0" for name, log in LOGS.items() if log.is_compacted]
+    theirs = written.directories["stopped"] / "compacted-0"
+    kinds = {
+        directory: complaint_kinds(dump_files(kafka_classes, files_of(directory), "--deep-iteration"))
+        for directory in (theirs, *ours)
+    }
+    assert kinds[theirs] == {
+        "Non-consecutive offsets in FILE",
+        "  N is followed by N",
+        "Found timestamp mismatch in :FILE",  # of batches that are empty, and kept as their producer's last
+        "  Index timestamp: N, log timestamp: -1",
+    }
+    for directory in ours:
+        assert kinds[directory] == kinds[theirs]
 
 
 class CountingStorage(OsStorage):
