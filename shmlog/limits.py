@@ -65,6 +65,8 @@ RESTART_BACKOFF_FIRST_MS = 0
 RESTART_BACKOFF_SECOND_MS = 100
 RESTART_BACKOFF_MAX_MS = 10_000
 HOLD_LEASE_S = 10.0  # an order to take no records is forgotten after this if it is not repeated
+TRASH_ROOM_BYTES = 1 << 30  # deleted topics wait for file.delete.delay.ms on disks that have this much free: a segment
+TRASH_LOOK_S = 2.0
 ORPHAN_GRACE_S = 30.0  # workers outlive a dead supervisor this long
 
 # control channel

@@ -81,7 +81,13 @@ TOPIC: Final = _table(
         INT_MAX,
         takes_effect="with the next segment",
     ),
-    Setting("file.delete.delay.ms", "int", 60_000, "How long a deleted segment's file stays for readers that use it."),
+    Setting(
+        "file.delete.delay.ms",
+        "int",
+        60_000,
+        "How long files of deleted segments and topics stay, for readers that use them.",
+        takes_effect="for what is deleted from then on",
+    ),
     Setting(
         "min.cleanable.dirty.ratio", "ratio", 0.5, "Compact when this part of a log, by bytes, was not compacted yet."
     ),

@@ -10,7 +10,7 @@ from shmlog.log.storage import Storage
 
 
 class DroppedFiles:
-    """Dropped oldest first, removed in the same order, each when its time has come."""
+    """Each is removed when its time has come; those of one delay in the order in which they were dropped."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -24,9 +24,9 @@ class DroppedFiles:
 
     def remove(self, now_ms: int) -> int | None:
         """Remove those whose time has come; returns when to come back, None when none are left. Raises OSError."""
-        while self._waiting and self._waiting[0][0] <= now_ms:
-            for path in self._waiting[0][1]:
+        for dropped in [one for one in self._waiting if one[0] <= now_ms]:
+            for path in dropped[1]:
                 with contextlib.suppress(FileNotFoundError):
                     self._storage.unlink(path)
-            self._waiting.popleft()
-        return self._waiting[0][0] if self._waiting else None
+            self._waiting.remove(dropped)
+        return min((deadline_ms for deadline_ms, _ in self._waiting), default=None)

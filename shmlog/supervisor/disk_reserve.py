@@ -18,7 +18,7 @@ from shmlog.log.listing import look
 from shmlog.log.segment_facts import sealed_info
 from shmlog.log.storage import OsStorage
 from shmlog.machines.disk_reserve import OldSegment, decide_reserve
-from shmlog.machines.metadata import Partition
+from shmlog.machines.metadata import Partition, Topic
 from shmlog.memory.control_page import DISK_REFUSED
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.directories import LogDirectories, LogDirectory
@@ -86,10 +86,12 @@ class DiskReserve:
             self._go_on(disk, ids)
             return
         there = self._replicas_in(ids)
+        topics = {partition.topic.topic_id: partition.topic for partition, _ in there}
+        may_go = {topic_id for topic_id, topic in topics.items() if self._may_go_early(topic)}
         logs = {
             partition.partition_id: self._old_segments(partition, replicas)
             for partition, replicas in there
-            if self._may_go_early(partition)
+            if partition.topic.topic_id in may_go
         }
         decision = decide_reserve(disk.free_bytes, self._reserve_bytes, logs)
         self._say_once(disk, ids, decision.refuses)
@@ -134,8 +136,8 @@ class DiskReserve:
                 found.append((partition, replicas))
         return found
 
-    def _may_go_early(self, partition: Partition) -> bool:
-        config = TopicConfig.from_mapping(self._catalog.machine.effective_config(partition.topic))
+    def _may_go_early(self, topic: Topic) -> bool:
+        config = TopicConfig.from_mapping(self._catalog.machine.effective_config(topic))
         return config.deletes_some_day
 
     def _old_segments(self, partition: Partition, replicas: list[int]) -> Iterator[OldSegment]:

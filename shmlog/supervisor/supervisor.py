@@ -166,7 +166,7 @@ class Supervisor(OwnerWatcher):
         self._lanes = Lanes(
             loop, identity, self._catalog, self._regions, self._owners, self._clients, introductions, describe
         )
-        trash = Trash(loop, identity.directories.present_paths())
+        trash = Trash(loop, identity.directories.present_paths(), reserve_bytes=config.disk_reserve_bytes)
         self._topics = Topics(
             loop, identity, self._catalog, self._regions, self._owners, self._followers, describe, trash
         )

@@ -301,13 +301,14 @@ class Topics(OwnerWatcher):
         self._erasing.pop(topic_id, None)
         directories, present = self._identity.directories, self._identity.directories.present()
         (topic,) = [topic for topic in self._catalog.machine.deletions() if topic.topic_id == topic_id]
+        delay_ms = int(self._catalog.machine.effective_config(topic)["file.delete.delay.ms"])
         for partition_id in topic.partition_ids:
             partition = self._catalog.machine.partition_by_id(partition_id)
             assert partition is not None
             self._regions.drop_partition(partition_id)
             for replica_id, directory_id in partition.replicas.items():
                 if directory_id in present:
-                    self._trash.throw_away(directories.log_directory(partition, replica_id), topic_id)
+                    self._trash.throw_away(directories.log_directory(partition, replica_id), topic_id, delay_ms)
         self._catalog.commit(self._catalog.machine.finish_deletion(topic_id, present).records)
         log.info("topic %r is deleted", topic.name)
         for told in self._on_deleted.pop(topic_id, []):

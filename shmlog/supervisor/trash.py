@@ -1,4 +1,5 @@
-"""Directories of deleted partitions: out of the way at once, removed file by file so that the loop never stalls."""
+"""Directories of deleted partitions: out of the way at once, removed after file.delete.delay.ms, file by file so that
+the loop never stalls. A disk with little room is not made to wait for that."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 
-from shmlog.limits import LOG_NAME_BYTES_MAX
+from shmlog.limits import LOG_NAME_BYTES_MAX, TRASH_LOOK_S, TRASH_ROOM_BYTES
 from shmlog.log.storage import OsStorage, Storage
 from shmlog.supervisor.loop import Loop
 
@@ -16,19 +17,26 @@ SUFFIX = "-delete"
 
 
 class Trash:
-    """Empties itself whenever something is in it; what a crash left there goes at the next start."""
+    """Empties itself when it is time; what a crash or a clean end left there goes at the next start.
 
-    def __init__(self, loop: Loop, log_dirs: Iterable[str], storage: Storage | None = None) -> None:
+    `reserve_bytes`: disk.reserve.bytes.
+    """
+
+    def __init__(
+        self, loop: Loop, log_dirs: Iterable[str], storage: Storage | None = None, *, reserve_bytes: int = 0
+    ) -> None:
         self._loop = loop
         self._storage = storage if storage is not None else OsStorage()
+        self._room_bytes = max(reserve_bytes, TRASH_ROOM_BYTES)
         self._directories: list[str] = []
+        self._waiting: dict[str, int] = {}  # until when, on the loop's clock
         for log_dir in log_dirs:
             for entry in os.listdir(log_dir):
                 if entry.endswith(SUFFIX) and entry.count(".") and os.path.isdir(os.path.join(log_dir, entry)):
-                    self._add(os.path.join(log_dir, entry))
+                    self._remove(os.path.join(log_dir, entry))
 
-    def throw_away(self, directory: str, topic_id: str) -> None:
-        """Durably rename a partition's directory as Kafka does, and begin to remove it. One that is not there is fine.
+    def throw_away(self, directory: str, topic_id: str, delay_ms: int = 0) -> None:
+        """Durably rename a partition's directory as Kafka does, and remove it later. One that is not there is fine.
 
         Readers that have its files open read on. Raises OSError.
         """
@@ -45,9 +53,31 @@ class Trash:
             rmtree(target, ignore_errors=True)
             self._storage.rename(directory, target)
         self._storage.fsync_dir(log_dir)  # else it comes back, and the next topic of that name finds it there
-        self._add(target)
+        if delay_ms <= 0 or not self._has_room(target):
+            self._remove(target)
+            return
+        if not self._waiting:
+            self._loop.call_in(min(TRASH_LOOK_S, delay_ms / 1000), self._look)
+        self._waiting[target] = self._loop.now_ns() + delay_ms * 1_000_000
 
-    def _add(self, directory: str) -> None:
+    def _look(self) -> None:
+        """Begin to remove what has waited long enough, or lies on a disk that has little room."""
+        now_ns = self._loop.now_ns()
+        for directory, until_ns in list(self._waiting.items()):
+            if now_ns >= until_ns or not self._has_room(directory):
+                del self._waiting[directory]
+                self._remove(directory)
+        if self._waiting:
+            self._loop.call_in(min(TRASH_LOOK_S, (min(self._waiting.values()) - now_ns) / 1e9), self._look)
+
+    def _has_room(self, directory: str) -> bool:
+        try:
+            status = os.statvfs(directory)
+        except OSError:  # it is gone, or its disk: removing says so
+            return False
+        return status.f_bavail * status.f_frsize >= self._room_bytes
+
+    def _remove(self, directory: str) -> None:
         self._directories.append(directory)
         if len(self._directories) == 1:
             self._loop.call_in(0.0, self._remove_some)

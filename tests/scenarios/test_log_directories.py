@@ -54,7 +54,7 @@ def one_each(cluster: shmlog.Cluster, topic: str, partitions: int) -> None:
 def test_a_topic_is_spread_over_the_disks_and_survives_a_restart(tmp_path: Path, disks: dict[str, object]) -> None:
     places = [shmlog.TopicPartition("t", number) for number in range(4)]
     with shmlog.start(tmp_path / "data", config=disks) as cluster:
-        created = cluster.admin.create_topic("t", partitions=3)
+        created = cluster.admin.create_topic("t", partitions=3, config={"file.delete.delay.ms": 0})
         cluster.admin.create_partitions("t", 4)
         one_each(cluster, "t", 4)
         assert [Path(one.log_dir) for one in created.partitions] == [

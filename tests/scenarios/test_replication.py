@@ -137,7 +137,7 @@ def test_a_new_owner_is_believed_what_it_says_of_followers(cluster: shmlog.Clust
 
 
 def test_a_topic_that_is_deleted_leaves_neither_replica(cluster: shmlog.Cluster, tmp_path: Path) -> None:
-    cluster.admin.create_topic("flights", replication_factor=2)
+    cluster.admin.create_topic("flights", replication_factor=2, config={"file.delete.delay.ms": 0})
     send(cluster, 0, 10)
     pids = [one.pid for one in replicas(cluster)]
     cluster.admin.delete_topic("flights")

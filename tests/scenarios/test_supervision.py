@@ -190,7 +190,7 @@ def test_a_zygote_that_is_stopped_does_not_keep_the_cluster_from_being_down(daem
 def test_a_deleted_topic_leaves_neither_files_nor_regions_and_its_name_is_free(daemon: Daemon) -> None:
     daemon.start()
     peer = daemon.peer()
-    topic = peer.create("calm", 2)
+    topic = peer.create("calm", 2, file_delete_delay_ms="0")
     os.mkdir(daemon.data_dir / "calm-0")
     (daemon.data_dir / "calm-0" / "00000000000000000000.log").write_bytes(b"x")
     peer.open_lane("calm", 1)

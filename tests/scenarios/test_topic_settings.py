@@ -43,6 +43,16 @@ def test_a_topic_is_cut_to_its_cap_where_most_of_it_is_and_followers_follow(tmp_
         wait_until(lambda: segments(first) == segments(second), timeout_s=TIMEOUT_S)
 
 
+def test_who_adds_partitions_is_warned_that_keys_move(tmp_path: Path) -> None:
+    with shmlog.start(tmp_path / "data") as cluster:
+        cluster.admin.create_topic("flights", partitions=2)
+        assert cluster.admin.create_partitions("flights", 2).warning == ""
+        grown = cluster.admin.create_partitions("flights", 3)
+        assert len(grown.partitions) == 3
+        assert "has 3 partitions now, after 2: new records of a key may go to another partition" in grown.warning
+        assert cluster.admin.describe_topic("flights").warning == ""
+
+
 def test_what_the_cluster_sets_for_all_topics_is_read_at_its_next_start(tmp_path: Path) -> None:
     file = tmp_path / "shmlog.toml"
     file.write_text('[topic-defaults]\nretention.ms = 1000\ncompression.type = "gzip"\n')

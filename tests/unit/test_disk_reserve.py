@@ -86,7 +86,7 @@ class Disks:
                 path = directory / disk / log / f"{100 * number:020}.log"
                 path.write_bytes(bytes(size))
                 os.utime(path, (1000 + number + (log == "t-1") * 10,) * 2)
-        topic = SimpleNamespace(is_hidden=False)
+        topic = SimpleNamespace(topic_id="id", is_hidden=False)
         partitions = [
             SimpleNamespace(partition_id=0, topic=topic, leader=0, replicas={0: "a"}, log_names={0: "t-0"}),
             SimpleNamespace(

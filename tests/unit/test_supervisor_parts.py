@@ -24,7 +24,7 @@ from shmlog.errors import (
     InvalidRequestError,
     StorageError,
 )
-from shmlog.limits import ZYGOTE_IMPORT_S
+from shmlog.limits import TRASH_ROOM_BYTES, ZYGOTE_IMPORT_S
 from shmlog.machines.metadata_records import (
     DirectoryRegistered,
     IdsReserved,
@@ -267,6 +267,33 @@ def test_trash_is_out_of_the_way_at_once_removed_step_by_step_and_resumed_after_
         rounds += 1
         assert rounds < 50
     assert rounds >= 4  # one file a round
+    loop.close()
+
+
+def test_trash_waits_for_its_time_unless_its_disk_has_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    loop = Loop(clock)
+    trash = Trash(loop, [str(tmp_path)], reserve_bytes=TRASH_ROOM_BYTES + 1)
+    free = [TRASH_ROOM_BYTES + 1]
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=free[0], f_frsize=1))
+
+    def left_after(seconds: float) -> list[str]:
+        clock.now_ns += int(seconds * 1e9)
+        for _ in range(4):
+            loop.run_once(0.0)
+        return sorted(os.listdir(tmp_path))
+
+    for name, delay_ms in (("a-0", 60_000), ("b-0", 5000), ("c-0", 0)):
+        (tmp_path / name).mkdir()
+        trash.throw_away(str(tmp_path / name), "id", delay_ms)
+    assert left_after(0.0) == ["a-0.id-delete", "b-0.id-delete"]
+    assert left_after(4.9) == ["a-0.id-delete", "b-0.id-delete"]
+    assert left_after(0.2) == ["a-0.id-delete"]
+    assert left_after(50.0) == ["a-0.id-delete"]
+    free[0] -= 1
+    assert left_after(2.0) == []
     loop.close()
 
 

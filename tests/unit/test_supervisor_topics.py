@@ -59,7 +59,7 @@ class Parts:
         zygote = SimpleNamespace(knows=lambda _: None, spawn=self._spawn)
         self.thrown_away = list[str]()
         """Directories."""
-        trash = SimpleNamespace(throw_away=lambda directory, _: self.thrown_away.append(directory))
+        trash = SimpleNamespace(throw_away=lambda directory, *_: self.thrown_away.append(directory))
         owner_parts: Any = (self.loop, identity, self.catalog, regions, zygote)
         self.owners = Owners(*owner_parts)
         parts: Any = (self.loop, identity, self.catalog, regions, self.owners, no_followers(), None, trash)

@@ -46,7 +46,7 @@ from tests.crash.points.count import CountPage
 from tests.crash.points.scenario import FILES, SCENARIOS, Scenario
 from tests.no_followers import no_failover, no_followers
 
-CLUSTER_CONFIG = {"max.message.bytes": "2048"}
+CLUSTER_CONFIG = {"max.message.bytes": "2048", "file.delete.delay.ms": "0"}
 TURNS_MAX = 1000
 
 
