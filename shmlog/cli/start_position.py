@@ -29,8 +29,8 @@ class Start:
     time_ms: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Start:
-        """From what was written after --from; usage error for anything else."""
+    def parse(cls, text: str, option: str = "--from") -> Start:
+        """From what was written after `option`; usage error for anything else."""
         if text in ("earliest", "latest"):
             return cls(latest=text == "latest")
         if text.isdecimal():
@@ -43,7 +43,7 @@ class Start:
                 return cls(time_ms=round(dt.datetime.fromisoformat(time).timestamp() * 1000))
             except ValueError:
                 pass
-        raise click.UsageError(f"--from takes {WORDS}; not {text!r}")
+        raise click.UsageError(f"{option} takes {WORDS}; not {text!r}")
 
     def apply(self, consumer: Consumer, ranges: dict[TopicPartition, Watermarks]) -> None:
         """Seek in all of `ranges`, the partitions that are read and what can be read of them.

@@ -11,6 +11,7 @@ from shmlog.cli.attach import cluster_option, connect, parse_settings, topic_arg
 from shmlog.cli.output import count_of, output_option, print_json, print_rows, text_table
 from shmlog.cli.replicas import in_sync, replicas, under_min_isr
 from shmlog.cli.topic_alter import alter, topic_json
+from shmlog.cli.topic_delete_records import delete_records
 from shmlog.cli.topic_export import export
 from shmlog.cli.topic_import import import_
 
@@ -20,7 +21,7 @@ def topic() -> None:
     """Create, list, describe, alter, export, import and delete topics."""
 
 
-for verb in (alter, export, import_):
+for verb in (alter, delete_records, export, import_):
     topic.add_command(verb)
 
 

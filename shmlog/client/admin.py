@@ -13,11 +13,13 @@ from shmlog.control.messages import (
     AlterTopic,
     ClusterDescribed,
     CreateTopic,
+    DeleteRecords,
     DeleteTopic,
     DescribeCluster,
     DescribeTopics,
     Done,
     ElectLeader,
+    LogBegins,
     MoveReplica,
     TopicCreated,
     TopicDescription,
@@ -25,6 +27,7 @@ from shmlog.control.messages import (
     TraceTopics,
 )
 from shmlog.limits import TRACE_INTERVAL_US_MAX, TRACE_INTERVAL_US_MIN, TRACE_LEASE_MS_MAX
+from shmlog.model import TopicPartition
 
 
 class NativeAdmin:
@@ -86,6 +89,17 @@ class NativeAdmin:
     def create_partitions(self, name: str, total: int) -> TopicInfo:
         count = arguments.integer(total, "total", -arguments.LONG_MAX)
         return self._altered(AlterTopic(0, arguments.text(name, "name"), partitions=count))
+
+    def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        wanted = arguments.mapping(before, "before", "a mapping of TopicPartitions to offsets")
+        checked = {
+            arguments.partition(partition): arguments.integer(offset, "an offset in before", -1)
+            for partition, offset in wanted.items()
+        }
+        return {
+            partition: self._connection.request(DeleteRecords(0, *partition, offset), LogBegins).log_start_offset
+            for partition, offset in checked.items()
+        }
 
     def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:
         number = None if replica_id is None else arguments.integer(replica_id, "replica_id", 0)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from shmlog.client.results import ClusterInfo, TopicInfo
 from shmlog.client.topic_configs import ConfigChange, ConfigEntry
+from shmlog.model import TopicPartition
 
 
 class Admin(Protocol):
@@ -64,6 +65,16 @@ class Admin(Protocol):
 
         Records of a key may go to another partition than those before, and are then not in order with them:
         `warning` of what is returned says so.
+        """
+
+    def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Delete the records of partitions before these offsets, -1: all that can be read; says where they begin now.
+
+        It is durable then; a partition that begins behind the offset stays as it is. The space comes back with whole
+        segments, after file.delete.delay.ms. Consumers that stand before the new start go on as auto.offset.reset says.
+        Followers begin there about a second later. Raises OffsetOutOfRangeError for an offset beyond the high
+        watermark, UnknownTopicOrPartitionError, LeaderNotAvailableError, DiskFullError; partitions that came before in
+        the mapping are done then.
         """
 
     def elect_leader(self, topic: str, partition: int, replica_id: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor orders owners to do about the size of their logs, and what they say of it.
+"""What clients ask for and the supervisor orders about the size of logs, and what owners say of it.
 
 Everybody imports these from messages.py, which describes the whole.
 """
@@ -45,3 +45,45 @@ class HoldRecords:
     """
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteBefore:
+    """Let the log begin at `offset`; -1: at the high watermark. Answered with RecordsDeleted. Twice is once."""
+
+    order_id: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsDeleted:
+    """From an owner: where its log begins now, durably; or the class of shmlog.errors, and why, if nothing was done."""
+
+    order_id: int
+    log_start_offset: int
+    error: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRecords:
+    """From a client: delete the records of a partition before `offset`; -1: all that can be read.
+
+    Answered with LogBegins.
+    """
+
+    request_id: int
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogBegins:
+    """To a client: where the log begins now, durably."""
+
+    request_id: int
+    log_start_offset: int
+
+
+LogSizeOrder = ApplyRetention | DeleteBefore | FreeDisk | HoldRecords

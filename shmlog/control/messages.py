@@ -35,9 +35,14 @@ from shmlog.control.descriptions import (
 )
 from shmlog.control.log_messages import (
     ApplyRetention as ApplyRetention,
+    DeleteBefore as DeleteBefore,
+    DeleteRecords as DeleteRecords,
     FreeDisk as FreeDisk,
     HoldRecords as HoldRecords,
+    LogBegins as LogBegins,
     LogSize as LogSize,
+    LogSizeOrder as LogSizeOrder,
+    RecordsDeleted as RecordsDeleted,
 )
 from shmlog.control.worker_messages import (
     AlterConfig as AlterConfig,
@@ -362,6 +367,7 @@ Request = (
     | CreateTopic
     | DeleteTopic
     | AlterTopic
+    | DeleteRecords
     | InitProducerId
     | OpenLane
     | CheckCompression
@@ -375,5 +381,15 @@ Request = (
     | DescribeCluster
     | Shutdown
 )
-Reply = Failed | Done | Welcome | TopicsDescribed | TopicCreated | ProducerIdGranted | LaneGranted | ClusterDescribed
+Reply = (
+    Failed
+    | Done
+    | Welcome
+    | TopicsDescribed
+    | TopicCreated
+    | LogBegins
+    | ProducerIdGranted
+    | LaneGranted
+    | ClusterDescribed
+)
 Message = Request | Reply | OwnerOrder | OwnerReport | FollowerOrder | FollowerReport | ZygoteMessage | CleanerMessage

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shmlog.control.cleaner_messages import SwapRefused, SwapSegments
-from shmlog.control.log_messages import ApplyRetention, FreeDisk, HoldRecords, LogSize
+from shmlog.control.log_messages import ApplyRetention, DeleteBefore, FreeDisk, HoldRecords, LogSize, RecordsDeleted
 from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
 
@@ -302,6 +302,7 @@ OwnerOrder = (
     | AttachLane
     | DetachLane
     | ApplyRetention
+    | DeleteBefore
     | FreeDisk
     | HoldRecords
     | AlterConfig
@@ -322,6 +323,7 @@ OwnerReport = (
     | LogRefused
     | LogRewritten
     | LogSize
+    | RecordsDeleted
     | ReplicaCaughtUp
     | ReplicaLags
     | SegmentsLookedAt

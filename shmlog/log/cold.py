@@ -104,8 +104,10 @@ class ColdReader:
             size = wanted if end == 0 and wanted > size else max_bytes
         return None
 
-    def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
-        """The first record before `limit_offset` that is as young as `timestamp_ms` or younger; None without one.
+    def offset_for_timestamp(
+        self, timestamp_ms: int, limit_offset: int, start_offset: int = 0
+    ) -> OffsetAndTimestamp | None:
+        """The first record of at least `timestamp_ms` from `start_offset` on, before `limit_offset`; None without one.
 
         Raises as `read` does, and CorruptRecordError when the checksum of a batch it has to look into is wrong.
         """
@@ -114,7 +116,7 @@ class ColdReader:
         after = -1
         for _ in range(LISTINGS_MAX):
             try:
-                found, after = self._search(timestamp_ms, limit_offset, after)
+                found, after = self._search(timestamp_ms, limit_offset, after, start_offset)
             except FileNotFoundError:
                 self._list()
                 continue
@@ -128,7 +130,9 @@ class ColdReader:
         """What the checkpoint beside the segments says now; see log.checkpoint.read_leader_epochs."""
         return read_leader_epochs(self._storage, self.directory)
 
-    def _search(self, timestamp_ms: int, limit_offset: int, after: int) -> tuple[OffsetAndTimestamp | None, int]:
+    def _search(
+        self, timestamp_ms: int, limit_offset: int, after: int, start_offset: int
+    ) -> tuple[OffsetAndTimestamp | None, int]:
         """Search the segments that were listed and begin behind `after`; returns where the last of them begins, too."""
         last = self._base_offsets[-1]
         for base_offset in chain(
@@ -137,7 +141,7 @@ class ColdReader:
             if base_offset >= limit_offset:
                 return None, base_offset
             if base_offset > after:
-                found = self._opened(base_offset).first_at_or_after(timestamp_ms, limit_offset)
+                found = self._opened(base_offset).first_at_or_after(timestamp_ms, limit_offset, start_offset)
                 if found is not None:
                     return found, base_offset
         return None, last

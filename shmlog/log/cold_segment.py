@@ -59,14 +59,17 @@ class ColdSegment:
         header = self._header_at(entry.position)
         return entry.position if header is not None and header.last_offset == entry.offset else 0
 
-    def first_at_or_after(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
-        """The segment's first record that is not older than `timestamp_ms`; None without one before `limit_offset`."""
+    def first_at_or_after(
+        self, timestamp_ms: int, limit_offset: int, start_offset: int = 0
+    ) -> OffsetAndTimestamp | None:
+        """The segment's first record from `start_offset` on that is not older than `timestamp_ms`; None without one
+        before `limit_offset`."""
         for position, header in self.headers(self._position_for_time(timestamp_ms)):
             if header.base_offset >= limit_offset:
                 return None
-            if header.max_timestamp_ms >= timestamp_ms:
+            if header.max_timestamp_ms >= timestamp_ms and header.next_offset > start_offset:
                 for record in self._records(header, position):
-                    if record.timestamp_ms >= timestamp_ms:
+                    if record.timestamp_ms >= timestamp_ms and record.offset >= start_offset:
                         return OffsetAndTimestamp(record.offset, record.timestamp_ms)
             if header.next_offset >= limit_offset:
                 return None  # what lies beyond may still be being written

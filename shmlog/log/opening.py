@@ -28,12 +28,14 @@ from shmlog.log.failed_sync import (
 )
 from shmlog.log.index_repair import OpenSegment
 from shmlog.log.listing import Listing, look, sweep
+from shmlog.log.log_start import read_log_start
 from shmlog.log.recovery import Recovered, WarmStart, recover_clean, recover_cold, recover_warm
 from shmlog.log.rewrite import Rewrite, beyond
 from shmlog.log.segment import SegmentFiles, log_file_bytes
 from shmlog.log.snapshot import drop_snapshots_after
 from shmlog.log.storage import Storage
 from shmlog.log.swap import finish as finish_swap
+from shmlog.log.truncation import begin_anew
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Opened:
     """Segments that lacked an index; those before the recovery point still do."""
     snapshot_offsets: list[int]
     recovery_point: int
+    log_start_offset: int
+    """What is before it was deleted; 0 where that goes by segments only."""
     leader_epochs: list[EpochStart]
     recovered: str
     rewritten: str
@@ -97,6 +101,9 @@ def open_directory(
     epochs = read_leader_epochs(storage, directory)
     if warm_from is not None:
         end_offset = max(end_offset, warm_from.ring_end_offset)
+    log_start_offset = read_log_start(storage, directory)
+    if log_start_offset > end_offset:
+        return _open_behind_deleted(storage, directory, index_interval_bytes, topic_id, log_start_offset, found)
     kept = [start for start in epochs if start.start_offset <= end_offset]
     if kept != epochs:
         write_leader_epochs(storage, directory, kept)
@@ -109,11 +116,25 @@ def open_directory(
         listing.without_index,
         snapshots,
         recovery_point,
+        log_start_offset,
         kept,
         "; ".join([*([swapped] if swapped else []), *found.notes]),
         rewritten,
         listing.has_notes_of_damage or bool(warm_from is None and found.notes and read_damage(directory)),
     )
+
+
+def _open_behind_deleted(
+    storage: Storage, directory: str, index_interval_bytes: int, topic_id: str, log_start_offset: int, found: Recovered
+) -> Opened:
+    """A power loss has taken more of the log's end than was deleted of its beginning. The epochs stay as they are."""
+    found.active.files.close()
+    epochs = read_leader_epochs(storage, directory)
+    begin_anew(storage, directory, log_start_offset)
+    write_leader_epochs(storage, directory, epochs)
+    opened = open_directory(storage, directory, index_interval_bytes, topic_id, None)
+    opened.recovered = "; ".join([*found.notes, f"nothing is left of what was not deleted, from {log_start_offset} on"])
+    return opened
 
 
 def _write_again(rewrite: Rewrite, base_offsets: list[int], warm: WarmStart) -> FailedSync | None:

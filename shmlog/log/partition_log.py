@@ -81,6 +81,7 @@ class PartitionLog:
             opened.base_offsets,
             opened.recovery_point,
             opened.without_index,
+            opened.log_start_offset,
         )
         """The other segments."""
         self._unsynced = {  # a warm start finds those that the owner before had rolled
@@ -317,7 +318,7 @@ class PartitionLog:
     def restore_producers(self) -> list[ProducerEntry]:
         """Producer state at the log's end: the newest snapshot and the batches after it."""
         offset, entries = self.latest_snapshot()
-        return replay(entries, self.headers(max(offset, self.log_start_offset)))
+        return replay(entries, self.headers(max(offset, self.sealed.first_base_offset)))
 
     def assign_epoch(self, epoch: int, start_offset: int = -1) -> None:
         """Durably note that an epoch begins at the log's end, or behind it, where published batches are yet to come."""

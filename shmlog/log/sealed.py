@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 
+from shmlog.log.log_start import write_log_start
 from shmlog.log.sealed_check import SealedCheck
 from shmlog.log.segment import SegmentInfo, log_file_bytes, synced_count
 from shmlog.log.segment_facts import sealed_info
@@ -23,9 +24,14 @@ class SealedSegments:
     """Two machine words for each segment and nothing else, however many there are. One thread only."""
 
     def __init__(
-        self, check: SealedCheck, base_offsets: list[int], recovery_point: int, without_index: Collection[int]
+        self,
+        check: SealedCheck,
+        base_offsets: list[int],
+        recovery_point: int,
+        without_index: Collection[int],
+        start_offset: int = 0,
     ) -> None:
-        """`base_offsets` are all of the log's; the last one is the active segment.
+        """`base_offsets` are all of the log's; the last one is the active segment. `start_offset`: see begin_at().
 
         Those that end at or before `recovery_point` are to be looked at, the others were, or will be when written anew.
         """
@@ -36,6 +42,7 @@ class SealedSegments:
         self._checked_to = self._starts[0]
         self._check_end = self._starts[synced_count(base_offsets, recovery_point)]
         self._findings: list[str] = []
+        self._start_offset = start_offset
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -45,8 +52,26 @@ class SealedSegments:
         return iter(self._starts[:-1])
 
     @property
-    def log_start_offset(self) -> int:
+    def first_base_offset(self) -> int:
+        """Where the files begin. There may be deleted records in front of where the log does."""
         return self._starts[0]
+
+    @property
+    def log_start_offset(self) -> int:
+        return max(self._start_offset, self._starts[0])
+
+    def begin_at(self, offset: int) -> None:
+        """Everything before `offset`, which the log has reached, is deleted. Never back; durable when it returns.
+
+        Segments that have nothing else are to be dropped then. Raises OSError, and has changed nothing.
+        """
+        if offset > self.log_start_offset:
+            write_log_start(self._storage, self._check.directory, offset)
+            self._start_offset = offset
+
+    def before(self, offset: int) -> list[int]:
+        """Base offsets of those that end at `offset` or before it, oldest first."""
+        return self._starts[: max(0, bisect_right(self._starts, offset) - 1)].tolist()
 
     def following(self, base_offset: int) -> int:
         """Where the segment after that one begins, the active one perhaps."""

@@ -18,6 +18,7 @@ from shmlog.log.compaction_checkpoint import (
     read_compaction_checkpoint,
     write_compaction_checkpoint,
 )
+from shmlog.log.log_start import lower_log_start
 from shmlog.log.segment import (
     LOG_SUFFIX,
     SegmentFiles,
@@ -60,6 +61,7 @@ def begin_anew(storage: Storage, directory: str, start_offset: int, set_aside: s
 
     With `set_aside` the segments' bytes stay, under their names with this behind: for whoever may miss them.
     """
+    lower_log_start(storage, directory, start_offset)
     _lower_recovery_point(storage, directory, 0)
     _lower_compaction(storage, directory, 0)
     write_leader_epochs(storage, directory, [])

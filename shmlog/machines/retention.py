@@ -40,15 +40,16 @@ def decide_retention(
     log_end_offset: int,
     high_watermark: int,
     size_limit_bytes: int = -1,
+    log_start_offset: int = 0,
 ) -> RetentionDecision:
     """What may be deleted of `segments` (oldest first, the active one last), which have `size_bytes` together.
 
     Takes no more of them than it needs: facts of a segment cost a look at its files. The size does not matter without
     a limit: `retention.bytes`, or `size_limit_bytes`, the log's share of retention.topic.bytes, -1 for none. Always a
-    prefix, so that the log has no hole; nothing at or above the high watermark; an empty active segment stays.
+    prefix, so that the log has no hole; nothing at or above the high watermark; an empty active segment stays. What
+    lies before `log_start_offset` was deleted by somebody, and goes under every cleanup.policy.
     """
-    if "delete" not in config.cleanup_policy:
-        return RetentionDecision((), roll_first=False)
+    may_delete = "delete" in config.cleanup_policy
     limits = [limit for limit in (config.retention_bytes, size_limit_bytes) if limit >= 0]
     excess_bytes = size_bytes - min(limits, default=size_bytes)
     delete: list[int] = []
@@ -58,9 +59,9 @@ def decide_retention(
         end_offset = following.base_offset if following is not None else log_end_offset
         if end_offset > high_watermark or end_offset == segment.base_offset:
             break
-        too_old = 0 <= config.retention_ms < now_ms - _newest_ms(segment)
-        too_much = bool(limits) and excess_bytes >= segment.size_bytes
-        if not (too_old or too_much):
+        too_old = may_delete and 0 <= config.retention_ms < now_ms - _newest_ms(segment)
+        too_much = may_delete and bool(limits) and excess_bytes >= segment.size_bytes
+        if not (too_old or too_much or end_offset <= log_start_offset):
             break
         excess_bytes -= segment.size_bytes
         delete.append(segment.base_offset)

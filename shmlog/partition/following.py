@@ -215,10 +215,13 @@ class Following:
         if self._held:
             self._held = ""
             self._wait("")
-        start_offset = page.log_start_offset
-        if self.copy.end_offset < start_offset:  # it was faster deleting than we copying
+        if self.copy.end_offset < page.log_start_offset:  # it was faster deleting than we copying
             self._forget_place()
-            return self._change(lambda: self.copy.restart_at(start_offset), self._has_taken)
+            first_offset = self._leaders_first_offset(page)
+            if first_offset is None:
+                return False
+            if self.copy.end_offset < first_offset:
+                return self._restart_at(first_offset)
         if self._piece is None:
             is_written = page.written_offset > self.copy.end_offset
             try:
@@ -234,7 +237,32 @@ class Following:
         if page.leader_epoch != self._agreed_epoch:
             self._forget_place()
             return False
+        first_offset = self._piece.first_offset
+        if first_offset < self.copy.end_offset and self.copy.is_empty:  # it was begun in the middle of a batch
+            self._forget_place()
+            return self._restart_at(first_offset)
         return self._take(self._piece)
+
+    def _restart_at(self, first_offset: int) -> bool:
+        return self._change(lambda: self.copy.restart_at(first_offset), self._has_taken)
+
+    def _leaders_first_offset(self, page: ControlPage) -> int | None:
+        """Where a copy of the leader's log can begin: at its start, or with the batch that this is in the middle of.
+        None, after it was said why, if that cannot be read now."""
+        start_offset = page.log_start_offset
+        try:
+            piece = self.leader.read(start_offset, 1)
+        except (OSError, CorruptRecordError, OffsetOutOfRangeError, StorageError) as error:
+            piece, reason = None, str(error)
+        else:
+            reason = f"offset {start_offset} is written, but nothing in {self.leader.directory} holds it"
+        self._forget_place()
+        if piece is not None:
+            return min(start_offset, piece.first_offset)
+        if page.written_offset <= start_offset:
+            return start_offset
+        self._wait(f"the leader's log cannot be read: {reason}", UNREADABLE_SLEEP_S)
+        return None
 
     def _take(self, piece: Piece) -> bool:
         segments, got = len(self.copy.sealed), False

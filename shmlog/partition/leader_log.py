@@ -30,6 +30,11 @@ class Piece(NamedTuple):
     base_offset: int
     batches: bytes
 
+    @property
+    def first_offset(self) -> int:
+        """Of the first batch, or of the one that will come first."""
+        return int.from_bytes(self.batches[:8], "big") if self.batches else self.base_offset
+
 
 class LeaderLog:
     """Reads up to what the leader has written to its file. Holds the leader up in nothing.

@@ -9,7 +9,7 @@ from time import monotonic_ns
 
 from shmlog.clock import wall_ms
 from shmlog.control.messages import SwapRefused, SwapSegments
-from shmlog.errors import ShmlogError
+from shmlog.errors import OffsetOutOfRangeError, ShmlogError
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.presence import require_active_file
 from shmlog.log.snapshot import ProducerEntry
@@ -20,6 +20,7 @@ from shmlog.memory.layout import SyncFailed, SyncRunning
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.publish import Publisher
+from shmlog.partition.full_disk import errno_of_full_disk
 from shmlog.partition.producer_snapshot import last_batches
 from shmlog.partition.ring_memory import RingMemory
 from shmlog.partition.swapping import swap_segments
@@ -229,11 +230,39 @@ class LogKeeper:
             log_end_offset=self._log.log_end_offset,
             high_watermark=self._page.load(layout.CTL_HW_OFFSET),
             size_limit_bytes=size_limit_bytes,
+            log_start_offset=self._log.log_start_offset,
         )
+        self._drop(list(decision.delete), now_ms)
+
+    def delete_before(self, offset: int, now_ms: int) -> int:
+        """Let the log begin at `offset` (-1: the high watermark) if it begins before that; returns where it does now.
+
+        Durable before anybody is told. Segments that have nothing else go, as in apply_retention. Raises
+        OffsetOutOfRangeError beyond the high watermark, and OSError; then nothing has changed.
+        """
+        high_watermark = self._page.load(layout.CTL_HW_OFFSET)
+        if offset > high_watermark:
+            raise OffsetOutOfRangeError(
+                f"offset {offset} is beyond the high watermark, {high_watermark}: what not all have that are in sync"
+                " cannot be deleted yet"
+            )
+        start_offset = high_watermark if offset < 0 else offset
+        sealed = self._log.sealed
+        if start_offset > self._page.load(layout.CTL_LOG_START_OFFSET):
+            sealed.begin_at(start_offset)
+            self._page.store(layout.CTL_LOG_START_OFFSET, start_offset)
+        gone = sealed.before(start_offset)
+        if start_offset == self._log.log_end_offset > self._log.active_base_offset:
+            gone.append(self._log.active_base_offset)
+        errno_of_full_disk(lambda: self._drop(gone, now_ms))  # else the next round of retention will do
+        return self._page.load(layout.CTL_LOG_START_OFFSET)
+
+    def _drop(self, bases: list[int], now_ms: int) -> None:
+        """Drop the oldest segments, the active one perhaps."""
         active, first_held = self._log.active_base_offset, self._first_held_offset()
-        self._delete([base for base in decision.delete if base < min(active, first_held)], now_ms)
+        self._delete([base for base in bases if base < min(active, first_held)], now_ms)
         all_written = self._publisher.written_pos == self._publisher.tail_pos
-        if decision.roll_first and all_written and active < first_held:  # else the next round will do
+        if active in bases and all_written and active < first_held:  # else the next round will do
             self.roll()
             self._delete([active], now_ms)
 
@@ -253,7 +282,8 @@ class LogKeeper:
         if not bases:
             return
         # The start first: who reads an old position is told so, instead of finding a hole.
-        self._page.store(layout.CTL_LOG_START_OFFSET, self._log.sealed.following(bases[-1]))
+        following = self._log.sealed.following(bases[-1])
+        self._page.store(layout.CTL_LOG_START_OFFSET, max(self._log.log_start_offset, following))
         self._log.delete_segments(bases, now_ms)
         self._remove_at_ms = self._log.remove_deleted(now_ms)
 

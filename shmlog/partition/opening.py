@@ -157,6 +157,7 @@ def _open_warm(spec: OwnerSpec, config: TopicConfig, control: ControlPage, stora
     with offline_if_it_fails(control):
         log = PartitionLog.open(spec.log_dir, config, topic_id=spec.topic_id, storage=storage, warm_from=start)
         log.assign_epoch(spec.leader_epoch, end.next_offset)
+    page.store(layout.CTL_LOG_START_OFFSET, max(page.load(layout.CTL_LOG_START_OFFSET), log.log_start_offset))
     page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)  # before the note goes: see _was_given_up
     page.store(layout.CTL_SYNC_RUNNING, SyncRunning.NO)  # and not before all of it was written again
     log.forget_failed_sync()

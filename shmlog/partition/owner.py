@@ -13,7 +13,6 @@ from typing import Literal
 from shmlog.control.channel import Channel
 from shmlog.control.messages import (
     AlterConfig,
-    ApplyRetention,
     AttachClient,
     AttachLane,
     ClientAttached,
@@ -22,12 +21,11 @@ from shmlog.control.messages import (
     DetachClient,
     DetachLane,
     FollowersAre,
-    FreeDisk,
-    HoldRecords,
     LaneAttached,
     LaneDetached,
     LogRefused,
     LogRewritten,
+    LogSizeOrder,
     MendSegment,
     Message,
     OwnerFailed,
@@ -294,8 +292,8 @@ class OwnerAgent:
                 self._clients.detach(client_id)
             case FollowersAre(version=version, followers=followers):
                 self._followers.replace(version, followers)
-            case ApplyRetention() | FreeDisk() | HoldRecords():
-                self._room.obey(message)
+            case order if isinstance(order, LogSizeOrder):
+                self._room.obey(order)
             case AlterConfig(config=config):
                 self._alter(TopicConfig.from_mapping(config))
             case MendSegment():

@@ -39,5 +39,5 @@ def restore_producers(log: PartitionLog, producers: ProducerTable) -> None:
                 entry.last_offset - entry.offset_delta,
                 entry.timestamp_ms,
             )
-    for chunk in log.batches(max(offset, log.log_start_offset)):
+    for chunk in log.batches(max(offset, log.sealed.first_base_offset)):
         producers.replay(chunk)

@@ -61,6 +61,8 @@ class Ring(Protocol):
     def trace_stride(self) -> int:
         """As of the last read()."""
 
+    @property
+    def log_start_offset(self) -> int: ...
     def seek(self, offset: int) -> bool:
         """Go to the batch that holds `offset`; False if the ring does not have it."""
 
@@ -210,6 +212,9 @@ class PartitionReader:
             if not self._in_ring:
                 return None
             self._files.close()  # an open file keeps a deleted segment on the disk
+        if ring.log_start_offset > self.position:  # deleted, though the ring has it: the files' way says so
+            self._in_ring = False
+            return None
         chunk = ring.read(max_bytes)
         if not isinstance(chunk, bytes):
             self._in_ring = False
@@ -228,7 +233,7 @@ class PartitionReader:
             low, end = page.log_start_offset, page.log_end_offset
             if not low <= self.position <= end:
                 raise self._out_of_range(low, end)
-        if self.position >= limit:
+        if self.position >= limit or page.log_start_offset > self.position:
             return b""
         files = self._files.under(page.leader_epoch)
         if files is None:
@@ -342,10 +347,7 @@ class PartitionReader:
                 f"partition {self.partition} has another leader, and the supervisor has not said yet where its files"
                 " are: try again, or look with `shmlog status`"
             )
-        found = files.offset_for_timestamp(timestamp_ms, marks.high)
-        if found is not None and found.offset < marks.low:
-            return OffsetAndTimestamp(marks.low, found.timestamp_ms)
-        return found
+        return files.offset_for_timestamp(timestamp_ms, marks.high, marks.low)
 
     def reattach_if_replaced(self) -> None:
         """For now and then: see whether the cluster came back from nothing, with other regions of the same names."""

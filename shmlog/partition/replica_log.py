@@ -82,6 +82,10 @@ class ReplicaLog:
     def sealed(self) -> SealedSegments:
         return self.log.sealed
 
+    @property
+    def is_empty(self) -> bool:
+        return self.end_offset == self.sealed.first_base_offset
+
     def configure(self, config: TopicConfig) -> None:
         self._config = self.log.config = config
 
@@ -93,9 +97,9 @@ class ReplicaLog:
         Returns in a sentence what was cut; "" if nothing. No sync may be running.
         """
         self._leader_directory = leader.directory
-        mine = self.log.leader_epochs or epochs_in(self.log.headers(self.log.log_start_offset))
+        mine = self.log.leader_epochs or epochs_in(self.log.headers(self.sealed.first_base_offset))
         agreed = agreed_end(mine, self.end_offset, leaders, end_offset)
-        before, was_empty, said = self.end_offset, self.end_offset == self.log.log_start_offset, ""
+        before, was_empty, said = self.end_offset, self.is_empty, ""
         is_strange = bool(mine) and not {one.epoch for one in mine} & {one.epoch for one in leaders}
         if is_strange and not was_empty and before > start_offset:  # else it has been deleted there
             suffix = f"{SET_ASIDE}{leaders[-1].epoch}"
@@ -232,7 +236,7 @@ class ReplicaLog:
             self.log.leader_epochs = starts
 
     def drop_before(self, start_offset: int, now_ms: int, first_held_offset: int) -> None:
-        """Drop the segments that the leader has dropped, whose log begins at `start_offset`.
+        """Begin where the leader's log does, at `start_offset`, once that is here, and drop the segments before it.
 
         Those from `first_held_offset` on are in the hands of a sync: they go later.
         """
@@ -243,6 +247,8 @@ class ReplicaLog:
             gone.append(base_offset)
         if gone:
             self.log.delete_segments(gone, now_ms)
+        if start_offset <= self.end_offset:
+            self.sealed.begin_at(start_offset)
 
     def hand_over(self) -> None:
         """Close it so that an owner can go on with it at once, without a look at what is in it and without a sync."""

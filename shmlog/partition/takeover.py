@@ -291,7 +291,9 @@ def _store_positions(page: Mapping, copy: ReplicaLog) -> None:
     page.store(layout.CTL_WRITTEN_OFFSET, end_offset)
     page.store(layout.CTL_WRITTEN_POS, tail_pos)
     start_offset = page.load(layout.CTL_LOG_START_OFFSET)
-    if not log.log_start_offset <= start_offset <= end_offset:  # else it has been moved on in a segment that is here
+    if log.log_start_offset <= start_offset <= end_offset:  # it has been moved on in a segment that is here
+        log.sealed.begin_at(start_offset)
+    else:
         page.store(layout.CTL_LOG_START_OFFSET, log.log_start_offset)
     if page.load(layout.CTL_SYNC_FAILED) == SyncFailed.NOTED:  # the other replica knows it from its directory
         page.store(layout.CTL_SYNC_FAILED, SyncFailed.NO)

@@ -8,11 +8,12 @@ from shmlog.control.messages import (
     LaneDetached,
     LogSize,
     OwnerReady,
+    RecordsDeleted,
     ReplicaCaughtUp,
     ReplicaLags,
 )
 
-OwnerReport = LaneAttached | LaneDetached | ClientAttached | ReplicaCaughtUp | ReplicaLags | LogSize
+OwnerReport = LaneAttached | LaneDetached | ClientAttached | ReplicaCaughtUp | ReplicaLags | LogSize | RecordsDeleted
 
 
 class OwnerWatcher:

@@ -8,23 +8,17 @@ from functools import partial
 
 from shmlog.control.messages import (
     AlterConfig,
-    ClientAttached,
     Close,
     Closed,
     FollowerAt,
-    LaneAttached,
-    LaneDetached,
     LogRefused,
     LogRewritten,
-    LogSize,
     Message,
     OwnerFailed,
     OwnerOrder,
     OwnerReady,
     OwnerRecovering,
     OwnerReturns,
-    ReplicaCaughtUp,
-    ReplicaLags,
     SegmentsLookedAt,
     StepDown,
     SwapRefused,
@@ -63,7 +57,7 @@ from shmlog.settings import TopicConfig
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
-from shmlog.supervisor.owner_watcher import OwnerWatcher
+from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
 from shmlog.supervisor.regions import Regions
 from shmlog.supervisor.reunion import Reunion
 from shmlog.supervisor.worker import Worker
@@ -316,9 +310,9 @@ class Owners:
                 self._ready(owner, message)
             case OwnerReturns():
                 self._returned(owner, message)
-            case LaneAttached() | LaneDetached() | ClientAttached() | ReplicaCaughtUp() | ReplicaLags() | LogSize():
+            case report if isinstance(report, OwnerReport):
                 for watcher in self.watchers:
-                    watcher.owner_reported(partition_id, message)
+                    watcher.owner_reported(partition_id, report)
             case LogRefused(message=refused):
                 for watcher in self.watchers:
                     watcher.log_refused(partition_id, refused)

@@ -13,6 +13,7 @@ from shmlog.control.messages import (
     CloseLane,
     ClusterDescribed,
     CreateTopic,
+    DeleteRecords,
     DeleteTopic,
     DescribeCluster,
     DescribeTopics,
@@ -37,6 +38,7 @@ from shmlog.record.compression import check_available, codec_named
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
 from shmlog.supervisor.damage import DamageWatch
+from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.describe import describe_directories
 from shmlog.supervisor.disk_reserve import DiskReserve
 from shmlog.supervisor.identity import ClusterIdentity
@@ -67,6 +69,7 @@ class Requests:
         replicas: Replicas,
         reserve: DiskReserve,
         mend: Callable[[MendReplica], None],
+        deletions: Deletions,
         shut_down: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -81,6 +84,7 @@ class Requests:
         self._replicas = replicas
         self._reserve = reserve
         self._mend = mend
+        self._deletions = deletions
         self._shut_down = shut_down
         self.is_closing = False
 
@@ -93,6 +97,8 @@ class Requests:
                 self._init_producer_id(client, request, answer)
             case OpenLane():
                 self._lanes.open(client, request, answer)
+            case DeleteRecords():
+                self._deletions.delete(request, answer)
             case CheckCompression(compression_type=name):
                 check_available(codec_named(name))
                 answer.done()

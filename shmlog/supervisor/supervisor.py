@@ -24,6 +24,7 @@ from shmlog.supervisor import home
 from shmlog.supervisor.cleaning import Cleaning
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
+from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.directories import LogDirectory
 from shmlog.supervisor.directory_opening import check_listed, open_directories
@@ -191,6 +192,7 @@ class Supervisor(OwnerWatcher):
             self._replicas,
             self._disk_reserve,
             Mends(identity, self._catalog, self._owners, self._followers).order,
+            Deletions(self._catalog, self._owners),
             lambda: self.stop("a client asked for it"),
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)

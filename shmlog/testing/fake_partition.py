@@ -123,6 +123,10 @@ class FakeRing:
     def trace_stride(self) -> int:
         return self._page.trace_stride
 
+    @property
+    def log_start_offset(self) -> int:
+        return self._page.log_start_offset
+
     def seek(self, offset: int) -> bool:
         if not self._partition.ring_from <= offset <= self._page.log_end_offset:
             return False
@@ -179,10 +183,12 @@ class FakeSegments:
             raise OffsetOutOfRangeError(f"offset {offset} is before the log's start")
         return b"".join(_up_to(max_bytes, self._partition.batches_from(offset, limit_offset))) or None
 
-    def offset_for_timestamp(self, timestamp_ms: int, limit_offset: int) -> OffsetAndTimestamp | None:
+    def offset_for_timestamp(
+        self, timestamp_ms: int, limit_offset: int, start_offset: int
+    ) -> OffsetAndTimestamp | None:
         for batch in self._partition.batches_from(self._partition.page.log_start_offset, limit_offset):
             for record in decode_records(batch):
-                if record.timestamp_ms >= timestamp_ms:
+                if record.timestamp_ms >= timestamp_ms and record.offset >= start_offset:
                     return OffsetAndTimestamp(record.offset, record.timestamp_ms)
         return None
 

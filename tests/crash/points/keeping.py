@@ -120,6 +120,22 @@ def retention_of_everything(world: World) -> None:
     world.order("retain")
 
 
+@scenario("records are deleted", FILES)
+def records_are_deleted(world: World) -> None:
+    world.segment_bytes = 700
+    world.start_owner()
+    lane = world.lane()
+    for _ in range(4):
+        lane.send(2, 300)
+        world.order("run")
+        lane.reclaim()
+    arm(world)
+    world.order("delete_before", 5)
+    lane.send(1)
+    world.order("run")
+    world.order("delete_before", -1)
+
+
 @scenario("clean close", FILES)
 def clean_close(world: World) -> None:
     world.segment_bytes = 700

@@ -104,6 +104,9 @@ class OwnerRole(Rig):
     def retain(self) -> None:
         self.keeper.apply_retention(wall_ms())
 
+    def delete_before(self, offset: int) -> None:
+        self.keeper.delete_before(offset, wall_ms())
+
     def sync_aside(self) -> None:
         """As if flush.ms had passed: a thread syncs from now on, and has ended or stopped when this returns."""
         self.keeper.sync_aside(1 << 62)

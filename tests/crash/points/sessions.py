@@ -23,6 +23,7 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms
 from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.damage import DamageWatch
+from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.introductions import Introductions
 from shmlog.supervisor.lanes import Lanes
 from shmlog.supervisor.owners import Owners
@@ -92,6 +93,7 @@ class MeetingRole(ClusterRole):
             no_replicas(),
             no_reserve(),
             lambda _: None,
+            Deletions(self.catalog, self.owners),
             lambda: None,
         )
         self.listener = Listener(self.loop, self.identity, self.clients, requests)
