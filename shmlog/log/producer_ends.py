@@ -20,7 +20,7 @@ from shmlog.record.layout import HEADER_BYTES
 def producer_ends(
     storage: Storage, directory: str, segments: Mapping[int, int], reading: SegmentPass
 ) -> dict[int, int]:
-    """The last offset of each producer that the partition remembers, by producer id.
+    """The last offset of each producer that the partition remembers, by producer id; -1 for one without records.
 
     `segments` are sealed ones from the log's beginning on, with where each ends. Those that the newest snapshot does
     not cover are read; normally there are none, because it was taken when the active segment was begun.
@@ -31,7 +31,7 @@ def producer_ends(
     for base_offset, end_offset in segments.items():
         if end_offset > taken_at:
             reading.over(base_offset, end_offset, state)
-    return {entry.producer_id: entry.last_offset for entry in state.entries if entry.last_offset >= 0}
+    return {entry.producer_id: entry.last_offset for entry in state.entries}
 
 
 @dataclass(slots=True)

@@ -71,6 +71,11 @@ class CompactedLog:
     def bases(self) -> list[int]:
         return list_base_offsets(self.storage, str(self.directory))
 
+    def end_of(self, base_offset: int) -> int:
+        """Where the segment behind that one begins."""
+        bases = self.bases
+        return bases[bases.index(base_offset) + 1]
+
     @property
     def checkpoint(self) -> CompactionCheckpoint:
         return read_compaction_checkpoint(self.storage, str(self.directory))

@@ -61,7 +61,8 @@ def record(key: bytes | None, value: bytes | None = b"v", timestamp_ms: int = 50
 
 def broken(at: int, with_: bytes, *, sealed: bool = True) -> bytes:
     """A batch of three records with other bytes somewhere, and a checksum that fits them."""
-    batch = bytearray(encode_batch([record(b"a"), record(b"b"), record(b"c")], base_offset=10))
+    with_header = NewRecord(b"v", b"c", 5000, (("h", b"x"),))
+    batch = bytearray(encode_batch([record(b"a"), record(b"b"), with_header], base_offset=10))
     batch[at : at + len(with_)] = with_
     if sealed:
         layout.CRC.pack_into(batch, layout.CRC_AT, crc32c(memoryview(batch)[layout.CRC_START :]))
@@ -76,11 +77,13 @@ DAMAGED = {
     "offset before": (broken(0, (9).to_bytes(8, "big")), "base offset"),
     "last offset": (broken(23, b"\xff\xff\xff\xff"), "count"),
     "count": (broken(57, (2).to_bytes(4, "big")), "count"),
-    "checksum": (broken(-1, b"x", sealed=False), "checksum"),
+    "checksum": (broken(66, b"x", sealed=False), "checksum"),
     "codec": (broken(22, b"\1"), "compressed"),
     "record length": (broken(61, b"\x7e"), "records"),
     "record offset": (broken(64, b"\x08"), "records"),
-    "trailing": (broken(61 + 9, b"\x02"), "records"),
+    "record offset again": (broken(73, b"\x00"), "records"),
+    "header": (broken(88, b"\x04"), "records"),
+    "trailing": (broken(23, encode_batch([record(b"a")] * 2, base_offset=0)[23:61]), "records"),
 }
 
 
@@ -155,6 +158,11 @@ def test_the_brokers_time_stays_the_time_of_a_batch() -> None:
     after = BatchHeader.parse(left)
     assert (after.is_log_append_time, after.base_timestamp_ms, after.max_timestamp_ms) == (True, 7777, 7777)
     assert decode_records(left) == [StoredRecord(1, 7777, b"a", b"2")]
+    records = [record(b"a", b"1", 7777), record(b"b", b"2", 9), record(b"a", b"3", 5)]
+    batch = encode_batch(records, base_offset=0, log_append_time_ms=7777)
+    left = filtered(batch_filter(mapped(batch)), batch)
+    kept = [StoredRecord(1, 7777, b"b", b"2"), StoredRecord(2, 7777, b"a", b"3")]
+    assert left[layout.HEADER_BYTES :] == encoded(kept, 0, 7777), "as Kafka: no record says another time"
 
 
 def test_records_without_a_key_go() -> None:
@@ -215,6 +223,10 @@ def test_of_transactions_only_what_was_replaced_goes() -> None:
     assert [one.key for one in decode_records(left)] == [b"b"]
     assert not BatchHeader.parse(left).attributes & layout.DELETE_HORIZON
     assert filter_.delete_horizon_ms == 0
+    dated = bytearray(left)
+    layout.ATTRIBUTES.pack_into(dated, layout.ATTRIBUTES_AT, layout.TRANSACTIONAL | layout.DELETE_HORIZON)
+    layout.CRC.pack_into(dated, layout.CRC_AT, crc32c(memoryview(dated)[layout.CRC_START :]))
+    assert filtered(batch_filter(offset_map(), first_dirty_offset=9), bytes(dated), dense_from=9) == dated
 
 
 # --- tombstones -------------------------------------------------------------------------------------------------------

@@ -65,6 +65,40 @@ def test_a_log_that_is_clean_is_left_alone(log: CompactedLog) -> None:
     assert log.files() == before
 
 
+def test_segments_of_which_all_stays_still_become_one(log: CompactedLog) -> None:
+    log.write_all([[batch(0, b"a")], [batch(1, b"b")], [batch(2, b"c")]])
+    before = b"".join(log.segment_bytes(base) for base in log.bases)
+    log.compact(NOW_MS)
+    assert log.bases == [0, 3]
+    assert log.segment_bytes(0) == before
+
+
+def test_what_is_behind_a_full_map_waits_for_the_next_cleaning(log: CompactedLog) -> None:
+    log.write_all([[batch(0, b"a", b"b")], [batch(2, b"c")], [batch(3, b"a")]])
+    first, second = log.compact(NOW_MS, keys_max=2)
+    assert (first.is_complete, first.segments.first_dirty_offset, first.segments.groups) == (False, 2, ())
+    assert second.is_complete
+    assert [(one.offset, one.key) for one in log.records()] == [(1, b"b"), (2, b"c"), (3, b"a")]
+
+
+def test_what_is_clean_is_read_once_and_what_is_dirty_twice(log: CompactedLog) -> None:
+    log.config = replace(log.config, segment_bytes=1)
+    log.write_all([[batch(0, b"a", b"b")], [batch(2, b"a")]])
+    write_snapshot(log.storage, str(log.directory), 5, [], [])
+    write_compaction_checkpoint(log.storage, str(log.directory), CompactionCheckpoint(2, 2))
+    (done,) = log.compact(NOW_MS)
+    assert done.bytes_read == sum(done.segments.groups[0].sizes_bytes) + 2 * len(log.segment_bytes(2))
+
+
+def test_a_log_that_was_cleaned_further_than_may_be_now_stays_as_clean_as_it_was(log: CompactedLog) -> None:
+    log.config = replace(log.config, segment_bytes=1)
+    log.write_all([[encode_batch([record(b"a", None), record(b"b")], base_offset=0)], [batch(2, b"c")]])
+    log.compact(NOW_MS)
+    decision = log.decide(HORIZON_MS, uncleanable_offset=3)
+    assert decision is not None
+    assert log.clean(replace(decision, end_offset=2, groups=((0,),)), HORIZON_MS).segments.first_dirty_offset == 3
+
+
 def test_only_cleaned_files_are_written_until_somebody_puts_them_in_place(log: CompactedLog) -> None:
     log.write_all([[batch(0, b"a")], [batch(1, b"a")]])
     before = log.files()
@@ -111,9 +145,11 @@ def test_a_producers_last_batch_stays_as_long_as_the_partition_remembers_the_pro
     assert [(header.producer_id, header.record_count) for header, _ in log.batches()] == [(2, 0), (-1, 1)]
 
 
-@pytest.mark.parametrize("taken_at", [1, 0])
-def test_producers_that_no_snapshot_knows_are_found_in_the_log(log: CompactedLog, taken_at: int) -> None:
-    """Also where a snapshot is older than what is cleaned, and where it is damaged."""
+@pytest.mark.parametrize(("taken_at", "known", "kept"), [(1, [1], [1, 2]), (0, [], [1, 2]), (1, [], [2])])
+def test_producers_that_no_snapshot_knows_are_found_in_the_log(
+    log: CompactedLog, taken_at: int, known: list[int], kept: list[int]
+) -> None:
+    """Also where a snapshot is older than what is cleaned, and where it is damaged; but not those that it forgot."""
     producers = {"producer_epoch": 0, "base_sequence": 0}
     log.write_all(
         [
@@ -121,10 +157,12 @@ def test_producers_that_no_snapshot_knows_are_found_in_the_log(log: CompactedLog
             [batch(2, b"a", producer_id=2, **producers), batch(3, b"a")],
         ]
     )
-    write_snapshot(OsStorage(), str(log.directory), taken_at, [ProducerEntry(1, 0, 0, 0, 0, 0)] * taken_at, [])
+    write_snapshot(
+        OsStorage(), str(log.directory), taken_at, [ProducerEntry(number, 0, 0, 0, 0, 0) for number in known], []
+    )
     (log.directory / f"{4:020d}.snapshot").write_bytes(b"damaged")
     log.compact(NOW_MS)
-    assert [(header.producer_id, header.record_count) for header, _ in log.batches()] == [(1, 0), (2, 0), (-1, 1)]
+    assert [header.producer_id for header, _ in log.batches()] == [*kept, -1]
 
 
 def test_a_tombstone_goes_when_its_time_has_passed_although_nothing_new_came(log: CompactedLog) -> None:
