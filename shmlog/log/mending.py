@@ -1,11 +1,11 @@
 """Putting sound bytes in the place of damaged ones, in a segment that nobody appends to: another replica has them.
 
-Replicas are the same, batch for batch, wherever their leader epochs are. Mostly their segments begin at the same
-offsets, too; behind a takeover that took several segments out of a ring they need not, so the other log is read by
-offset. What is damaged is written again where it is, and nothing else. Whoever reads meanwhile
-finds the old bytes, the new ones or a mixture, and the checksum tells; a kill in the middle leaves a batch that is
-still bad, and is mended again. No byte is written before it was looked at: its batch's checksum, that offsets go on,
-and that both logs have this offset from the same leader epoch.
+Replicas are the same, batch for batch, wherever their leader epochs are and nothing was compacted. Mostly their
+segments begin at the same offsets, too; behind a takeover that took several segments out of a ring they need not, so
+the other log is read by offset. What is damaged is written again where it is, and nothing else. Whoever reads
+meanwhile finds the old bytes, the new ones or a mixture, and the checksum tells; a kill in the middle leaves a batch
+that is still bad, and is mended again. No byte is written before it was looked at: its batch's checksum, that offsets
+go on, and that both logs have this offset from the same leader epoch.
 
 Only the process that a directory belongs to may do this, for another one may be cutting the log: the partition's owner
 or follower, in whose thread nothing else happens then, or whoever has locked the directories of a cluster that is
@@ -19,6 +19,7 @@ from collections.abc import Generator
 
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import read_leader_epochs
+from shmlog.log.compaction_checkpoint import dense_from
 from shmlog.log.dump import BATCH_BYTES_MAX
 from shmlog.log.leader_epochs import epoch_of
 from shmlog.log.scrub import Flaw, SealedSegment
@@ -56,10 +57,12 @@ def mend(storage: Storage, flaw: Flaw, source_directory: str) -> int:
 def batches_to_mend(storage: Storage, flaw: Flaw, source_directory: str) -> Generator[tuple[int, bytes]]:
     """The batches that another replica has instead of a flaw, with their positions in the damaged file.
 
-    Raises CorruptRecordError if it has nothing sound there, or another log; StorageError if a file is gone, or the
-    segment is not a sealed one any more.
+    Raises CorruptRecordError if it has nothing sound there, or another log, or one of the two is compacted there;
+    StorageError if a file is gone, or the segment is not a sealed one any more.
     """
     require_sealed(storage, flaw.segment)
+    for directory in (flaw.segment.directory, source_directory):
+        _require_dense(storage, directory, flaw.segment)
     epochs = read_leader_epochs(storage, flaw.segment.directory)
     source = _OtherLog(storage, source_directory, flaw)
     try:
@@ -91,6 +94,16 @@ def require_sealed(storage: Storage, segment: SealedSegment) -> None:
     later = [base_offset for base_offset in bases if base_offset > segment.base_offset]
     if segment.base_offset not in bases or later[:1] != [segment.following]:
         raise StorageError(f"{segment.path()} is not the sealed segment any more that it was: scrub again")
+
+
+def _require_dense(storage: Storage, directory: str, segment: SealedSegment) -> None:
+    """Each replica is compacted by itself: what one has taken away, tombstones too, the other may have still."""
+    if segment.base_offset < dense_from(storage, directory):
+        raise CorruptRecordError(
+            f"{directory} is compacted at offset {segment.base_offset}, and replicas that are compacted differ, so no"
+            f" batch of one can stand for that of another: make a new copy of the replica in {segment.directory} with"
+            " `shmlog replica move`, after another one leads"
+        )
 
 
 class _OtherLog:

@@ -15,6 +15,7 @@ from shmlog.cli.scrub.course import Pace
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log import mending
 from shmlog.log.checkpoint import EpochStart, write_leader_epochs
+from shmlog.log.compaction_checkpoint import CompactionCheckpoint, write_compaction_checkpoint
 from shmlog.log.mending import mend
 from shmlog.log.scrub import Flaw, SealedSegment, index_flaws, log_flaws, sealed_segments
 from shmlog.log.segment import list_base_offsets
@@ -167,6 +168,18 @@ def test_what_is_missing_at_the_end_of_a_file_comes_from_another_replica(log: Pa
     (flaw,) = flaws_of(log)
     assert mend(STORAGE, flaw, str(other)) == 4 * BATCH_BYTES
     assert contents(log) == contents(other)
+
+
+@pytest.mark.parametrize("compacted", ["log", "other"])
+def test_nothing_is_taken_from_or_put_into_what_is_compacted(log: Path, other: Path, compacted: str) -> None:
+    flip(log, 2)
+    (flaw,) = flaws_of(log)
+    before = contents(log)
+    directory = {"log": log, "other": other}[compacted]
+    write_compaction_checkpoint(STORAGE, str(directory), CompactionCheckpoint(1, 1))
+    with pytest.raises(CorruptRecordError, match=f"{directory} is compacted at offset 0.*shmlog replica move"):
+        mend(STORAGE, flaw, str(other))
+    assert contents(log) == before
 
 
 def test_a_lot_is_mended_bit_by_bit(log: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
