@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import shmlog
 from shmlog.cli.torture.cast import Cast
 from shmlog.cli.torture.faults import KINDS
-from shmlog.cli.torture.injection import Injector
+from shmlog.cli.torture.injection import HEIR_S, Injector
 from shmlog.cli.torture.plan import Fault, Plan
 from shmlog.cli.torture.progress import Progress
 from shmlog.cli.torture.stage import Stage
@@ -104,14 +104,19 @@ class Course:
         """Undo what is due, start the daemon again when it is gone, and the clients."""
         injector.undo_due()
         self.cast.tend()
-        if self.stage.is_coming_up() or self.stage.supervisor_pid():
+        pid = self.stage.supervisor_pid()
+        if self.stage.is_coming_up() or pid:
+            if injector.heir_is_due and pid not in {None, *injector.ending}:
+                injector.up_at, injector.heir_is_due = None, False
             return
         if injector.up_at is None:
             if not injector.supervisor_may_die:
                 self.complaints.append(f"the supervisor is gone, and nobody killed it: {self.stage.last_words()}")
             injector.up_at = time.monotonic() + UP_AGAIN_S
         elif time.monotonic() >= injector.up_at:
-            injector.up_at = None
+            if injector.heir_is_due:
+                self.complaints.append(f"no standby took over within {HEIR_S:g} s after the supervisor was killed")
+            injector.up_at, injector.heir_is_due = None, False
             self.stage.begin_up()
 
     def _recover(self, injector: Injector) -> None:

@@ -52,7 +52,9 @@ KINDS: dict[str, Kind] = {
     "kill_follower": Kind("kill", "follower", 20, "SIGKILL of a follower, with replicas = 2 or more"),
     "kill_producer": Kind("kill", "producer", 12, "SIGKILL of a producer, which is started again"),
     "kill_consumer": Kind("kill", "consumer", 8, "SIGKILL of a consumer, which goes on at its position"),
-    "kill_supervisor": Kind("kill", "supervisor", 8, "SIGKILL of the supervisor, then `shmlog up`", (0.0, 1.5)),
+    "kill_supervisor": Kind(
+        "kill", "supervisor", 8, "SIGKILL of the supervisor; a standby takes over, or `shmlog up`", (0.0, 1.5)
+    ),
     "kill_zygote": Kind("kill", "zygote", 6, "SIGKILL of the zygote"),
     "kill_everything": Kind("kill", "everything", 4, "SIGKILL of every process at once, then `shmlog up`", (0.0, 0.5)),
     "kill_cluster": Kind("kill", "cluster", 3, "SIGKILL of all but the clients, then `shmlog up`", (0.0, 1.0)),

@@ -19,6 +19,7 @@ from shmlog.cli.torture.stage import Stage
 from shmlog.client.results import ReplicaInfo
 from shmlog.model import TopicPartition
 
+HEIR_S = 20.0
 METADATA_PLACE = "__cluster_metadata-0/"
 
 
@@ -34,6 +35,9 @@ class Injector:
     """Supervisors that were told to end, or killed: not to be relied on though they may still be there."""
     supervisor_may_die: bool = False
     up_at: float | None = None
+    """When `shmlog up` starts the cluster again, if no supervisor is there by then."""
+    heir_is_due: bool = False
+    """A standby waited when the supervisor was killed: it is there by `up_at`."""
     _ahead_s: int = 0
     _undo: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -98,11 +102,13 @@ class Injector:
             return
         if victim == "owner":
             self.killed_owners.add(pid)
+        waits = victim == "supervisor" and self.stage.has_standby()
         if _signal(pid, signal.SIGKILL):
             self.done[fault.kind] += 1
             if victim == "supervisor":
                 self.ending.add(pid)
-                self.up_at = time.monotonic() + fault.seconds
+                self.heir_is_due = waits
+                self.up_at = time.monotonic() + (HEIR_S if waits else fault.seconds)
 
     def _kill_everything(self, fault: Fault) -> None:
         self.stage.stop_coming_up()
@@ -113,6 +119,7 @@ class Injector:
             for player in self.cast.players():
                 self.cast.kill(player)
         self.done[fault.kind] += bool(killed)
+        self.heir_is_due = False
         self.up_at = time.monotonic() + fault.seconds
 
     def _restart(self, fault: Fault) -> None:
@@ -121,6 +128,7 @@ class Injector:
         if pid and _signal(pid, signal.SIGTERM):
             self.ending.add(pid)
             self.done[fault.kind] += 1
+            self.heir_is_due = False
             self.up_at = time.monotonic() + fault.seconds
 
     def _stop(self, pid: int, seconds: float) -> bool:

@@ -11,11 +11,17 @@ from shmlog import settings
 from shmlog.cli.torture.faults import KINDS
 from shmlog.control.toml_file import dotted, read_toml
 from shmlog.errors import InvalidConfigError
+from shmlog.setting import LONG_MAX
 from shmlog.settings import did_you_mean
 
 TOPIC_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 TABLES = ("faults", "cluster", "producer", "topics")
-COMMON_TOPIC = {"retention.ms": "-1", "segment.bytes": "1048576", "max.message.bytes": "65536"}
+COMMON_TOPIC = {
+    "retention.ms": "-1",
+    "segment.bytes": "1048576",
+    "max.message.bytes": "65536",
+    "message.timestamp.after.max.ms": str(LONG_MAX),  # clocks go back by days, between acceptance and publication, too
+}
 NO_RETENTION = ("retention.ms", "retention.bytes")
 
 
@@ -44,6 +50,7 @@ class Profile:
     records_per_second: int = 4000
     record_bytes_max: int = 6000
     replicas: int = 1
+    standbys: int = 0
     recovery_seconds: float = 60.0
     faults: Mapping[str, float] = field(default_factory=lambda: {name: kind.per_minute for name, kind in KINDS.items()})
     cluster: Mapping[str, object] = field(
@@ -67,6 +74,7 @@ BOUNDS = {
     "records_per_second": (1, 1_000_000, "of all producers together"),
     "record_bytes_max": (8, 1 << 20, "the largest value; most have up to 200 bytes"),
     "replicas": (1, 4, "of every topic, each a process and a directory"),
+    "standbys": (0, 4, "supervisors that wait: one of them takes over when kill_supervisor has its way"),
     "recovery_seconds": (1, 3600, "after everything was healed, all must be well within this time"),
 }
 """The plain keys of a profile: least, most, and what they say."""

@@ -67,6 +67,8 @@ class Stage:
         self.clients_environment = {"LD_PRELOAD": preload, fault_shim.VARIABLE: self.clients_clock.path}
         self._command = [sys.executable, "-P", "-m", "shmlog.cli.main", "up", "--detach", "--name", self.name]
         self._command += ["--data-dir", str(self.data_dir), "--config", str(config)]
+        if self.profile.standbys:
+            self._command += ["--standbys", str(self.profile.standbys)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,6 +156,10 @@ class Stage:
     def supervisor_pid(self) -> int | None:
         """The process that holds the supervisor's lock."""
         return life.holder(self.runtime.supervisor_lock)
+
+    def has_standby(self) -> bool:
+        """Whether a supervisor waits for its turn."""
+        return any(life.holder(self.runtime.standby(number)) for number in range(self.profile.standbys))
 
     def owner_pid(self, place: TopicPartition) -> int | None:
         """The process that holds the life lock of a partition's owner."""
