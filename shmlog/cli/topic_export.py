@@ -74,6 +74,7 @@ def export(topic: str, file: str, overwrite: bool, name: str | None) -> None:
 def _write(archive: ArchiveWriter, log: LogReader, partition: ArchivedPartition, advance: Callable[[int], None]) -> int:
     """Returns how many records there were. `advance` is told how many offsets have been passed."""
     from shmlog.log.archive import MEMBER_BYTES
+    from shmlog.record.batch import count_from
     from shmlog.record.header import headers_of
 
     records, waiting, first = 0, bytearray(), partition.start_offset
@@ -83,7 +84,8 @@ def _write(archive: ArchiveWriter, log: LogReader, partition: ArchivedPartition,
         if not waiting:
             first = headers[0].base_offset
         waiting += batches
-        records += sum(header.record_count for header in headers)
+        records += count_from(batches, headers[0], 0, partition.start_offset)
+        records += sum(header.record_count for header in headers[1:])
         if len(waiting) >= MEMBER_BYTES:
             archive.add(partition.partition, first, bytes(waiting))
             waiting.clear()

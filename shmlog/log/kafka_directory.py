@@ -11,12 +11,13 @@ from typing import Final
 
 from shmlog.log.checkpoint import CLEAN_SHUTDOWN, HIGH_WATERMARK, RECOVERY_POINT
 from shmlog.log.compaction_checkpoint import COMPACTION_CHECKPOINT, dense_from
+from shmlog.log.log_start import LOG_START, read_log_start
 from shmlog.log.segment import OFFSET_MAX
 from shmlog.log.storage import OsStorage, Storage, read_file
 
 LOG_START_OFFSETS: Final = "log-start-offset-checkpoint"
 SWAP_SUFFIX: Final = ".swap"
-_OURS: Final = frozenset({RECOVERY_POINT, HIGH_WATERMARK, CLEAN_SHUTDOWN, COMPACTION_CHECKPOINT})
+_OURS: Final = frozenset({RECOVERY_POINT, HIGH_WATERMARK, CLEAN_SHUTDOWN, COMPACTION_CHECKPOINT, LOG_START})
 _META_PROPERTIES: Final = "meta.properties"
 _OF_BROKERS: Final = ("node.id=", "broker.id=")
 
@@ -41,11 +42,15 @@ def sparse_until(storage: Storage, directory: str) -> int:
 
 
 def read_log_start_offset(storage: Storage, directory: str) -> int:
-    """Where the log of this partition directory begins by the checkpoint beside it; 0 if that does not say.
+    """Where the log of this partition directory begins by our note in it or Kafka's checkpoint beside it; 0 if neither
+    says.
 
-    The file's lines: version 0, how many entries there are, and `<topic> <partition> <offset>` for each. A broker
+    The checkpoint's lines: version 0, how many entries there are, and `<topic> <partition> <offset>` for each. A broker
     writes it now and then, so it may be behind.
     """
+    noted = read_log_start(storage, directory)
+    if noted:
+        return noted
     name = os.path.basename(directory)
     try:
         text = read_file(storage, os.path.join(os.path.dirname(directory), LOG_START_OFFSETS)).decode(errors="replace")

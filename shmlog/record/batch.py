@@ -130,6 +130,16 @@ def decode_records(batch: bytes | memoryview, at: int = 0) -> list[StoredRecord]
     return records
 
 
+def count_from(batches: bytes | memoryview, header: BatchHeader, at: int, offset: int) -> int:
+    """How many records of the batch at byte `at`, whose header that is, have this offset or a later one.
+
+    Looks into it only if it begins before; then raises as decode_records.
+    """
+    if header.base_offset >= offset:
+        return header.record_count
+    return sum(record.offset >= offset for record in decode_records(batches, at))
+
+
 def _encode_record(record: NewRecord, offset_delta: int, timestamp_delta_ms: int) -> bytearray:
     body = bytearray(1)  # the record's attributes, always 0
     append_varint(body, timestamp_delta_ms)

@@ -15,6 +15,7 @@ import pytest
 import shmlog
 from shmlog.log.checkpoint import RECOVERY_POINT
 from shmlog.log.kafka_directory import LOG_START_OFFSETS, is_kafkas
+from shmlog.log.log_start import write_log_start
 from shmlog.log.segment import segment_path
 from shmlog.log.snapshot import encode_snapshot
 from shmlog.log.storage import OsStorage
@@ -109,6 +110,16 @@ def test_a_hole_in_our_log_is_damage_and_in_kafkas_it_is_none(tmp_path: Path) ->
         if name in (RECOVERY_POINT, "clean-shutdown"):
             (tmp_path / "t-0" / name).unlink()
     assert offsets(shmlog.open_log(tmp_path / "t-0")) == [*range(6), *range(12, 18)]
+
+
+def test_what_was_deleted_on_request_is_before_the_start(tmp_path: Path) -> None:
+    write_log(tmp_path / "t-0", [3, 3], clean=True)
+    write_log_start(OsStorage(), str(tmp_path / "t-0"), 3)
+    log = shmlog.open_log(tmp_path / "t-0")
+    assert (log.start_offset, offsets(log)) == (3, list(range(3, 12)))
+    assert log.offset_for_timestamp(0) == shmlog.OffsetAndTimestamp(3, next(iter(log)).timestamp_ms)
+    with pytest.raises(shmlog.OffsetOutOfRangeError):
+        log.records(2)
 
 
 def test_damage_raises_once_everything_before_it_was_read(tmp_path: Path) -> None:

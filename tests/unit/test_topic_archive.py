@@ -201,6 +201,16 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     assert shmlog.open_log(directory).end_offset == 60
 
 
+def test_a_log_may_begin_within_its_first_batch(tmp_path: Path) -> None:
+    directory = tmp_path / "t-0"
+    imported(directory, 5, 8, batch_at(4), batch_at(6)).finish([])
+    assert [record.offset for record in shmlog.open_log(directory)] == [5, 6, 7]
+    assert shmlog.open_log(directory).start_offset == 5
+    opened = PartitionLog.open(str(directory), CONFIG, topic_id=TOPIC_ID)
+    assert (opened.recovered, opened.log_start_offset, opened.log_end_offset) == ("", 5, 8)
+    opened.close(clean=True)
+
+
 def test_an_empty_log_begins_at_its_end(tmp_path: Path) -> None:
     imported(tmp_path / "t-0", 70, 70).finish([])
     opened = PartitionLog.open(str(tmp_path / "t-0"), CONFIG, topic_id=TOPIC_ID)
