@@ -303,8 +303,8 @@ OWNER_MUTATIONS = [
     Mutation(
         "temporary files of a killed owner stay",
         "shmlog/log/listing.py",
-        '_LEFTOVERS = (DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")\n',
-        "_LEFTOVERS = (DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX)\n",
+        '_LEFTOVERS = (CLEANED_SUFFIX, SWAPPED_SUFFIX, DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX, ".tmp")\n',
+        "_LEFTOVERS = (CLEANED_SUFFIX, SWAPPED_SUFFIX, DELETED_SUFFIX, REBUILD_SUFFIX, REWRITE_SUFFIX)\n",
         "roll",
     ),
     Mutation(
