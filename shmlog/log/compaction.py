@@ -89,13 +89,28 @@ def clean(
     is read or written, and may raise.
     Whatever is raised, the files written so far are removed. Raises CorruptRecordError, naming file, offset and byte,
     for what cannot be read; UnsupportedCompressionTypeError; StorageError for a segment that would get too large;
-    OSError, FileNotFoundError among them if a segment was deleted meanwhile.
+    OSError, FileNotFoundError among them if a segment was deleted. The memory is the caller's again then, too.
     """
+    offset_map = OffsetMap(memory, os.urandom(SEED_BYTES), decision.end_offset - decision.first_dirty_offset)
+    try:
+        return _clean(storage, directory, decision, offset_map, cleaning, now_ms, budget)
+    finally:
+        offset_map.release()  # an error's traceback keeps the map, and would keep a mapping from being closed
+
+
+def _clean(
+    storage: Storage,
+    directory: str,
+    decision: Decision,
+    offset_map: OffsetMap,
+    cleaning: int,
+    now_ms: int,
+    budget: Budget,
+) -> Cleaned:
     checkpoint = read_compaction_checkpoint(storage, directory)
     counted = _Counted(budget)
     reading = SegmentPass(storage, directory, checkpoint.dense_from_offset, counted.add)
     ends = dict(pairwise([*chain.from_iterable(decision.groups), decision.end_offset]))
-    offset_map = OffsetMap(memory, os.urandom(SEED_BYTES), decision.end_offset - decision.first_dirty_offset)
     mapping = _Mapping(offset_map, checkpoint.dense_from_offset, decision.first_dirty_offset)
     for base_offset, end_offset in ends.items():
         if end_offset > decision.first_dirty_offset and not reading.over(base_offset, end_offset, mapping):

@@ -49,6 +49,9 @@ class OffsetMap:
         Raises ValueError when the memory is not writable, too small for one key, or not aligned to 8 bytes.
         """
 
+    def release(self) -> None:
+        """Give the memory back. The map has no keys then, and takes none."""
+
     def newest_offset(self, key: Buffer) -> int:
         """-1 for a key that is not in the map."""
 

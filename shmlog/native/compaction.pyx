@@ -113,6 +113,12 @@ cdef class OffsetMap:
     def key_count_max(self):
         return self.map.key_count_max
 
+    def release(self):
+        self.memory = None
+        self.map.slots = NULL
+        self.map.slot_count = self.map.key_count = 0
+        self.is_full = True
+
     def newest_offset(self, const unsigned char[::1] key not None):
         return map_look(&self.map, key_hash(&self.map, &key[0] if key.shape[0] else NULL, <size_t>key.shape[0]))
 

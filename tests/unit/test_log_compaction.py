@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shmlog.errors import CorruptRecordError, StorageError
+from shmlog.log.compaction import clean
 from shmlog.log.compaction_checkpoint import CompactionCheckpoint, write_compaction_checkpoint
 from shmlog.log.segment import SUFFIXES
 from shmlog.log.snapshot import ProducerEntry, write_snapshot
@@ -226,6 +228,16 @@ def test_a_log_with_a_damaged_batch_stays_as_it_is(log: CompactedLog, base_offse
     ):
         log.clean(decision, NOW_MS)
     assert log.files() == before
+
+
+def test_memory_is_the_callers_again_after_an_error_too(log: CompactedLog) -> None:
+    """A mapping is closed while the error is on its way, whose traceback knows all that there was."""
+    log.write_all([[batch(0, b"a")]])
+    spoil(log, 0, -1)
+    decision = log.decide(NOW_MS)
+    assert decision is not None
+    with pytest.raises(CorruptRecordError), mmap.mmap(-1, 4096) as pages, memoryview(pages) as memory:
+        clean(log.storage, str(log.directory), decision, memory, cleaning=1, now_ms=NOW_MS)
 
 
 @pytest.mark.parametrize("dense_from", [0, 4, 5])
