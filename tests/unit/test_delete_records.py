@@ -10,6 +10,7 @@ import pytest
 
 from shmlog.control.messages import DeleteBefore, Message, RecordsDeleted
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError
+from shmlog.log.log_reader import open_log
 from shmlog.log.log_start import LOG_START
 from shmlog.log.partition_log import PartitionLog
 from shmlog.memory import layout
@@ -141,6 +142,13 @@ def test_lookups_by_time_find_nothing_that_was_deleted(rig: Rig) -> None:
     assert found == (3, 4000)
     found = rig.reader().offset_for_timestamp(5500)
     assert found == (5, 6000)
+
+
+def test_a_log_that_is_opened_without_its_cluster_begins_behind_what_was_deleted(rig: Rig) -> None:
+    produce_batches(rig, 3)
+    rig.keeper.delete_before(7, NOW_MS)
+    log = open_log(rig.directory)
+    assert (log.start_offset, [record.offset for record in log.records()]) == (7, list(range(7, 15)))
 
 
 def test_retention_drops_what_was_deleted_under_every_policy(rig: Rig) -> None:
