@@ -1,5 +1,6 @@
 """Compaction of a log's sealed segments into new files, which somebody else puts in their place.
 
+    mark     that it begins: see log/cleaned_files.py
     map      over the dirty segments, oldest first, until all keys are in the map, or it is full
     copy     group by group what stays of all segments before the map's end, into <base>.log.cleaned and its indexes
     sync     each group's files
@@ -19,7 +20,7 @@ from itertools import chain, pairwise
 from typing import Protocol
 
 from shmlog.errors import StorageError
-from shmlog.log.cleaned_files import cleaned_path, create_cleaned, remove_cleaned
+from shmlog.log.cleaned_files import cleaned_path, create_cleaned, create_mark, remove_cleaned, remove_mark
 from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
 from shmlog.log.producer_ends import producer_ends
 from shmlog.log.segment import LOG_SUFFIX
@@ -93,7 +94,12 @@ def clean(
     """
     offset_map = OffsetMap(memory, os.urandom(SEED_BYTES), decision.end_offset - decision.first_dirty_offset)
     try:
+        create_mark(storage, directory, cleaning)
         return _clean(storage, directory, decision, offset_map, cleaning, now_ms, budget)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_mark(storage, directory, cleaning)
+        raise
     finally:
         offset_map.release()  # an error's traceback keeps the map, and would keep a mapping from being closed
 

@@ -8,7 +8,7 @@ Each replica has its own, because each is cleaned by itself. A log without the f
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.log.storage import Storage, read_file, replace_file
@@ -68,6 +68,16 @@ def write_compaction_checkpoint(
     """Durable when it returns; a crash leaves the old file or this one. `suffix`: behind the file's name."""
     offsets = f"{checkpoint.first_dirty_offset} {checkpoint.dense_from_offset} {checkpoint.delete_horizon_ms}"
     replace_file(storage, os.path.join(directory, COMPACTION_CHECKPOINT + suffix), f"{VERSION}\n{offsets}\n".encode())
+
+
+def lower_first_dirty(storage: Storage, directory: str, end_offset: int) -> None:
+    """The log ends at `end_offset` now: what comes there instead is dirty. Durable when it returns.
+
+    Holes stay allowed as far as they were, for what is killed in between.
+    """
+    now = read_compaction_checkpoint(storage, directory)
+    if now.first_dirty_offset > end_offset:
+        write_compaction_checkpoint(storage, directory, replace(now, first_dirty_offset=end_offset))
 
 
 def _damaged(path: str) -> CorruptRecordError:

@@ -18,6 +18,7 @@ from shmlog.log.checkpoint import (
     write_recovery_point,
     write_topic_id,
 )
+from shmlog.log.compaction_checkpoint import lower_first_dirty
 from shmlog.log.damage import read as read_damage
 from shmlog.log.failed_sync import (
     FailedSync,
@@ -98,6 +99,7 @@ def open_directory(
             write_recovery_point(storage, directory, recovery_point)
             remove_failed_sync(storage, directory)
     end_offset = found.active.writer.next_offset
+    lower_first_dirty(storage, directory, end_offset)
     epochs = read_leader_epochs(storage, directory)
     if warm_from is not None:
         end_offset = max(end_offset, warm_from.ring_end_offset)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from shmlog.errors import StorageError
 from shmlog.log.checkpoint import VERSION, read_numbers
+from shmlog.log.cleaned_files import mark_path
 from shmlog.log.compaction_checkpoint import (
     COMPACTION_CHECKPOINT,
     CompactionCheckpoint,
@@ -113,6 +114,7 @@ def require_same(
             f"{directory} was cleaned up to offset {cleaned.first_dirty_offset}, and what can be replaced ends at"
             f" {min(synced_offset, base_offsets[-1])}: clean it again later"
         )
+    _require_there(storage, mark_path(directory, cleaned.cleaning))
     for group in cleaned.groups:
         number = base_offsets.index(group.base_offset) if group.base_offset in base_offsets else -1
         there = tuple(base_offsets[number : number + len(group.base_offsets)]) if number >= 0 else ()
@@ -133,16 +135,21 @@ def require_same(
 def _check_cleaned(storage: Storage, directory: str, group: CleanedGroup, cleaning: int) -> None:
     for suffix in SUFFIXES:
         path = segment_path(directory, group.base_offset, cleaned_suffix(suffix, cleaning))
-        try:
-            fd = storage.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise StorageError(f"{path} is not there: the log was opened again meanwhile; clean it again") from None
-        try:
-            size_bytes = storage.size_bytes(fd)
-        finally:
-            storage.close(fd)
+        size_bytes = _require_there(storage, path)
         if suffix == LOG_SUFFIX and size_bytes != group.size_bytes:
             raise StorageError(f"{path} has {size_bytes} bytes, not {group.size_bytes}: clean the log again")
+
+
+def _require_there(storage: Storage, path: str) -> int:
+    """The file's size; StorageError without it."""
+    try:
+        fd = storage.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise StorageError(f"{path} is not there: the log was opened again meanwhile; clean it again") from None
+    try:
+        return storage.size_bytes(fd)
+    finally:
+        storage.close(fd)
 
 
 def prepare(storage: Storage, directory: str, cleaned: CleanedSegments) -> None:

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from dataclasses import replace
 
 from shmlog.log.checkpoint import read_recovery_point, write_leader_epochs, write_recovery_point
 from shmlog.log.cold_segment import ColdSegment
-from shmlog.log.compaction_checkpoint import (
-    read_compaction_checkpoint,
-    write_compaction_checkpoint,
-)
+from shmlog.log.compaction_checkpoint import lower_first_dirty
 from shmlog.log.log_start import lower_log_start
 from shmlog.log.segment import (
     LOG_SUFFIX,
@@ -40,7 +36,7 @@ def truncate(storage: Storage, directory: str, end_offset: int) -> None:
     Durable when it returns. Raises OSError, CorruptRecordError if bytes before `end_offset` are no batches.
     """
     _lower_recovery_point(storage, directory, end_offset)
-    _lower_compaction(storage, directory, end_offset)
+    lower_first_dirty(storage, directory, end_offset)
     bases = list_base_offsets(storage, directory)
     kept = max(1, bisect_left(bases, end_offset))
     for base_offset in reversed(bases[kept:]):
@@ -63,7 +59,7 @@ def begin_anew(storage: Storage, directory: str, start_offset: int, set_aside: s
     """
     lower_log_start(storage, directory, start_offset)
     _lower_recovery_point(storage, directory, 0)
-    _lower_compaction(storage, directory, 0)
+    lower_first_dirty(storage, directory, 0)
     write_leader_epochs(storage, directory, [])
     for base_offset in reversed(list_base_offsets(storage, directory)):
         if set_aside:
@@ -78,13 +74,6 @@ def begin_anew(storage: Storage, directory: str, start_offset: int, set_aside: s
 def _lower_recovery_point(storage: Storage, directory: str, end_offset: int) -> None:
     if read_recovery_point(storage, directory) > end_offset:
         write_recovery_point(storage, directory, end_offset)
-
-
-def _lower_compaction(storage: Storage, directory: str, end_offset: int) -> None:
-    """What comes instead is dirty. Holes stay allowed as far as they were, for what is killed in between."""
-    now = read_compaction_checkpoint(storage, directory)
-    if now.first_dirty_offset > end_offset:
-        write_compaction_checkpoint(storage, directory, replace(now, first_dirty_offset=end_offset))
 
 
 def batch_position(storage: Storage, directory: str, base_offset: int, offset: int) -> int:

@@ -19,6 +19,7 @@ from shmlog.control.messages import (
     FollowerTruncated,
     FollowerWaits,
     Message,
+    SwapRefused,
     SwapSegments,
 )
 from shmlog.errors import CorruptRecordError, OffsetOutOfRangeError, StorageError
@@ -26,6 +27,7 @@ from shmlog.limits import HOLD_LEASE_S, IDLE_SLEEP_S
 from shmlog.log.presence import require_active_file
 from shmlog.log.progress import Progress
 from shmlog.log.storage import OsStorage
+from shmlog.log.swap import remove_cleaned
 from shmlog.memory.bell import open_bell
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.layout import OwnerState, ReplicaState
@@ -344,7 +346,12 @@ class Following:
         self._remove_at_ms = self.copy.log.remove_deleted(wall_ms())
 
     def swap(self, order: SwapSegments) -> None:
-        """Compacted segments take their places in the copy; see swap_segments()."""
+        """Compacted segments take their places in the copy; see swap_segments(). Not before a leader has agreed: what
+        it cuts was never below a high watermark, and nothing may have been removed because of it."""
+        if not self._is_following():
+            remove_cleaned(self._storage, self._spec.log_dir)
+            self._tell(SwapRefused(f"{self._spec.log_dir} follows no leader now: it is cleaned again once it does"))
+            return
         swap_segments(self.copy.log, order, self._tell)
         self._remove_at_ms = self.copy.log.remove_deleted(wall_ms())
 

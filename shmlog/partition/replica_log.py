@@ -113,6 +113,13 @@ class ReplicaLog:
             self._begin_anew(start_offset)
             if not was_empty:
                 said = f"begun anew at offset {start_offset}: its leader has nothing of what was here, to {before - 1}"
+        elif agreed < before and agreed < self.dense_from_offset:
+            # After an unclean election only: a leader that lacks what was below a high watermark.
+            self._begin_anew(start_offset)
+            said = (
+                f"begun anew at offset {start_offset}: its leader has nothing of what was here from offset {agreed} to"
+                f" {before - 1}, and compaction has removed older records because of that"
+            )
         elif agreed < before or self._is_begun_too_far(leader):
             self._reopen(lambda: truncate(self.storage, self._directory, agreed))
             if agreed < before:
@@ -202,8 +209,12 @@ class ReplicaLog:
 
     def _check(self, batches: bytes) -> None:
         valid_bytes, offset, _, problem = check_batches(batches, self.end_offset)
-        if problem:
-            dense_from_offset = self._holes_up_to(BatchHeader.parse(batches, valid_bytes).next_offset)
+        dense_from_offset = 0
+        while problem:  # a second time where the leader was compacted again since the copy's checkpoint heard of it
+            known = self._holes_up_to(BatchHeader.parse(batches, valid_bytes).next_offset)
+            if known <= dense_from_offset:
+                break
+            dense_from_offset = known
             valid_bytes, offset, _, problem = check_batches(batches, self.end_offset, 0, dense_from_offset)
         if valid_bytes < len(batches):
             raise CorruptRecordError(

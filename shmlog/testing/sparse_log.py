@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from shmlog.log.cleaned_files import create_mark
 from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.segment import SUFFIXES, cleaned_suffix, segment_path
@@ -48,6 +50,8 @@ def clean(
     The last batch of each group stays, as compaction keeps it; without `keeps_ends` it need not.
     """
     made: list[CleanedGroup] = []
+    with contextlib.suppress(FileExistsError):
+        create_mark(storage, log.directory, CLEANING)
     everything = batches_of(log)
     ends = [*log.sealed, log.active_base_offset]
     end = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shmlog.control.messages import CleanedFile, FollowerWaits, SwapRefused, SwapSegments
+from shmlog.control.messages import CleanedFile, FollowerTruncated, FollowerWaits, SwapRefused, SwapSegments
 from shmlog.log.compaction_checkpoint import NEVER_CLEANED, read_compaction_checkpoint, write_compaction_checkpoint
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.storage import OsStorage
@@ -238,3 +239,65 @@ def test_an_order_that_does_not_fit_is_refused_and_said(rig: Rig, tmp_path: Path
         follower.work()
         assert "clean" in follower.hear(SwapRefused)[0].message
         assert_same(follower)
+
+
+def test_a_follower_whose_leader_is_compacted_again_meanwhile_copies_old_and_new_holes(
+    rig: Rig, tmp_path: Path
+) -> None:
+    fill(rig)
+    compact_leader(rig)
+    with open_follower(rig, tmp_path / "copy") as follower:
+        page = follower.following.leader.attach()
+        assert page is not None
+        follower.following._has_agreed(page)
+        while follower.end_offset < 8:  # over the first holes
+            piece = follower.following.leader.read(follower.end_offset, 1)
+            assert piece is not None
+            follower.following.copy.take(piece)
+        follower.following._forget_place()
+        fill(rig)
+        kept = compact_leader(rig)
+        follower.work()
+        assert follower.hear(FollowerWaits) == []
+        assert follower.end_offset == log_of(rig).log_end_offset
+        assert set(has(follower)) >= set(kept)
+
+
+def test_a_copy_that_is_cut_where_it_was_compacted_gets_back_what_was_removed_for_what_is_cut(
+    rig: Rig, tmp_path: Path
+) -> None:
+    with open_follower(rig, tmp_path / "copy") as follower:
+        fill(rig)
+        follower.work()
+        shutil.copytree(rig.directory, tmp_path / "on the disk")
+        everything = offsets_of(log_of(rig))
+        fill(rig)
+        follower.work()
+        compact_follower(follower)
+        assert not set(everything) <= set(has(follower))
+        lose_shared_memory(rig)
+        shutil.rmtree(rig.directory)
+        (tmp_path / "on the disk").rename(rig.directory)
+        take_over(rig, 1)  # an unclean election: what it lacks was acknowledged
+        follower.keep_house()
+        assert has(follower) == offsets_of(log_of(rig)) == everything
+        (said,) = follower.hear(FollowerTruncated)
+        assert "begun anew" in said.message
+
+
+def test_a_copy_that_no_leader_has_agreed_to_is_not_compacted(rig: Rig, tmp_path: Path) -> None:
+    fill(rig)
+    with open_follower(rig, tmp_path / "copy") as follower:
+        follower.work()
+        follower.restart()
+        log = follower.following.copy.log
+        log.sync(log.log_end_offset)
+        before = has(follower)
+        follower.following.swap(compaction_of(log))
+        assert "follows no leader now" in follower.hear(SwapRefused)[0].message
+        assert has(follower) == before
+        assert not list(follower.directory.glob("*.cleaned"))
+        follower.work()
+        follower.heard.clear()
+        compact_follower(follower)
+        assert len(has(follower)) < len(before)

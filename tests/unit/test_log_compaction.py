@@ -11,6 +11,7 @@ import pytest
 from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.compaction import clean
 from shmlog.log.compaction_checkpoint import CompactionCheckpoint, write_compaction_checkpoint
+from shmlog.log.listing import look, sweep
 from shmlog.log.segment import SUFFIXES
 from shmlog.log.snapshot import ProducerEntry, write_snapshot
 from shmlog.log.storage import OsStorage
@@ -63,6 +64,7 @@ def test_a_log_that_is_clean_is_left_alone(log: CompactedLog) -> None:
     decision = log.decide(NOW_MS)
     assert decision is not None
     assert log.clean(decision, NOW_MS).segments.groups == (), "what comes out as it was is not to be put in place"
+    (log.directory / f"cleaning.{log.cleanings}.cleaned").unlink()
     write_compaction_checkpoint(log.storage, str(log.directory), CompactionCheckpoint(4, 4))
     assert log.files() == before
 
@@ -110,7 +112,8 @@ def test_only_cleaned_files_are_written_until_somebody_puts_them_in_place(log: C
     after = log.files()
     assert {name: after[name] for name in before} == before
     assert sorted(set(after) - set(before)) == [
-        f"{0:020d}{suffix}.1.cleaned" for suffix in (".index", ".log", ".timeindex")
+        *(f"{0:020d}{suffix}.1.cleaned" for suffix in (".index", ".log", ".timeindex")),
+        "cleaning.1.cleaned",
     ]
     again = log.clean(decision, NOW_MS)
     assert again == replace(done, segments=replace(done.segments, cleaning=2)), "nor what a cleaning before left"
@@ -308,3 +311,32 @@ def test_a_disk_that_refuses_leaves_the_log_as_it_was_and_nothing_open(
         log.clean(decision, NOW_MS)
     assert log.files() == before
     assert not storage.opened
+
+
+# --- a log that is cut meanwhile --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_duplicates", [True, False])
+def test_what_was_cleaned_of_a_log_that_was_opened_meanwhile_is_refused(
+    log: CompactedLog, has_duplicates: bool
+) -> None:
+    """Between the two passes, when no file of a segment is there yet; or where no segment changes at all."""
+    log.write_all([[batch(0, b"a"), batch(1, b"b")], [batch(2, b"c"), batch(3, b"a" if has_duplicates else b"d")]])
+    opened = []
+
+    def open_again(read: int, written: int) -> None:
+        if not opened:
+            listing = look(log.storage, str(log.directory))
+            sweep(log.storage, str(log.directory), listing)  # as every opening does
+            opened.append(listing.base_offsets)
+
+    decision = log.decide(NOW_MS)
+    assert decision is not None
+    made = log.clean(decision, NOW_MS, budget=open_again)
+    assert opened
+    before = log.segment_files()
+    with pytest.raises(StorageError, match="opened again meanwhile"):
+        log.put_in_place(made)
+    assert log.checkpoint.first_dirty_offset == 0
+    assert {name: data for name, data in before.items() if ".cleaned" not in name} == log.segment_files()
+    assert not list(log.directory.glob("*.cleaned"))

@@ -102,6 +102,18 @@ def test_what_is_cut_off_was_never_compacted(log: PartitionLog) -> None:
     assert read_compaction_checkpoint(OsStorage(), log.directory) == CompactionCheckpoint(36, 50)
 
 
+def test_what_an_opening_cuts_off_was_never_compacted(log: PartitionLog) -> None:
+    log.swap(cleaned(log), now_ms=0)
+    log.close(clean=False)
+    Path(log.directory, "recovery-point").unlink()
+    with Path(log.directory, f"{30:020d}.log").open("r+b") as file:
+        file.truncate(10)
+    again = open_log(Path(log.directory))
+    assert again.log_end_offset == 30
+    assert read_compaction_checkpoint(OsStorage(), log.directory) == CompactionCheckpoint(30, 50)
+    again.close(clean=False)
+
+
 def test_a_reader_finds_the_next_record_that_is_there_from_every_offset(log: PartitionLog) -> None:
     log.swap(cleaned(log), now_ms=0)
     for offset in range(LOG_END):
