@@ -193,8 +193,8 @@ CLUSTER: Final = _table(
     Setting(
         "log.cleaner.io.max.bytes.per.second",
         "int",
-        LONG_MAX,
-        "The most that compaction reads and writes per second, all logs together.",
+        104_857_600,
+        "The most that compaction reads and writes per second (Kafka: no limit, which producers feel).",
         65_536,
     ),
     Setting(

@@ -18,8 +18,6 @@ import psutil
 from shmlog.control.channel import Channel
 from shmlog.partition.cleaner import serve
 
-NICENESS = 19
-
 
 def main(arguments: list[str]) -> int:
     """Arguments: number of the inherited channel descriptor."""
@@ -28,8 +26,7 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as comm:
         comm.write("shmlog-cleaner")  # what `ps` and `top` show
     with contextlib.suppress(PermissionError):  # only hints, which a container may forbid
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        os.nice(NICENESS)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # owners, which are SCHED_BATCH, preempt only this
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     channel = Channel(socket.socket(fileno=int(arguments[0])))
     os.set_inheritable(channel.fileno(), False)

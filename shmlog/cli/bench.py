@@ -16,6 +16,7 @@ KINDS = {
     "seek": "random seeks by offset and by time in one large partition",
     "scale": "a thousand partitions idle and under load beside six, and many clients on one",
     "startup": "starts over many segments, and the owner of a large against a small partition",
+    "compaction": "a topic of many records of fewer keys compacted, and what a producer notices of it",
     "takeover": "supervisors killed with a standby beside them, until topics can be created again",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }

@@ -12,10 +12,13 @@ from shmlog.settings import TopicConfig
 
 def is_full(writer: SegmentWriter, config: TopicConfig, age_ms: int, incoming_bytes: int) -> bool:
     """Whether so many more bytes belong into a new segment, by size, age, indexes or offsets. An empty one is not."""
+    age_max_ms = config.segment_ms
+    if "compact" in config.cleanup_policy:  # an active segment is never compacted
+        age_max_ms = min(age_max_ms, config.max_compaction_lag_ms)
     index_entries = incoming_bytes // max(1, config.index_interval_bytes) + 1
     return writer.size_bytes > 0 and (
         writer.size_bytes + incoming_bytes > min(config.segment_bytes, RELATIVE_MAX)
-        or age_ms >= config.segment_ms
+        or age_ms >= age_max_ms
         or writer.index_bytes + 8 * index_entries > INDEX_BYTES_MAX
         or writer.time_index_bytes + 12 * (index_entries + 1) > INDEX_BYTES_MAX
         or writer.next_offset + incoming_bytes - writer.base_offset > RELATIVE_MAX  # a record has over one byte

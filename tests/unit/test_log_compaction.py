@@ -322,7 +322,7 @@ def test_what_was_cleaned_of_a_log_that_was_opened_meanwhile_is_refused(
 ) -> None:
     """Between the two passes, when no file of a segment is there yet; or where no segment changes at all."""
     log.write_all([[batch(0, b"a"), batch(1, b"b")], [batch(2, b"c"), batch(3, b"a" if has_duplicates else b"d")]])
-    opened = []
+    opened: list[list[int]] = []
 
     def open_again(read: int, written: int) -> None:
         if not opened:

@@ -128,6 +128,16 @@ def test_it_rolls_by_size_age_full_index_and_far_offsets(directory: Path, storag
     assert log.should_roll(now_ms, 100)
 
 
+def test_a_compacted_log_rolls_when_its_oldest_record_is_due(directory: Path, storage: FaultyStorage) -> None:
+    lag = dataclasses.replace(CONFIG, segment_ms=10_000_000, max_compaction_lag_ms=1000)
+    for config, rolls in ((lag, False), (dataclasses.replace(lag, cleanup_policy=("compact",)), True)):
+        log = open_log(directory, storage, config)
+        append(log, 1)
+        assert not log.should_roll(log._created_ms + 999, 0)
+        assert log.should_roll(log._created_ms + 1000, 0) is rolls
+        log.close(clean=True)
+
+
 def test_a_rolled_segment_is_complete_and_the_next_one_goes_on(directory: Path, storage: FaultyStorage) -> None:
     log = three_segments(directory, storage)
     assert [(info.base_offset, info.max_timestamp_ms) for info in log.segments()] == [(0, 1000), (3, 2000), (6, 3000)]

@@ -14,6 +14,7 @@ from shmlog.testing.latency_probe import LatencyPlan, measure
 from shmlog.testing.pacing import STAMP
 
 from . import (
+    compaction as compaction_bench,
     failover as failover_bench,
     ladder as ladder_bench,
     scale as scale_bench,
@@ -222,6 +223,23 @@ def takeover(rounds: int, partitions: int, data_dir: str | None, output: str) ->
     with scratch_directory(data_dir) as directory:
         calibrate(figures, directory)
         rows, facts = takeover_bench.measure(takeover_bench.TakeoverPlan(rounds, partitions), directory)
+    print_cases(output, figures, facts, rows)
+
+
+@bench.command()
+@click.option("--records", type=click.IntRange(100_000, 1_000_000_000), default=10_000_000, show_default=True)
+@click.option("--keys", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Different ones.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which record has which key.")
+@size_option
+@data_dir_option
+@output_option
+def compaction(records: int, keys: int, seed: int, size: int, data_dir: str | None, output: str) -> None:
+    """Compact a topic: speed and memory without a limit, and what a producer notices of it within its limit."""
+    figures = Figures()
+    with scratch_directory(data_dir) as directory:
+        calibrate(figures, directory)
+        plan = compaction_bench.CompactionPlan(records, keys, size, seed)
+        rows, facts = compaction_bench.measure(plan, directory, figures)
     print_cases(output, figures, facts, rows)
 
 
