@@ -21,6 +21,7 @@ from shmlog.log.compaction import Cleaned, clean
 from shmlog.log.compaction_checkpoint import read_compaction_checkpoint
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.segment_facts import compaction_facts
+from shmlog.log.segment_pass import Budget
 from shmlog.log.storage import OsStorage
 from shmlog.machines.compaction import CompactionDecision, decide_compaction
 from shmlog.native.compaction import SLOT_BYTES
@@ -67,14 +68,14 @@ def serve(channel: Channel) -> None:
         return
 
 
-def clean_log(job: CleanLog, pace: Pace) -> LogCleaned | LogNotCleaned:
+def clean_log(job: CleanLog, budget: Budget) -> LogCleaned | LogNotCleaned:
     """Raises AbandonedError; what else goes wrong is in the answer."""
     storage = OsStorage(job.file_mode, job.group)
     try:
         decision = _decide(storage, job)
         if decision is None:
             return LogNotCleaned(job.directory, "")
-        return _clean(storage, job, decision, pace)
+        return _clean(storage, job, decision, budget)
     except AbandonedError:
         raise
     except (OSError, ShmlogError) as error:
@@ -96,11 +97,11 @@ def _decide(storage: OsStorage, job: CleanLog) -> CompactionDecision | None:
     )
 
 
-def _clean(storage: OsStorage, job: CleanLog, decision: CompactionDecision, pace: Pace) -> LogCleaned:
+def _clean(storage: OsStorage, job: CleanLog, decision: CompactionDecision, budget: Budget) -> LogCleaned:
     began = time.monotonic()
     cleaning = int.from_bytes(os.urandom(8), "big") >> (64 - CLEANING_BITS)
     with mmap.mmap(-1, _map_bytes(job, decision)) as pages, memoryview(pages) as memory:
-        cleaned = clean(storage, job.directory, decision, memory, cleaning=cleaning, now_ms=wall_ms(), budget=pace)
+        cleaned = clean(storage, job.directory, decision, memory, cleaning=cleaning, now_ms=wall_ms(), budget=budget)
     return LogCleaned(job.directory, _order(cleaned), _said(job, decision, cleaned, time.monotonic() - began))
 
 
