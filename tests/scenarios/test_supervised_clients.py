@@ -82,6 +82,7 @@ def test_a_lane_that_the_successor_does_not_find_is_attached_again(daemon: Daemo
 CLIENT = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
+sys.path.append(os.path.dirname(os.path.dirname(sys.argv[1])))  # behind the installed shmlog
 from conftest import Peer
 from shmlog.control.paths import runtime_paths
 peer = Peer(runtime_paths("t", sys.argv[2]))
