@@ -19,7 +19,7 @@ from shmlog.native.scan import find_compressed
 from shmlog.record.expansion import expand
 from shmlog.record.header import BatchHeader
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 17
 
 Budget = Callable[[int, int], None]
 """Told of bytes read and of bytes written, a chunk at a time. It may take its time, and raise to stop everything."""
