@@ -300,6 +300,90 @@ class LaneQuarantinedError(ShmlogError):
     name = "LANE_QUARANTINED"
 
 
+class InvalidGroupIdError(ShmlogError):
+    """No group can have that name."""
+
+    code = 24
+    name = "INVALID_GROUP_ID"
+
+
+class UnknownGroupError(ShmlogError):
+    """There is no group of that name."""
+
+    code = 69
+    name = "GROUP_ID_NOT_FOUND"
+
+
+class UnknownMemberError(ShmlogError):
+    """Who asked is not, or not any more, a member of the group."""
+
+    code = 25
+    name = "UNKNOWN_MEMBER_ID"
+
+
+class MaxPollExceededError(UnknownMemberError):
+    """A member did not ask for records for longer than its max.poll.interval.ms, so others have its partitions now."""
+
+    name = "MAX_POLL_INTERVAL_EXCEEDED"
+
+
+class CommitFailedError(ShmlogError):
+    """What was to be committed belongs to somebody else now, or never belonged to the one who asked. Nothing was."""
+
+    code = 113
+    name = "STALE_MEMBER_EPOCH"
+
+
+class FencedInstanceIdError(ShmlogError):
+    """Another member has joined with the same group.instance.id: the older of the two is out."""
+
+    code = 82
+    name = "FENCED_INSTANCE_ID"
+
+
+class InconsistentGroupProtocolError(ShmlogError):
+    """The members of a group have to use the same assignor."""
+
+    code = 23
+    name = "INCONSISTENT_GROUP_PROTOCOL"
+
+
+class NonEmptyGroupError(ShmlogError):
+    """That can only be done to a group without members."""
+
+    code = 68
+    name = "NON_EMPTY_GROUP"
+
+
+class GroupSubscribedToTopicError(ShmlogError):
+    """Members of the group read that topic."""
+
+    code = 86
+    name = "GROUP_SUBSCRIBED_TO_TOPIC"
+
+
+class InvalidRegularExpressionError(ShmlogError):
+    """A pattern of topic names that does not compile."""
+
+    code = 128
+    name = "INVALID_REGULAR_EXPRESSION"
+
+
+class CoordinatorNotAvailableError(ShmlogError):
+    """Nobody answers for this group at the moment; a successor usually does within a fraction of a second."""
+
+    code = 15
+    name = "COORDINATOR_NOT_AVAILABLE"
+    retriable = True
+
+
+class OffsetMetadataTooLargeError(ShmlogError):
+    """The text beside a committed offset is longer than offset.metadata.max.bytes."""
+
+    code = 12
+    name = "OFFSET_METADATA_TOO_LARGE"
+
+
 def _all_errors(base: type[ShmlogError]) -> dict[str, type[ShmlogError]]:
     found = {base.__name__: base}
     for sub in base.__subclasses__():
