@@ -317,8 +317,7 @@ class UnknownGroupError(ShmlogError):
 class UnknownMemberError(ShmlogError):
     """Who asked is not, or not any more, a member of the group."""
 
-    code = 25
-    name = "UNKNOWN_MEMBER_ID"
+    code, name = 25, "UNKNOWN_MEMBER_ID"
 
 
 class MaxPollExceededError(UnknownMemberError):
@@ -380,8 +379,7 @@ class CoordinatorNotAvailableError(ShmlogError):
 class OffsetMetadataTooLargeError(ShmlogError):
     """The text beside a committed offset is longer than offset.metadata.max.bytes."""
 
-    code = 12
-    name = "OFFSET_METADATA_TOO_LARGE"
+    code, name = 12, "OFFSET_METADATA_TOO_LARGE"
 
 
 def _all_errors(base: type[ShmlogError]) -> dict[str, type[ShmlogError]]:
