@@ -1,4 +1,4 @@
-"""What members of consumer groups, and who looks at groups, say to the coordinator of a group, and what it says to them.
+"""What members of consumer groups, and who looks at groups, say to the coordinator of a group, and what it says.
 
 A client asks the supervisor for the coordinator of a group (FindCoordinator), connects to its socket, and asks there.
 Each member has a connection of its own, whose end says that the member is gone. AssignmentIs, MemberFenced and
@@ -76,7 +76,7 @@ class GroupJoined:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentIs:
-    """All partitions that this member may read from now on. `serial` counts the assignments of this connection from 1."""
+    """All partitions that this member may read from now on. `serial` counts this connection's assignments, from 1."""
 
     request_id: int
     serial: int
@@ -154,8 +154,8 @@ class LeaveGroup:
 
 @dataclass(frozen=True, slots=True)
 class CommitOffsets:
-    """All or none; answered with Done once they are in the coordinator's log as acks=all asks. On a member's connection they
-    are that member's; on another one they are nobody's, and only accepted while the group has no members."""
+    """All or none; answered with Done once they are in the coordinator's log as acks=all asks. On a member's connection
+    they are that member's; on another one they are nobody's, and only accepted while the group has no members."""
 
     request_id: int
     group: str
@@ -189,7 +189,7 @@ class OffsetsFetched:
 
 @dataclass(frozen=True, slots=True)
 class DescribeGroups:
-    """None: all groups of this coordinator. Answered with GroupsDescribed; a group that does not exist is missing there."""
+    """None: all groups of this coordinator. Answered with GroupsDescribed; a group that does not exist is not there."""
 
     request_id: int
     groups: list[str] | None
@@ -215,8 +215,8 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """`state`: Empty, Assigning (a target is being computed), Reconciling (members are on their way to it) or Stable, as in
-    Kafka."""
+    """`state`: Empty, Assigning (a target is being computed), Reconciling (members are on their way to it) or Stable,
+    as in Kafka."""
 
     group: str
     state: str

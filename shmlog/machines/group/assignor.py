@@ -10,8 +10,8 @@ from shmlog.model import TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class MemberSubscription:
-    """A member as an assignor sees it. `topics`: those that it wants and that exist. `owned`: what it is to have, or has,
-    by the assignment before. Static members keep their place by `instance_id` when their member id changes."""
+    """A member as an assignor sees it. `topics`: those that it wants and that exist. `owned`: what it is to have, or
+    has, by the assignment before. Static members keep their place by `instance_id` when their member id changes."""
 
     member_id: str
     instance_id: str | None

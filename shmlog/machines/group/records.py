@@ -1,9 +1,9 @@
-"""The records of consumer groups: all state of a group is what these, replayed, say. Kafka's `__consumer_offsets` has the
-same ones; control/offsets_topic.py has their bytes.
+"""The records of consumer groups: all state of a group is what these, replayed, say. Kafka's `__consumer_offsets` has
+the same ones; control/offsets_topic.py has their bytes.
 
-Each record is complete for its key (group; group and member; group, topic and partition): the last one for a key counts,
-and a log that keeps only the last for each key gives the same state in whatever order keys come. A `*Removed` is the
-tombstone of its key.
+Each record is complete for its key (group; group and member; group, topic and partition): the last one for a key
+counts, and a log that keeps only the last for each key gives the same state in whatever order keys come. A `*Removed`
+is the tombstone of its key.
 """
 
 from __future__ import annotations

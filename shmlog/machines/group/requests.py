@@ -28,10 +28,10 @@ class TopicFacts:
 class Join:
     """Become a member, or say again what one wants: with another subscription, or after the coordinator has changed.
 
-    `member_id` was made up by the member and is never used again once it was removed: a member that is fenced joins with
-    another one. `member_epoch`: 0 for a new one, else the last that it heard; `owned` is what it still has then, and a
-    member that is known keeps it. Exactly one of `topics` and `pattern` (a regular expression for whole names) is given.
-    `assignor`: one of assignors.NAMES, or "custom:NAME" for one that only its members have.
+    `member_id` was made up by the member and is never used again once it was removed: a member that is fenced joins
+    with another one. `member_epoch`: 0 for a new one, else the last that it heard; `owned` is what it still has then,
+    and a member that is known keeps it. Exactly one of `topics` and `pattern` (a regular expression for whole names) is
+    given. `assignor`: one of assignors.NAMES, or "custom:NAME" for one that only its members have.
     """
 
     group: str
@@ -50,7 +50,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Owns:
-    """All that a member may have now: what it says it has, and what assignments that it has not acknowledged gave it."""
+    """All that a member may have now: what it says it has, and what assignments that it has not acknowledged gave."""
 
     group: str
     member_id: str
@@ -93,8 +93,8 @@ class OffsetToCommit:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Offsets of a member, all or none. Without `member_id`: of nobody's, for a group that has no members: a consumer that
-    assigned partitions itself, or somebody who sets offsets anew."""
+    """Offsets of a member, all or none. Without `member_id`: of nobody's, for a group that has no members: a consumer
+    that assigned partitions itself, or somebody who sets offsets anew."""
 
     group: str
     member_id: str
