@@ -51,7 +51,8 @@ from shmlog.errors import (
     ShmlogError,
 )
 from shmlog.limits import CONNECT_PAUSE_FIRST_S, CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
-from shmlog.memory.client_region import ClientRegion, Slot
+from shmlog.memory.client_region import ClientRegion
+from shmlog.memory.client_slot import Slot
 from shmlog.native.doorbell import Doorbell
 from shmlog.version import VERSION
 

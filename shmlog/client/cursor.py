@@ -6,7 +6,7 @@ import logging
 from typing import Literal
 
 from shmlog.errors import LogTruncationError, OffsetOutOfRangeError
-from shmlog.memory.client_region import Slot
+from shmlog.memory.client_slot import Slot
 from shmlog.model import TopicPartition
 from shmlog.native.columns import RecordColumns
 from shmlog.native.records import Record

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-from time import monotonic_ns
-
 from shmlog.errors import ShmBudgetExceededError
 from shmlog.memory import layout, region
+from shmlog.memory.client_slot import NO_TOKEN, CommittedCell, MemberSlot, Slot, read_cell
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.mapping import Mapping
 from shmlog.native.trace import SampleWriter
 
-_SLOT = struct.Struct("<QQ")
+_WORDS_PER_SLOT = layout.CLIENT_SLOT_BYTES // 8
 
 
 def create_client_region(name: str, *, client_id: int, mode: int, group: int | None = None) -> None:
@@ -20,34 +18,6 @@ def create_client_region(name: str, *, client_id: int, mode: int, group: int | N
     mapping = region.open_region(name, writable=True)
     layout.RegionHeader(layout.KIND_CLIENT, bytes(16), client_id, layout.boot_id()).store(mapping)
     mapping.close()
-
-
-class Slot:
-    """A consumer's cursor on one partition, for others to see how far it is. The consumer's process writes it."""
-
-    __slots__ = ("_at", "_mapping", "_partition_id", "_trace")
-
-    def __init__(self, mapping: Mapping, at: int, partition_id: int, trace: SampleWriter) -> None:
-        self._mapping = mapping
-        self._at = at
-        self._partition_id = partition_id
-        self._trace = trace
-
-    def store_position(self, offset: int) -> None:
-        """Publish the next offset that the consumer will read."""
-        self._mapping.store(self._at + 8, offset)
-
-    def note_read(self, stride: int, first: int, end: int) -> None:
-        """The consumer got the records from `first` up to, not including, `end`: note when, if a traced one is there.
-
-        A sample of a client is (partition id, first offset, end, nanoseconds of the monotonic clock).
-        """
-        if (end - 1) // stride * stride >= first:
-            self._trace.put(self._partition_id, first, end, monotonic_ns())
-
-    def release(self) -> None:
-        """Give the slot back."""
-        self._mapping.store(self._at, 0)
 
 
 class ClientRegion:
@@ -64,29 +34,64 @@ class ClientRegion:
         layout.RegionHeader.load(mapping, layout.KIND_CLIENT, name)
         return cls(mapping)
 
-    def claim_slot(self, partition_id: int) -> Slot:
-        """A free slot for `partition_id`; the client's own process only."""
+    def claim_slot(self, partition_id: int, token: int = NO_TOKEN) -> Slot:
+        """A free slot for `partition_id`; the client's own process only. `token`: of a member of a group."""
+        at = self._free_slot()
+        if self._trace is None:
+            self._trace = SampleWriter(self.mapping, layout.CLIENT_TRACE)
+        return Slot(self.mapping, at, partition_id, token, self._trace)
+
+    def claim_member_slot(self, token: int) -> MemberSlot:
+        """A free slot for when a member polls; the client's own process only."""
+        return MemberSlot(self.mapping, self._free_slot(), token)
+
+    def _free_slot(self) -> int:
         for number in range(layout.CLIENT_SLOT_COUNT):
             at = layout.CLIENT_SLOTS + number * layout.CLIENT_SLOT_BYTES
-            if self.mapping.load(at) == 0:
-                self.mapping.store(at + 8, 0)
-                self.mapping.store(at, partition_id + 1)
-                if self._trace is None:
-                    self._trace = SampleWriter(self.mapping, layout.CLIENT_TRACE)
-                return Slot(self.mapping, at, partition_id, self._trace)
+            if self.mapping.load(at + layout.SLOT_PARTITION) == 0:
+                return at
         raise ShmBudgetExceededError(
             f"this client already reads {layout.CLIENT_SLOT_COUNT} partitions; connect a second time for more"
         )
 
     def positions(self) -> list[tuple[int, int]]:
         """(partition id, next offset) of every partition that this client reads."""
-        table = self.mapping.read(layout.CLIENT_SLOTS, layout.CLIENT_SLOT_COUNT * layout.CLIENT_SLOT_BYTES)
-        found = []
-        for at in range(0, len(table), layout.CLIENT_SLOT_BYTES):
-            partition_plus_one, offset = _SLOT.unpack_from(table, at)
-            if partition_plus_one:
-                found.append((partition_plus_one - 1, offset))
+        words = self._slots()
+        slots = zip(words[0::_WORDS_PER_SLOT], words[1::_WORDS_PER_SLOT], strict=True)
+        return [(word - 1, offset) for word, offset in slots if 0 < word < layout.SLOT_MEMBER]
+
+    def cells(self, token: int) -> dict[int, CommittedCell]:
+        """By partition id, what this member of a group has committed in its cells; partitions without are left out.
+
+        Each is one whole commit, the newest at some moment of this call.
+        """
+        found: dict[int, CommittedCell] = {}
+        for at in self._slots_of(token):
+            cell = read_cell(self.mapping, at, token)
+            if cell is not None:
+                found[cell[0]] = cell[1]
         return found
+
+    def last_poll(self, token: int) -> int | None:
+        """When this member of a group asked for records last, in ns of the monotonic clock; None: it is not here."""
+        for at in self._slots_of(token):
+            if self.mapping.load(at + layout.SLOT_PARTITION) == layout.SLOT_MEMBER:
+                return self.mapping.load(at + layout.SLOT_POSITION)
+        return None
+
+    def _slots(self) -> memoryview:
+        """A copy of the words of all slots, each of which may be of another moment."""
+        size_bytes = layout.CLIENT_SLOT_COUNT * layout.CLIENT_SLOT_BYTES
+        return memoryview(self.mapping.read(layout.CLIENT_SLOTS, size_bytes)).cast("Q")
+
+    def _slots_of(self, token: int) -> list[int]:
+        """Where the slots are that may be those of a member."""
+        tokens = self._slots()[layout.SLOT_TOKEN // 8 :: _WORDS_PER_SLOT]
+        return [
+            layout.CLIENT_SLOTS + number * layout.CLIENT_SLOT_BYTES
+            for number, found in enumerate(tokens)
+            if found == token
+        ]
 
     def close(self) -> None:
         self.mapping.close()

@@ -14,7 +14,7 @@ All cells are little-endian and naturally aligned, u64 unless noted; each group 
     0x0480 log start                                   0x0000 header
     0x0500 last stable (offset, pos)                   0x0100 doorbell, 0x0180 sleeping
     0x0580 segment: turn, 2 x (base offset, base pos), 0x1000 slots of 64 bytes
-           whether a sync failed, the one that runs,
+           whether a sync failed, the one that runs,   (client_slot.py; commit cells since 1.4)
            whose files these are (since 1.2)           0x11000 samples of 64 bytes: when was read
     0x0600 reserved: lease, share groups
     0x0680 in sync: how many replicas, how many are
@@ -48,7 +48,7 @@ from shmlog.errors import CorruptRecordError, ForeignVersionError
 from shmlog.native.mapping import Mapping
 
 LAYOUT_MAJOR = 1
-LAYOUT_MINOR = 3
+LAYOUT_MINOR = 4
 KNOWN_FEATURES = 0
 
 CTL_RING_GENERATION = 0x100
@@ -141,6 +141,15 @@ CLIENT_SLOT_COUNT = 1024
 CLIENT_SLOT_BYTES = 64
 CLIENT_TRACE = 0x11000
 CLIENT_SIZE = 0x13000
+
+SLOT_PARTITION = 0
+SLOT_POSITION = 8
+SLOT_TOKEN = 16
+SLOT_COMMITS = 24
+SLOT_PAIRS = 32
+SLOT_PAIR_BYTES = 16
+SLOT_MEMBER = (1 << 64) - 1
+"""In place of a partition: the slot is about a member of a group, its position the time of its last poll."""
 
 REPLICA_STATE = 0x200
 REPLICA_EPOCH = 0x208

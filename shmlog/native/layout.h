@@ -99,9 +99,17 @@
 /* client region: one per client process */
 #define CLIENT_SLOTS          0x1000
 #define CLIENT_SLOT_COUNT     1024
-#define CLIENT_SLOT_BYTES     64      /* partition id + 1 (0: free), next offset, reserved for the commit cell */
+#define CLIENT_SLOT_BYTES     64
 #define CLIENT_TRACE          0x11000 /* when traced records were read: samples */
 #define CLIENT_SIZE           0x13000
+
+/* a slot of it; see memory/client_slot.py */
+#define SLOT_PARTITION        0       /* partition id + 1; 0: free */
+#define SLOT_POSITION         8       /* next offset */
+#define SLOT_TOKEN            16      /* of the member of a group; since 1.4, as what follows */
+#define SLOT_COMMITS          24      /* number of the last commit */
+#define SLOT_PAIRS            32      /* two of (offset, leader epoch): of the last commit with an even and an odd number */
+#define SLOT_PAIR_BYTES       16
 
 /* replica region: one per follower, written by it only (but the doorbell, which its leader rings); since 1.1 */
 #define REPLICA_STATE          0x200   /* memory.layout.ReplicaState */

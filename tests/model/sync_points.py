@@ -17,6 +17,7 @@ if __name__ == "__main__":  # run as a script, from anywhere
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.model import (
+    cells,
     closing,
     doorbell,
     fault_orders,
@@ -77,6 +78,8 @@ MODELS: dict[str, Build] = {
     "a follower that cuts": replication.cutting,
     "takeover with a follower": replication.takeover,
     "samples": samples.one_reader,
+    "commit cells": cells.one_slot,
+    "commit cells, another member": partial(cells.one_slot, second=("A", "n")),
     "fault orders": fault_orders.arming,
 }
 """What holds as it is. Each stays small enough for every run of the tests."""
@@ -124,6 +127,7 @@ SHOWN = "2 records are shown, the follower has 1"
 TORN = r"accepted cells \(.*\) as positions"
 MISSED_ROLL = "segments begin at"
 TORN_SAMPLE = "sample . was taken as"
+CELLS, FOREIGN_COMMIT = "commit cells", "of member . and partition . found"
 
 TABLE = [
     litmus("bell-sleep", DROPPED, BELL, "sleeper sleeps for ever"),
@@ -215,6 +219,15 @@ TABLE = [
     litmus("trace-entry", RELAXED, "samples", TORN_SAMPLE),
     litmus("trace-next", RELAXED, "samples", TORN_SAMPLE),
     litmus("trace-again", DROPPED, "samples", TORN_SAMPLE),
+    litmus("cell-pair", RELAXED, CELLS, FOREIGN_COMMIT),
+    litmus("cell-commit", RELAXED, CELLS, FOREIGN_COMMIT),
+    litmus("cell-commit", "before the pair", CELLS, "a kill has taken the commits of before"),
+    litmus("cell-look", RELAXED, CELLS, FOREIGN_COMMIT),
+    litmus("cell-again", RELAXED, CELLS, FOREIGN_COMMIT),
+    litmus("cell-again", "not looked at", CELLS, FOREIGN_COMMIT),
+    litmus("cell-claim", RELAXED, CELLS, FOREIGN_COMMIT),
+    litmus("cell-claim", "after the partition", CELLS, FOREIGN_COMMIT),
+    litmus("cell-claim", "after the partition", "commit cells, another member", FOREIGN_COMMIT),
     litmus("fault-arm", RELAXED, "fault orders", "fires with"),
     litmus("fault-read", RELAXED, "fault orders", "fires with"),
 ]

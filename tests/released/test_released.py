@@ -13,7 +13,7 @@ from shmlog.model import TopicPartition
 from shmlog.testing.partition_rig import open_rig
 from tests.released import fixtures
 
-LAYOUT = (1, 3, 0x6A2B0BAEBA)
+LAYOUT = (1, 4, 0x71919D7AD4)
 """Major, minor, and the hash of the constants of `memory/layout`."""
 
 

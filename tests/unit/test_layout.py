@@ -20,7 +20,8 @@ DEFINE = re.compile(r"^#define\s+(\w+)[ \t]+(.+?)\s*(?:/\*.*)?$", re.MULTILINE)
 
 # Numbers that one side only has a use for. The hand-off word is taken apart in the core alone.
 CORE_ONLY = re.compile(r"SHM_LINE|OPEN_.*|FRAME_KIND_.*")
-PYTHON_ONLY = {"LAYOUT_MAJOR", "LAYOUT_MINOR", "KNOWN_FEATURES", "NO_REPLICA", "HEADER_BYTES", "CTL_ERROR_TEXT_BYTES"}
+PYTHON_ONLY = {"LAYOUT_MAJOR", "LAYOUT_MINOR", "KNOWN_FEATURES", "NO_REPLICA", "SLOT_MEMBER", "HEADER_BYTES"}
+PYTHON_ONLY |= {"CTL_ERROR_TEXT_BYTES"}
 NO_CELL = re.compile(r"_BYTES$|^FRAME_STATUS_")  # sizes of records, and values of a cell
 ENUMS: dict[str, type[IntEnum]] = {"LANE_STATE_": layout.LaneState}
 
