@@ -135,9 +135,7 @@ class ColdReader:
     ) -> tuple[OffsetAndTimestamp | None, int]:
         """Search the segments that were listed and begin behind `after`; returns where the last of them begins, too."""
         last = self._base_offsets[-1]
-        for base_offset in chain(
-            self._times.candidates(self._base_offsets[:-1], timestamp_ms, self._newest_ms), (last,)
-        ):
+        for base_offset in chain(self._times.candidates(self._base_offsets, timestamp_ms, self._newest_ms), (last,)):
             if base_offset >= limit_offset:
                 return None, base_offset
             if base_offset > after:

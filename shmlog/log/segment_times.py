@@ -15,37 +15,45 @@ from itertools import accumulate
 class SegmentTimes:
     """The largest timestamp of each segment that is not written to any more, from the oldest on, as far as known.
 
-    Three machine words for each. It is true for as long as segments are only added and dropped; a log that was cut is
-    another log.
+    Three machine words for each. Segments are added and dropped, and compaction puts one in the place of several, or
+    takes records out of one: what is remembered may be larger than what is left, and is never smaller. A log that was
+    cut is another log.
     """
 
     def __init__(self) -> None:
         self._bases = array("q")
+        self._end = 0  # where the segment begins that follows the last one known
         self._newest = array("q")
         self._highest = array("q")  # the largest up to and including each segment: ascending
 
     def follow(self, bases: array[int]) -> None:
-        """The log's segments begin there now: forget those that were dropped, and everything if others are gone."""
+        """The log's segments begin there now: forget those that were dropped, and everything if others are gone.
+
+        A segment is the one that is known if the next one begins where it did: else it has records of others, too.
+        """
         dropped = bisect_left(self._bases, bases[0])
         del self._bases[:dropped], self._newest[:dropped]
-        if self._bases != bases[: len(self._bases)]:
+        known = len(self._bases)
+        if self._bases != bases[:known] or (known and bases[known : known + 1] != array("q", [self._end])):
             del self._bases[:], self._newest[:]
         self._highest = array("q", accumulate(self._newest, max))
 
-    def candidates(self, sealed: array[int], timestamp_ms: int, newest_of: Callable[[int], int]) -> Iterator[int]:
-        """Base offsets of those of the `sealed` segments that have a record as young as `timestamp_ms`, oldest first.
+    def candidates(self, bases: array[int], timestamp_ms: int, newest_of: Callable[[int], int]) -> Iterator[int]:
+        """Base offsets of those that have a record as young as `timestamp_ms`, oldest first, without the last: that is
+        written to.
 
-        `sealed` begins with what is known already; others are asked of `newest_of` when their turn comes.
+        `bases` begins with what is known already; others are asked of `newest_of` when their turn comes.
         """
         number = bisect_left(self._highest, timestamp_ms)
-        while number < len(sealed):
+        while number < len(bases) - 1:
             if number == len(self._bases):
-                self._learn(sealed[number], newest_of(sealed[number]))
+                self._learn(bases[number], bases[number + 1], newest_of(bases[number]))
             if self._newest[number] >= timestamp_ms:
-                yield sealed[number]
+                yield bases[number]
             number += 1
 
-    def _learn(self, base_offset: int, newest_ms: int) -> None:
+    def _learn(self, base_offset: int, end_offset: int, newest_ms: int) -> None:
         self._bases.append(base_offset)
+        self._end = end_offset
         self._newest.append(newest_ms)
         self._highest.append(max(newest_ms, self._highest[-1]) if self._highest else newest_ms)

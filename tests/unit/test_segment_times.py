@@ -16,6 +16,7 @@ from shmlog.log.segment_times import SegmentTimes
 from shmlog.model import OffsetAndTimestamp
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.settings import TopicConfig
+from shmlog.testing.compacted_log import CompactedLog
 from shmlog.testing.storage import FaultyStorage
 
 
@@ -148,9 +149,22 @@ def test_a_long_lived_reader_agrees_with_a_list(
     log.close(clean=False)
 
 
+def test_a_segment_that_compaction_has_put_in_the_place_of_several_is_looked_at_again(tmp_path: Path) -> None:
+    log = CompactedLog(tmp_path)
+    times_ms = [1000, 2000, 3000, 4000]
+    records = [NewRecord(b"value", b"%d" % time_ms, timestamp_ms=time_ms) for time_ms in times_ms]
+    log.write_all([[encode_batch([record], base_offset=offset)] for offset, record in enumerate(records)])
+    reader = ColdReader(str(tmp_path))
+    assert reader.offset_for_timestamp(1000, 4) == (0, 1000), "and nothing is known of the other segments"
+    log.compact(now_ms=10_000)
+    assert log.bases == [0, 4]
+    assert [reader.offset_for_timestamp(time_ms, 4) for time_ms in times_ms] == list(enumerate(times_ms))
+    reader.close()
+
+
 def test_nothing_is_believed_of_a_log_that_lost_a_segment_in_the_middle() -> None:
     times, newest = SegmentTimes(), {0: 10, 5: 30, 9: 12, 12: 40}
-    whole, gap = array("q", [0, 5, 9, 12]), array("q", [0, 9, 12])
+    whole, gap = array("q", [0, 5, 9, 12, 20]), array("q", [0, 9, 12, 20])
     times.follow(whole)
     assert list(times.candidates(whole, 15, newest.__getitem__)) == [5, 12]
     times.follow(gap)
