@@ -26,6 +26,10 @@ PRODUCERS_REMEMBERED_MAX = LANES_PER_PARTITION_MAX  # by one partition: whoever 
 CLIENT_SLOTS_MAX = 1024
 SHM_BUDGET_SHARE = 0.9  # of what is free in /dev/shm when the cluster starts
 
+# segments
+INDEX_BYTES_MAX = 10 * 1024 * 1024  # Kafka's segment.index.bytes: bounds each index of a segment, as others roll it
+RELATIVE_MAX = (1 << 31) - 1  # indexes count offsets and positions from the base of their segment, in 31 bits
+
 # batches
 BATCH_HEADER_BYTES = 61
 FRAME_RECORDS_MAX = (1 << 18) - 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shmlog.errors import InvalidRequestError
+from shmlog.limits import INDEX_BYTES_MAX, RELATIVE_MAX
 from shmlog.log.compaction_checkpoint import dense_from
-from shmlog.log.segment import INDEX_BYTES_MAX, RELATIVE_MAX
 from shmlog.log.storage import Storage
 from shmlog.native.segment import SegmentWriter
 from shmlog.settings import TopicConfig

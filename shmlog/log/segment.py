@@ -25,10 +25,6 @@ CLEANED_SUFFIX = ".cleaned"
 REWRITE_SUFFIX = ".rewrite"
 """A file that takes the place of one whose sync failed; renamed over it."""
 
-INDEX_BYTES_MAX = 10 * 1024 * 1024
-"""Kafka's `segment.index.bytes`: a segment whose index would grow beyond this is rolled."""
-RELATIVE_MAX = 2**31 - 1
-"""Offsets and positions in indexes are 31 bits, counted from the segment's base."""
 OFFSET_MAX = 2**63 - 1
 SWAPPED_SUFFIX = ".swapped"
 """Behind the name of the compaction checkpoint that holds when segments were swapped."""

@@ -16,12 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from shmlog.limits import INDEX_BYTES_MAX, RELATIVE_MAX
 from shmlog.settings import TopicConfig
-
-INDEX_BYTES_MAX = 10 * 1024 * 1024
-"""Kafka's `segment.index.bytes`, which rolls segments and bounds what becomes of several."""
-RELATIVE_MAX = 2**31 - 1
-"""The indexes of a segment count offsets from its base, in 31 bits."""
 
 Reason = Literal["ratio", "lag", "tombstones"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from shmlog.errors import ForeignVersionError, InvalidRequestError, StorageError
+from shmlog.limits import INDEX_BYTES_MAX
 from shmlog.log.checkpoint import EpochStart
 from shmlog.log.dump import verify
 from shmlog.log.partition_log import RECOVERY_POINT_STRIDE_BYTES, PartitionLog
-from shmlog.log.segment import INDEX_BYTES_MAX
 from shmlog.log.snapshot import ProducerEntry, encode_snapshot
 from shmlog.log.storage import OsStorage
 from shmlog.native.segment import SegmentWriter

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, strategies as st
 
-from shmlog.log.segment import INDEX_BYTES_MAX, RELATIVE_MAX
-from shmlog.machines import compaction
+from shmlog.limits import INDEX_BYTES_MAX, RELATIVE_MAX
 from shmlog.machines.compaction import CompactionDecision, decide_compaction, group_segments
 from shmlog.settings import TopicConfig
 
@@ -151,10 +150,6 @@ def test_segments_become_one_as_long_as_they_fit(
     segments: list[Facts], end: int, groups: tuple[tuple[int, ...], ...]
 ) -> None:
     assert group_segments(segments, MIB, end) == groups
-
-
-def test_the_machine_has_the_limits_of_the_log() -> None:
-    assert (compaction.INDEX_BYTES_MAX, compaction.RELATIVE_MAX) == (INDEX_BYTES_MAX, RELATIVE_MAX)
 
 
 @st.composite
