@@ -194,7 +194,7 @@ CLUSTER: Final = _table(
         "log.cleaner.io.max.bytes.per.second",
         "int",
         104_857_600,
-        "The most that compaction reads and writes per second (Kafka: no limit, which producers feel).",
+        "The most that compaction reads and writes per second (Kafka: no limit).",
         65_536,
     ),
     Setting(
