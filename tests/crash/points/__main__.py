@@ -3,6 +3,7 @@
 python tests/crash/points                         every scenario, every single kill
 python tests/crash/points --double                and then the recovery at every point too: long
 python tests/crash/points --only "ring grows"     one scenario
+python tests/crash/points --every 5 --seed 3      a sample of single kills
 python tests/crash/points --only roll --at 17     one kill; --second 5 kills its recovery, too; --final cold;
                                                       --aside 3: the sync thread has stopped before its third call
 python tests/crash/points --serve                 for tests: names of scenarios in, results out, one line of JSON each
@@ -19,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 PLACE = "SHMLOG_POINTS_PLACE"  # in the environment: this process counts, and works in that directory
+MEMORY = "/dev/shm"  # what a kill leaves does not depend on the disk, and half of the time would be the disk's
 
 
 def main() -> int:
@@ -34,7 +36,7 @@ def main() -> int:
             shutil.rmtree(place, ignore_errors=True)
     build = import_module("build")  # this directory is on the module path; the installed shmlog compiles
     core = build.counted_core()
-    place = tempfile.mkdtemp(prefix="shmlog-points-")
+    place = tempfile.mkdtemp(prefix="shmlog-points-", dir=MEMORY)
     environment = build.environment(core, build.counter(Path(place))) | {PLACE: place}
     return os.execve(sys.executable, [sys.executable, "-P", "-m", "tests.crash.points", *sys.argv[1:]], environment)
 
@@ -47,6 +49,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--aside", type=int, metavar="M")
     parser.add_argument("--final", choices=["warm", "old leader", "cold"])
     parser.add_argument("--double", action="store_true")
+    parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     return parser.parse_args(arguments)

@@ -6,7 +6,6 @@ import argparse
 import gc
 import json
 import os
-import random
 import signal
 import sys
 import traceback
@@ -29,6 +28,7 @@ from tests.crash.points import (
 )
 from tests.crash.points.count import KINDS, CountPage
 from tests.crash.points.roles import shrink_everything
+from tests.crash.points.sample import DOUBLES_SAMPLED, Kill, Sample
 from tests.crash.points.scenario import SCENARIOS, Scenario
 
 DEADLINE_S = 60
@@ -45,23 +45,8 @@ STORIES = (
     sessions,
 )
 """The modules that fill SCENARIOS."""
-DOUBLES_SAMPLED = 40
-"""Of the pairs of kills of a scenario; a second kill that comes too late, because recoveries differ, is not counted."""
 BOTH_UNKILLED = -1
 FAILURES_SHOWN = 5
-
-
-@dataclass(frozen=True, order=True)
-class Kill:
-    """Where: at which point, what is left then, and at which point of the recovery again (0: not).
-
-    `aside`: before which call the thread beside the main one has stopped meanwhile (0: it has not).
-    """
-
-    at: int
-    final: str
-    second: int = 0
-    aside: int = 0
 
 
 @dataclass
@@ -93,31 +78,32 @@ class Campaign:
         self._directory = place
         self._number = 0
 
-    def run(self, scenario: Scenario, doubles: int | None, seed: int = 0) -> Result:
-        """Every single kill, and so many pairs of kills, drawn with `seed`; None: every pair."""
+    def run(self, scenario: Scenario, sample: Sample) -> Result:
+        """Make the kills of the sample, single ones and pairs."""
         result = Result(scenario.name)
         singles: list[Kill] = []
+        chosen: list[Kill] = []
         recovery_points: dict[str, int] = {}
         for final in scenario.finals:
             for _, error, first, second in self._all(scenario, [Kill(0, final, BOTH_UNKILLED)]):
                 result.points, result.syscalls = first.points, int(first.fields.syscalls)
                 recovery_points[final] = second.points
                 points = _telling_points(first, final)
-                singles += [Kill(at, final, 0, aside) for aside in range(first.aside_points + 1) for at in points]
+                kills = [Kill(at, final, 0, aside) for aside in range(first.aside_points + 1) for at in points]
+                singles += kills
+                chosen += sample.of_singles(scenario.name, kills)
                 if error:
                     result.failures.append(f"without a kill, {final}: {error}")
         if result.failures:
             return result
         result.recovery_points = max(recovery_points.values())
-        result.kills = self._count(scenario, singles, result)
+        result.kills = self._count(scenario, chosen, result)
         pairs = [
             Kill(kill.at, kill.final, second, kill.aside)
             for kill in singles
             for second in range(1, recovery_points[kill.final] + 1)
         ]
-        if doubles is not None:
-            pairs = random.Random(seed).sample(pairs, min(doubles, len(pairs)))
-        result.doubles = self._count(scenario, pairs, result)
+        result.doubles = self._count(scenario, sample.of_pairs(pairs), result)
         return result
 
     def _count(self, scenario: Scenario, kills: Iterable[Kill], result: Result) -> int:
@@ -190,14 +176,15 @@ def main(options: argparse.Namespace, place: Path) -> int:
         error = campaign.one(SCENARIOS[options.only[0]], kill)
         print(error or "all is well")
         return bool(error)
-    return table(campaign, options.only or list(SCENARIOS), None if options.double else DOUBLES_SAMPLED)
+    sample = Sample(options.every, None if options.double else DOUBLES_SAMPLED, options.seed)
+    return table(campaign, options.only or list(SCENARIOS), sample)
 
 
-def table(campaign: Campaign, chosen: list[str], doubles: int | None) -> int:
+def table(campaign: Campaign, chosen: list[str], sample: Sample) -> int:
     print(f"{'scenario':36}{'points':>8}{'syscalls':>10}{'kills':>8}{'recovery':>10}{'double kills':>14}{'failed':>8}")
     failed = 0
     for name in chosen:
-        result = campaign.run(SCENARIOS[name], doubles)
+        result = campaign.run(SCENARIOS[name], sample)
         failed += len(result.failures)
         print(
             f"{name:36}{result.points:>8}{result.syscalls:>10}{result.kills:>8}{result.recovery_points:>10}"
@@ -212,6 +199,6 @@ def table(campaign: Campaign, chosen: list[str], doubles: int | None) -> int:
 def serve(campaign: Campaign) -> int:
     for line in sys.stdin:
         asked = json.loads(line)
-        result = campaign.run(SCENARIOS[asked["scenario"]], asked["doubles"], asked["seed"])
+        result = campaign.run(SCENARIOS[asked.pop("scenario")], Sample(**asked))
         print(json.dumps(asdict(result)), flush=True)
     return 0
