@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ClientInfo as ClientInfo,
         ClusterInfo as ClusterInfo,
         DamageInfo as DamageInfo,
+        ImportInfo as ImportInfo,
         PartitionInfo as PartitionInfo,
         TopicInfo as TopicInfo,
     )
@@ -111,6 +112,7 @@ _HOME = {
     "ClusterInfo": "shmlog.client.results",
     "PartitionInfo": "shmlog.client.results",
     "DamageInfo": "shmlog.client.results",
+    "ImportInfo": "shmlog.client.results",
     "TopicInfo": "shmlog.client.results",
     "connect": "shmlog.client.start",
     "start": "shmlog.client.start",
@@ -184,6 +186,7 @@ __all__ = [
     "ForkedHandleError",
     "HandleClosedError",
     "Headers",
+    "ImportInfo",
     "InvalidArgumentError",
     "InvalidConfigError",
     "InvalidPartitionsError",

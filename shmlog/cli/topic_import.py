@@ -1,22 +1,17 @@
-"""`shmlog topic import`: a topic of an archive, laid down in a cluster that is stopped."""
+"""`shmlog topic import`: a topic of an archive, made in a cluster that runs or is stopped."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import click
 
-from shmlog.cli.attach import cluster_option, parse_settings
-from shmlog.cli.cluster_paths import find_cluster
+from shmlog.cli.attach import cluster_option, connect, parse_settings
+from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
 from shmlog.cli.output import count_of
-from shmlog.errors import ClusterAlreadyRunningError
-
-if TYPE_CHECKING:
-    from shmlog.log.archive import ArchiveReader
 
 
 @click.command(
@@ -24,7 +19,7 @@ if TYPE_CHECKING:
     short_help="Make a topic of a file that `topic export` wrote.",
     epilog="""\b
 Examples:
-  shmlog down && shmlog topic import orders.tar && shmlog up --detach
+  shmlog topic import orders.tar                            while the cluster runs, or is stopped
   shmlog topic import orders.tar.gz --topic orders-of-march
   shmlog topic import orders.tar --data-dir ./elsewhere     a data directory is made if there is none
 """,
@@ -52,45 +47,65 @@ def import_(
     name: str | None,
 ) -> None:
     """Make a topic of FILE, with the same partitions, offsets, times, headers and settings: what was the record at an
-    offset is the record at that offset, and where there was none there is none. The cluster must be stopped: only a log
-    that its owner finds can begin anywhere else than at 0.
+    offset is the record at that offset, and where there was none there is none. Producers may append afterwards.
 
-    Retention goes by the times of records: --config retention.ms=-1 keeps what is old. Which producers sent the records
-    is forgotten. All or nothing: after an error nothing of the topic is there.
+    While the cluster runs, give this command as its user; of one that is stopped, --data-dir and --log-dir say where
+    its logs go. Retention goes by the times of records: --config retention.ms=-1 keeps what is old. Which producers
+    sent the records is forgotten. All or nothing: after an error nothing of the topic is there. What is left when this
+    command is killed, the next start of the cluster removes.
     """
+    from shmlog.log.archive import ArchiveReader
+
+    place = find_cluster(name, data_dir=data_dir)
+    settings = parse_settings(config, "--config")
+    with closing(ArchiveReader(file)) as archive:
+        manifest = archive.manifest
+    made = topic if topic is not None else manifest.topic
+    if place.pid is not None:
+        if log_dirs:
+            raise click.UsageError(
+                f"--log-dir is for a cluster that is stopped, and {place.name!r} runs (pid {place.pid})"
+            )
+        with connect(place.name) as cluster, _bar(file) as advance:
+            found = cluster.admin.import_topic(
+                file, topic=made, replication_factor=replication_factor, config=settings, progress=advance
+            )
+        records = found.records
+    else:
+        records = _into_stopped(
+            place, file, [os.path.abspath(one) for one in log_dirs], made, replication_factor, settings
+        )
+    when = "" if place.pid is not None else "; it is there when the cluster is started"
+    click.echo(
+        f"imported {made}: {count_of(len(manifest.partitions), 'partition')}, {count_of(records, 'record')}{when}"
+    )
+
+
+def _into_stopped(
+    place: ClusterPlace, file: str, log_dirs: list[str], topic: str, replication_factor: int, config: dict[str, str]
+) -> int:
     from shmlog.log.archive import ArchiveReader
     from shmlog.supervisor.topic_import import import_topic, stopped_cluster
 
-    place = find_cluster(name, data_dir=data_dir)
-    if place.pid is not None:
-        raise ClusterAlreadyRunningError(
-            f"cluster {place.name!r} is running (pid {place.pid}): a topic can be imported while it is stopped; stop it"
-            f" with `shmlog down --name {place.name}`, and start it again afterwards"
-        )
-    listed = [os.path.abspath(one) for one in log_dirs]
     with (
         closing(ArchiveReader(file)) as archive,
-        stopped_cluster(place.name, place.runtime, os.path.abspath(place.data_dir), listed) as cluster,
+        stopped_cluster(place.name, place.runtime, os.path.abspath(place.data_dir), log_dirs) as cluster,
+        _bar(file) as advance,
     ):
-        made = topic if topic is not None else archive.manifest.topic
-        records = import_topic(
-            cluster,
-            archive.manifest,
-            _watched(archive),
-            topic=made,
-            replication_factor=replication_factor,
-            config=parse_settings(config, "--config"),
+
+        def watched() -> Iterator[tuple[int, bytes]]:
+            for batches in archive.batches():
+                yield batches
+                advance(archive.position, archive.size_bytes)
+
+        return import_topic(
+            cluster, archive.manifest, watched(), topic=topic, replication_factor=replication_factor, config=config
         )
-    what = f"{count_of(len(archive.manifest.partitions), 'partition')}, {count_of(records, 'record')}"
-    click.echo(f"imported {made}: {what}; it is there when the cluster is started")
 
 
-def _watched(archive: ArchiveReader) -> Iterator[tuple[int, bytes]]:
-    """The batches, with a progress bar."""
-    hidden = not sys.stderr.isatty()
-    with click.progressbar(length=archive.size_bytes, label="import", file=sys.stderr, hidden=hidden) as bar:
-        done = 0
-        for partition, batches in archive.batches():
-            yield partition, batches
-            bar.update(archive.position - done)
-            done = archive.position
+@contextmanager
+def _bar(file: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, to be told how many bytes of `file` are done, and how many there are."""
+    hidden, size = not sys.stderr.isatty(), os.path.getsize(file)
+    with click.progressbar(length=size, label="import", file=sys.stderr, hidden=hidden) as bar:
+        yield lambda done, _: bar.update(done - bar.pos)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from shmlog import arguments, settings
 from shmlog.client.connection import Connection
-from shmlog.client.results import ClusterInfo, TopicInfo
+from shmlog.client.results import ClusterInfo, ImportInfo, TopicInfo
 from shmlog.client.topic_configs import ConfigChange, ConfigEntry, alter_request
 from shmlog.control.messages import (
     AlterTopic,
@@ -53,6 +53,28 @@ class NativeAdmin:
             config=_overrides(config, "config"),
         )
         return TopicInfo.of(self._connection.request(request, TopicCreated).topic)
+
+    def import_topic(
+        self,
+        path: str,
+        *,
+        topic: str | None = None,
+        replication_factor: int | None = None,
+        config: Mapping[str, object] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImportInfo:
+        from shmlog.client.topic_import import import_topic  # archives are not for every process
+
+        return import_topic(
+            self._connection,
+            arguments.text(path, "path"),
+            topic=None if topic is None else arguments.text(topic, "topic"),
+            replication_factor=None
+            if replication_factor is None
+            else arguments.integer(replication_factor, "replication_factor", -arguments.LONG_MAX),
+            config=_overrides(config, "config"),
+            progress=progress,
+        )
 
     def delete_topic(self, name: str) -> None:
         self._connection.request(DeleteTopic(0, arguments.text(name, "name")), Done)

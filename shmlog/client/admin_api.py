@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from shmlog.client.results import ClusterInfo, TopicInfo
+from shmlog.client.results import ClusterInfo, ImportInfo, TopicInfo
 from shmlog.client.topic_configs import ConfigChange, ConfigEntry
 from shmlog.model import TopicPartition
 
@@ -25,6 +25,26 @@ class Admin(Protocol):
 
         Raises TopicAlreadyExistsError, InvalidTopicError, InvalidPartitionsError, InvalidReplicationFactorError,
         InvalidConfigError, ShmBudgetExceededError, and StorageError when no log directory is there.
+        """
+
+    def import_topic(
+        self,
+        path: str,
+        *,
+        topic: str | None = None,
+        replication_factor: int | None = None,
+        config: Mapping[str, object] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImportInfo:
+        """Make a topic of the archive at `path`, which `shmlog topic export` wrote, and wait until its partitions run.
+
+        Offsets, times, headers and settings are what they were; `topic` is another name, `config` has other settings.
+        The files are written by this process, as the user that the cluster runs as; `progress` is told after each piece
+        how many bytes of the archive are done, and how many it has. All or nothing: after a BrokerNotAvailableError,
+        a NoClusterError or a PollTimeoutError look whether the topic is there, after any other error it is not.
+
+        Raises as create_topic() does, and InvalidRequestError or CorruptRecordError for an archive that is none or is
+        damaged, DiskFullError in front of disk.reserve.bytes, OSError.
         """
 
     def delete_topic(self, name: str) -> None:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
 from shmlog.client.admin_api import Admin
-from shmlog.client.results import ClientInfo, ClusterInfo, PartitionInfo, TopicInfo
+from shmlog.client.results import ClientInfo, ClusterInfo, ImportInfo, PartitionInfo, TopicInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.errors import ShmlogError
 from shmlog.model import OffsetAndTimestamp, RecordMetadata, TopicPartition, Watermarks
@@ -36,6 +36,7 @@ __all__ = [
     "Deliveries",
     "Delivery",
     "Headers",
+    "ImportInfo",
     "PartitionInfo",
     "Producer",
     "RecordMetadata",

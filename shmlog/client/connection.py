@@ -34,6 +34,7 @@ from shmlog.control.messages import (
     InitProducerId,
     MendReplica,
     OpenLane,
+    PlaceTopic,
     Reply,
     Request,
     Subscribe,
@@ -70,7 +71,17 @@ GREETING_S_MIN: Final = 0.2
 _NOT_REACHED = (FileNotFoundError, ConnectionRefusedError, BlockingIOError, ChannelClosedError, PollTimeoutError)
 """What an attempt to connect ends in when another one, a moment later, may reach a supervisor."""
 
-_REPEATABLE = (DescribeTopics, DescribeCluster, Subscribe, Unsubscribe, OpenLane, CloseLane, TraceTopics, MendReplica)
+_REPEATABLE = (
+    DescribeTopics,
+    DescribeCluster,
+    PlaceTopic,
+    Subscribe,
+    Unsubscribe,
+    OpenLane,
+    CloseLane,
+    TraceTopics,
+    MendReplica,
+)
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""
 

@@ -132,6 +132,14 @@ class TopicInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportInfo:
+    """A topic that was imported, and how many records its archive had."""
+
+    topic: TopicInfo
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClientInfo:
     """One process that is connected; `lanes` is how many partitions it sends to."""
 

@@ -14,7 +14,7 @@ below. A change of any message changes PROTOCOL.
 # ruff: noqa: PLC0414  (`as` tells mypy that the workers' messages are imported from here)
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shmlog.control.cleaner_messages import (
     CleanedFile as CleanedFile,
@@ -43,6 +43,15 @@ from shmlog.control.log_messages import (
     LogSize as LogSize,
     LogSizeOrder as LogSizeOrder,
     RecordsDeleted as RecordsDeleted,
+)
+from shmlog.control.topic_messages import (
+    AlterTopic as AlterTopic,
+    CreateTopic as CreateTopic,
+    DeleteTopic as DeleteTopic,
+    DescribeTopics as DescribeTopics,
+    ImportTopic as ImportTopic,
+    PlaceTopic as PlaceTopic,
+    TopicPlaced as TopicPlaced,
 )
 from shmlog.control.worker_messages import (
     AlterConfig as AlterConfig,
@@ -97,7 +106,7 @@ from shmlog.control.zygote_messages import (
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 8
+PROTOCOL = 9
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 
@@ -113,45 +122,6 @@ class Hello:
     version: str
     pid: int
     client_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeTopics:
-    """None: all topics."""
-
-    request_id: int
-    topics: list[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CreateTopic:
-    """Answered with TopicCreated when all owners run. None: num.partitions, default.replication.factor."""
-
-    request_id: int
-    name: str
-    partitions: int | None
-    replication_factor: int | None
-    config: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteTopic:
-    request_id: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class AlterTopic:
-    """Set and unset overrides, append to and subtract from lists, and raise the number of partitions to `partitions` if
-    it is given: all or nothing."""
-
-    request_id: int
-    name: str
-    set: dict[str, str] = field(default_factory=dict)
-    unset: list[str] = field(default_factory=list)
-    partitions: int | None = None
-    append: dict[str, str] = field(default_factory=dict)
-    subtract: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +337,8 @@ Request = (
     | CreateTopic
     | DeleteTopic
     | AlterTopic
+    | PlaceTopic
+    | ImportTopic
     | DeleteRecords
     | InitProducerId
     | OpenLane
@@ -387,6 +359,7 @@ Reply = (
     | Welcome
     | TopicsDescribed
     | TopicCreated
+    | TopicPlaced
     | LogBegins
     | ProducerIdGranted
     | LaneGranted

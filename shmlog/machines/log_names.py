@@ -2,7 +2,8 @@
 
 `<topic>-<partition>`, as Kafka does, for the first replica of a partition that a log directory gets, and
 `<topic>-<partition>.r<replica id>` for a further one beside it. No topic can be called so that the two meet: what
-follows the last dash of a partition's directory is digits, or it is that of a further replica.
+follows the last dash of a partition's directory is digits, or it is that of a further replica. What is imported into a
+running cluster is `<topic id>-<partition>.import` until its topic is known, which is neither.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from shmlog.limits import LOG_NAME_BYTES_MAX, TOPIC_NAME_CHARACTERS_MAX
 
 METADATA_TOPIC = "__cluster_metadata"
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
+_TOPIC_ID = r"[a-zA-Z0-9_-]{22}"
+_IMPORT = re.compile(rf"({_TOPIC_ID})-(\d{{1,5}})\.import")
 
 
 def log_name(topic: str, partition: int) -> str:
@@ -25,6 +28,21 @@ def log_name(topic: str, partition: int) -> str:
 def further_log_name(plain: str, replica_id: int) -> str:
     """That of a replica beside another one of its partition, whose log_name is `plain`."""
     return f"{plain}.r{replica_id}"
+
+
+def import_name(topic_id: str, partition: int) -> str:
+    """That of a partition which is being imported, until its topic is known. Raises InvalidTopicError for no id."""
+    if not re.fullmatch(_TOPIC_ID, topic_id):
+        raise InvalidTopicError(
+            f"{topic_id[:60]!r} is not the id of a topic, which has 22 characters of a-z A-Z 0-9 _ -"
+        )
+    return f"{topic_id}-{partition}.import"
+
+
+def parse_import_name(name: str) -> tuple[str, int] | None:
+    """Topic id and partition of a directory that import_name() named; None for others."""
+    found = _IMPORT.fullmatch(name)
+    return None if found is None else (found[1], int(found[2]))
 
 
 def assign_log_names(

@@ -76,7 +76,7 @@ class DirectoryReturn:
         self._damage.tell()
         try:
             self._catalog.commit(self._catalog.machine.register_directories(self._opened.found).records)
-            self._topics.erase_abandoned(one.directory_id)
+            self._topics.is_back(one.directory_id)
         except DiskFullError as error:
             log.warning("what has to be done about %s waits for the next start: %s", one.path, error)
 

@@ -19,10 +19,12 @@ from shmlog.control.messages import (
     DescribeTopics,
     ElectLeader,
     Hello,
+    ImportTopic,
     InitProducerId,
     MendReplica,
     MoveReplica,
     OpenLane,
+    PlaceTopic,
     ProducerIdGranted,
     Request,
     Shutdown,
@@ -91,7 +93,7 @@ class Requests:
     def take(self, client: Client, request: Request, answer: Answer) -> None:
         self._check_closing(request)
         match request:
-            case DescribeTopics() | CreateTopic() | DeleteTopic() | AlterTopic():
+            case DescribeTopics() | CreateTopic() | DeleteTopic() | AlterTopic() | PlaceTopic() | ImportTopic():
                 self._take_topic(request, answer)
             case InitProducerId():
                 self._init_producer_id(client, request, answer)
@@ -123,7 +125,11 @@ class Requests:
             case Hello():
                 raise AssertionError("the session answers Hello")
 
-    def _take_topic(self, request: DescribeTopics | CreateTopic | DeleteTopic | AlterTopic, answer: Answer) -> None:
+    def _take_topic(
+        self,
+        request: DescribeTopics | CreateTopic | DeleteTopic | AlterTopic | PlaceTopic | ImportTopic,
+        answer: Answer,
+    ) -> None:
         match request:
             case DescribeTopics():
                 self._topics.describe(request, answer)
@@ -133,6 +139,10 @@ class Requests:
                 self._topics.delete(request, answer)
             case AlterTopic():
                 self._topics.alter(request, answer)
+            case PlaceTopic():
+                self._topics.place(request, answer)
+            case ImportTopic():
+                self._topics.bring_in(request, answer)
 
     def _take_replica(self, request: ElectLeader | MoveReplica | MendReplica, answer: Answer) -> None:
         match request:

@@ -1,9 +1,8 @@
 """A topic laid down in the directories of a cluster that is stopped, with the offsets that it had.
 
-Only there can a log begin anywhere but at 0, and have holes: a running owner's ring and offsets go on from what its log
-was when it started. So the files are made first, then the metadata log is told of the topic and of the leader epochs
-that its batches carry; the next start finds it like any other. A kill in between leaves directories of a topic that
-nobody knows, and the next attempt names them.
+The files are made first, then the metadata log is told of the topic and of the leader epochs that its batches carry;
+the next start finds it like any other. A kill in between leaves directories of a topic that nobody knows, and the next
+attempt names them. What a running cluster does instead: supervisor/arrivals.py.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import CorruptRecordError, StorageError
+from shmlog.errors import StorageError
 from shmlog.log.archive import Manifest
-from shmlog.log.checkpoint import EpochStart
-from shmlog.log.imported_log import ImportedLog
+from shmlog.log.imported_topic import ImportedTopic, check_partitions
 from shmlog.machines.log_names import log_name
-from shmlog.machines.metadata_records import InSyncChanged, LeaderEpochRaised, ReplicasAssigned
+from shmlog.machines.metadata_records import ReplicasAssigned
 from shmlog.settings import ClusterConfig, TopicConfig
 from shmlog.supervisor import home
-from shmlog.supervisor.capacity import check_partitions
+from shmlog.supervisor.arrivals import facts_of_import
+from shmlog.supervisor.capacity import check_partitions as check_room_for
 from shmlog.supervisor.directories import LogDirectories
 from shmlog.supervisor.directory_opening import check_listed, open_directories
 from shmlog.supervisor.meta_properties import random_uuid
@@ -75,8 +74,7 @@ def import_topic(
     it once the cluster runs. All or nothing: on an error what was made is removed. Raises TopicAlreadyExistsError,
     CorruptRecordError, StorageError, OSError and more.
     """
-    if sorted(one.partition for one in manifest.partitions) != list(range(len(manifest.partitions))):
-        raise CorruptRecordError(f"the archive of topic {manifest.topic!r} does not have all of its partitions")
+    check_partitions(manifest)
     topic_id, settings = random_uuid(), {**manifest.config, **(config or {})}
     step = cluster.catalog.machine.create_topic(
         topic,
@@ -86,37 +84,19 @@ def import_topic(
         config=settings,
         directories=cluster.directories.for_new_replicas(),
     )
-    check_partitions(len(step.actions))
-    topic_config = TopicConfig.from_mapping(settings)
+    check_room_for(len(step.actions))
     assigned = [record for record in step.records if isinstance(record, ReplicasAssigned)]
-    logs: list[ImportedLog] = []
+    directories = [
+        os.path.join(cluster.directories.path(one.directory_ids[0]), log_name(topic, number))
+        for number, one in enumerate(assigned)
+    ]
+    made = ImportedTopic(manifest, directories, TopicConfig.from_mapping(settings), topic_id=topic_id)
+    made.fill(batches)
     try:
-        for one, partition in zip(assigned, manifest.partitions, strict=True):
-            directory = os.path.join(
-                cluster.directories.path(one.directory_ids[0]), log_name(topic, partition.partition)
-            )
-            logs.append(
-                ImportedLog(
-                    directory,
-                    topic_config,
-                    topic_id=topic_id,
-                    start_offset=partition.start_offset,
-                    end_offset=partition.end_offset,
-                )
-            )
-        for number, some in batches:
-            logs[number].append(some)
-        raised = []
-        for log, one, partition in zip(logs, assigned, manifest.partitions, strict=True):
-            log.finish([EpochStart(epoch, start) for epoch, start in partition.leader_epochs])
-            epoch = max([log.leader_epoch, *(epoch for epoch, _ in partition.leader_epochs)])
-            raised += [LeaderEpochRaised(one.partition_id, epoch)] * (epoch >= 0)
-        others = [InSyncChanged(one.partition_id, 0, [0]) for one in assigned if len(one.replica_ids) > 1]
-        cluster.catalog.commit((*step.records, *raised, *others))
+        cluster.catalog.commit((*step.records, *facts_of_import(assigned, made.leader_epochs)))
     except MetadataLostError as error:  # it may have reached the disk: then the files must be there
         raise StorageError(f"{error}: the next start tells whether topic {topic!r} is there") from error
     except BaseException:
-        for log in logs:
-            log.abandon()
+        made.abandon()
         raise
-    return sum(log.records for log in logs)
+    return made.records

@@ -14,11 +14,13 @@ from shmlog.control.messages import (
     CreateTopic,
     DeleteTopic,
     DescribeTopics,
+    ImportTopic,
     OwnerReady,
+    PlaceTopic,
     TopicCreated,
     TopicsDescribed,
 )
-from shmlog.errors import DiskFullError, LeaderNotAvailableError, ShmlogError
+from shmlog.errors import DiskFullError, LeaderNotAvailableError, ShmlogError, StorageError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.log.checkpoint import read_topic_id
 from shmlog.log.storage import OsStorage
@@ -29,6 +31,7 @@ from shmlog.machines.topic_settings import SettingsChange
 from shmlog.record.compression import check_topic
 from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.arrivals import Arrivals
 from shmlog.supervisor.capacity import check_partitions
 from shmlog.supervisor.describe import Descriptions
 from shmlog.supervisor.followers import Followers
@@ -82,6 +85,7 @@ class Topics(OwnerWatcher):
         self._followers = followers
         self._describe = describe
         self._trash = trash
+        self._arrivals = Arrivals(identity, catalog, trash)
         self._starting: list[_Wait] = []
         self._erasing: dict[str, set[int]] = {}  # topic id -> partitions that somebody writes still
         self._on_deleted: dict[str, list[Callable[[], None]]] = {}
@@ -105,30 +109,27 @@ class Topics(OwnerWatcher):
 
     def create(self, wanted: CreateTopic, answer: Answer) -> None:
         """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
-        topic_id = random_uuid()
-        step = self._catalog.machine.create_topic(
-            wanted.name,
-            topic_id=topic_id,
-            partitions=wanted.partitions,
-            replication_factor=wanted.replication_factor,
-            config=wanted.config,
-            directories=self._identity.directories.for_new_replicas(),
-        )
-        check_partitions(len(step.actions))
-        self._regions.check_partitions(self._effective(wanted.config), len(step.actions))
+        step = self._step_of(wanted, wanted.partitions)
         self._catalog.commit(step.records)
+        self._start(self._catalog.machine.topic(wanted.name), step, answer)
+
+    def place(self, wanted: PlaceTopic, answer: Answer) -> None:
+        """Where the logs of a topic that is to be imported are prepared, if it could be created now."""
+        step = self._step_of(wanted, wanted.partitions)
+        answer.give(self._arrivals.place(wanted, step))
+
+    def bring_in(self, wanted: ImportTopic, answer: Answer) -> None:
+        """A new topic whose logs were made already; it is there with all of them, or not at all."""
+        self._arrivals.check(wanted)
+        step = self._step_of(wanted, len(wanted.directory_ids), wanted.topic_id)
+        self._catalog.commit(self._arrivals.records(wanted, step))
         topic = self._catalog.machine.topic(wanted.name)
-
-        def created() -> None:
-            answer.give(TopicCreated(answer.request_id, self._describe.topic(topic)))
-
-        def failed(error: str, message: str) -> None:
-            answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
-            if not topic.deleting:
-                self._take_back(topic)
-
-        self._wait(set(topic.partition_ids), created, failed)
-        self._act(step)
+        try:
+            self._arrivals.put_in_place(topic)
+        except (OSError, ShmlogError) as error:
+            self._take_back(topic)
+            raise StorageError(f"topic {topic.name!r} was not imported: {error}") from error
+        self._start(topic, step, answer)
 
     def alter(self, wanted: AlterTopic, answer: Answer) -> None:
         topic = self._catalog.machine.topic(wanted.name)
@@ -176,6 +177,7 @@ class Topics(OwnerWatcher):
         """
         directories = self._identity.directories
         for directory_id in directories.present():
+            self._arrivals.settle(directory_id)  # before anybody looks for his log
             self._when_there_is_room(partial(self.erase_abandoned, directory_id))
         for topic in self._catalog.machine.deletions():
             self._erasing[topic.topic_id] = set()
@@ -232,6 +234,38 @@ class Topics(OwnerWatcher):
         """By an owner or by followers, of which somebody will hear that they are gone."""
         is_owned = self._owners.machine.phase(partition_id) is not OwnerPhase.STOPPED
         return is_owned or not self._followers.are_gone(partition_id)
+
+    # --- new topics ---------------------------------------------------------------------------------------------------
+
+    def _step_of(
+        self, wanted: CreateTopic | PlaceTopic | ImportTopic, partitions: int | None, topic_id: str | None = None
+    ) -> CatalogStep:
+        """What makes such a topic. Raises what is wrong with it, and when there are no resources for it."""
+        step = self._catalog.machine.create_topic(
+            wanted.name,
+            topic_id=random_uuid() if topic_id is None else topic_id,
+            partitions=partitions,
+            replication_factor=wanted.replication_factor,
+            config=wanted.config,
+            directories=self._identity.directories.for_new_replicas(),
+        )
+        check_partitions(len(step.actions))
+        self._regions.check_partitions(self._effective(wanted.config), len(step.actions))
+        return step
+
+    def _start(self, topic: Topic, step: CatalogStep, answer: Answer) -> None:
+        """The owners of a topic that was just made; if one cannot start, the topic is removed again."""
+
+        def created() -> None:
+            answer.give(TopicCreated(answer.request_id, self._describe.topic(topic)))
+
+        def failed(error: str, message: str) -> None:
+            answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
+            if not topic.deleting:
+                self._take_back(topic)
+
+        self._wait(set(topic.partition_ids), created, failed)
+        self._act(step)
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -313,6 +347,11 @@ class Topics(OwnerWatcher):
         log.info("topic %r is deleted", topic.name)
         for told in self._on_deleted.pop(topic_id, []):
             told()
+
+    def is_back(self, directory_id: str) -> None:
+        """A log directory that was missing can be used again: do there what a start does."""
+        self._arrivals.settle(directory_id)
+        self.erase_abandoned(directory_id)
 
     def erase_abandoned(self, directory_id: str) -> None:
         """Logs of replicas that have moved, and of topics that were deleted while their directory was away. Another may

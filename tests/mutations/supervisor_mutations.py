@@ -6,6 +6,27 @@ from tests.mutations.mutation import Mutation
 
 SUPERVISOR_MUTATIONS = [
     Mutation(
+        "a start does not give the logs of an imported topic their names",
+        "shmlog/supervisor/topics.py",
+        "            self._arrivals.settle(directory_id)  # before",
+        "            # before",
+        "cluster: a topic is imported",
+    ),
+    Mutation(
+        "owners of an imported topic start before its logs have their names",
+        "shmlog/supervisor/topics.py",
+        "            self._arrivals.put_in_place(topic)\n",
+        "            self._start(topic, step, answer)\n            self._arrivals.put_in_place(topic)\n",
+        "cluster: a topic is imported",
+    ),
+    Mutation(
+        "what is left of an import that was not finished stays",
+        "shmlog/supervisor/arrivals.py",
+        "                    self._trash.throw_away(os.path.join(path, name), topic_id)\n",
+        "",
+        "cluster: a start finds logs of an import that was not finished",
+    ),
+    Mutation(
         "a metadata log that is gone does not come back from its copies",
         "shmlog/supervisor/metadata_restoring.py",
         "    if longest.end_offset == ours.end_offset:\n",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,9 +13,13 @@ import shmlog
 from shmlog.cli import main as cli
 from shmlog.control.paths import runtime_paths
 from shmlog.log.archive import ArchivedPartition, ArchiveReader, ArchiveWriter, Manifest
+from shmlog.log.imported_topic import ImportedTopic
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.supervisor.topic_import import import_topic, stopped_cluster
 from shmlog.testing import wait_until
+
+if TYPE_CHECKING:
+    from tests.scenarios.conftest import Daemon
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +54,6 @@ def test_a_topic_reads_as_it_did_after_a_way_through_a_file(
         assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 0
         assert f"2 partitions, {COUNT - 7} records" in capsys.readouterr().out
         assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 2
-        assert cli.run(["topic", "import", file, "--name", cluster.name]) == 1
-        assert "can be imported while it is stopped" in capsys.readouterr().err
     assert len(sent) == COUNT - 7
 
     arguments = ["topic", "import", file, "--data-dir", str(elsewhere), "--config", "segment.bytes=1048576"]
@@ -112,6 +116,85 @@ def test_a_log_that_begins_late_and_has_holes_is_led_and_followed(tmp_path: Path
                 assert next(iter(consumer)).offset == 1010
     copies = [shmlog.open_log(path) for path in (disk / "sparse-0" for disk in disks)]
     assert [one.offset for one in copies[0]] == [one.offset for one in copies[1]] == [*offsets, 2000, 2001]
+
+
+def test_a_topic_is_imported_while_its_cluster_and_producers_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disks = [tmp_path / "disk0", tmp_path / "disk1"]
+    file, imported = str(tmp_path / "orders.tar"), {shmlog.TopicPartition("again", number): 0 for number in range(2)}
+    with shmlog.start(tmp_path / "data", config={"log.dirs": disks}) as cluster:
+        cluster.admin.create_topic("orders", partitions=2, replication_factor=2, config={"retention.ms": -1})
+        with cluster.producer() as producer:
+            for number in range(COUNT):
+                producer.send("orders", b"%d" % number, partition=number % 2, timestamp_ms=1000 + number)
+            producer.flush()
+            cluster.admin.delete_records({shmlog.TopicPartition("orders", 1): 5})
+            sent = everything(cluster, "orders")
+            assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 0
+            command = ["topic", "import", file, "--name", cluster.name, "--replication-factor", "2"]
+            assert cli.run(command) == 1
+            assert "'orders' already exists" in capsys.readouterr().err
+            assert cli.run([*command, "--topic", "again", "--log-dir", str(tmp_path)]) == 2
+            assert "--log-dir is for a cluster that is stopped" in capsys.readouterr().err
+            assert cli.run([*command, "--topic", "again"]) == 0
+            assert f"imported again: 2 partitions, {COUNT - 5} records\n" in capsys.readouterr().out
+            assert list(map(fields, everything(cluster, "again"))) == list(map(fields, sent))
+            for partition in imported:
+                assert producer.send("again", b"new", partition=partition.partition).result(5.0).offset == COUNT // 2
+            producer.send("orders", b"new", partition=0).result(5.0)
+
+            def all_in_sync() -> bool:
+                found = cluster.admin.describe_topic("again").partitions
+                return all(sum(replica.in_sync for replica in one.replicas) == 2 for one in found)
+
+            wait_until(all_in_sync)
+        assert cluster.admin.describe_topic("again").config == {"retention.ms": "-1"}
+        assert not [path for disk in disks for path in disk.glob("*.import")]
+    copies = [[one.value for one in shmlog.open_log(disk / "again-1").records(from_offset=5)] for disk in disks]
+    assert copies[0] == copies[1] == [b"%d" % number for number in range(11, COUNT, 2)] + [b"new"]
+
+
+@pytest.mark.parametrize("when", ["while the logs are written", "before it is asked for the topic"])
+def test_an_import_that_a_supervisor_dies_over_leaves_nothing_and_can_be_repeated(
+    when: str, real_daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tmp_path / "small.tar")
+    with ArchiveWriter(file, Manifest("small", {}, [ArchivedPartition(0, 3, 9, [[4, 0]])], 0, "0")) as archive:
+        archive.add(0, 3, encode_batch([NewRecord(b"a")], base_offset=3, leader_epoch=4))
+        archive.finish()
+    monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
+    real_daemon.start()
+
+    def replace_supervisor() -> None:
+        real_daemon.kill()
+        real_daemon.start()
+
+    fill = ImportedTopic.fill
+
+    def filled_before(topic: ImportedTopic, batches: Iterable[tuple[int, bytes]]) -> None:
+        fill(topic, batches)
+        replace_supervisor()
+
+    def written(done: int, size: int) -> None:
+        assert 0 < done <= size
+        if when.startswith("while"):
+            replace_supervisor()
+
+    with shmlog.connect("t") as cluster:
+        with monkeypatch.context() as patched:
+            if when.startswith("before"):
+                patched.setattr(ImportedTopic, "fill", filled_before)
+            with pytest.raises(shmlog.ShmlogError, match="import .* again") as raised:
+                cluster.admin.import_topic(file, config={"retention.ms": -1}, progress=written)
+        assert type(raised.value) is (shmlog.StorageError if when.startswith("while") else shmlog.InvalidRequestError)
+        assert cluster.admin.list_topics() == []
+        wait_until(lambda: not list(real_daemon.data_dir.glob("*import*")))
+        made = cluster.admin.import_topic(file, config={"retention.ms": -1})
+        assert (made.topic.name, made.records) == ("small", 1)
+        with cluster.producer() as producer:
+            assert producer.send("small", b"b").result(5.0).offset == 9
+        assert [one.offset for one in everything(cluster, "small")] == [3, 9]
 
 
 def test_an_import_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ class Starts:
         self.machine = MetadataMachine()
         self.copied: list[str] = []
         """Where the metadata log is copied to since the last directories came back."""
+        self.back: list[str] = []
+        """Ids of directories that came back."""
         self._held = ExitStack()
 
     def start(self, *disks: str) -> LogDirectories:
@@ -51,7 +53,7 @@ class Starts:
             copy_also_to=self.copied.append,
             look_into=lambda _: None,
             tell=lambda: None,
-            erase_abandoned=lambda _: None,
+            is_back=self.back.append,
         )
         self.returns = DirectoryReturn(opened, place, identity, catalog=rest, damage=rest, topics=rest)
         return opened.directories

@@ -36,6 +36,7 @@ def test_directories_that_were_missing_at_the_start_are_found_when_they_are_back
     assert len(cluster.returns.look()) == 1
     assert (cluster.offline(), cluster.paths()) == ({}, ["disk1/t-0", "disk0/t-1", "disk2/t-2"])
     assert cluster.copied == [str(tmp_path / "disk1"), str(tmp_path / "disk0")]
+    assert cluster.back == [properties(tmp_path / disk)["directory.id"] for disk in ("disk1", "disk0")]
     assert "c" in (tmp_path / "disk0" / ".lock").read_text()
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, OwnerSpec, Reply
+from shmlog.control.messages import CreateTopic, DeleteTopic, Done, Failed, ImportTopic, OwnerSpec, Reply
 from shmlog.control.paths import RuntimePaths
-from shmlog.errors import DiskFullError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from shmlog.errors import DiskFullError, StorageError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from shmlog.log.imported_log import ImportedLog
+from shmlog.machines.log_names import import_name
 from shmlog.machines.metadata_records import LeaderEpochRaised, MetadataRecord, TopicDeleted, TopicDeletionBegun
 from shmlog.machines.supervision import Exited, OwnerPhase
-from shmlog.settings import ClusterConfig
+from shmlog.settings import ClusterConfig, TopicConfig
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.arrivals import Arrivals
 from shmlog.supervisor.directories import LogDirectories, LogDirectory
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop
@@ -174,3 +177,28 @@ def test_a_topic_is_deleted_without_the_directory_of_one_of_its_partitions(parts
     assert parts.answers == [Done(7)]
     assert [one.log_name for one in machine.abandoned("away")] == ["t-0"]
     assert parts.thrown_away == [], "it cannot be reached"
+
+
+def test_an_imported_topic_whose_logs_do_not_get_their_names_is_gone_and_no_owner_was_started(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    topic_id = "i" * 22
+    log = ImportedLog(
+        str(parts.directory / import_name(topic_id, 0)),
+        TopicConfig.from_mapping({}),
+        topic_id=topic_id,
+        start_offset=4,
+        end_offset=4,
+    )
+    log.finish([])
+    monkeypatch.setattr(Arrivals, "_put_in_place", refuse)
+    answer = Answer(7, parts.answers.append)
+    with pytest.raises(StorageError, match="topic 't' was not imported: .*Input/output error"):
+        parts.topics.bring_in(ImportTopic(7, topic_id, "t", 1, {}, [""], [-1]), answer)
+    assert parts.catalog.machine.partitions() == []
+    assert parts.spawned == []
+    parts.topics.resume(lambda: None)
+    assert parts.thrown_away[-1] == log.directory

@@ -19,6 +19,7 @@ from tests.crash.points import (
     compressing,
     disks,
     following,
+    importing,
     keeping,
     producing,
     recovering,
@@ -42,6 +43,7 @@ STORIES = (
     taking_over,
     clusters,
     disks,
+    importing,
     sessions,
 )
 """The modules that fill SCENARIOS."""

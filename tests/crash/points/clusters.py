@@ -213,13 +213,14 @@ class ClusterRole:
         self.opened.release()
         self.home.release(empty=True)
 
-    def _ask(self, request: Callable[[Answer], None], expected: type[Reply]) -> None:
+    def _ask(self, request: Callable[[Answer], None], expected: type[Reply]) -> Reply:
         replies: list[Reply] = []
         request(Answer(1, replies.append))
         self.turn()
         (reply,) = replies
         assert not isinstance(reply, Failed), reply
         assert isinstance(reply, expected)
+        return reply
 
 
 class ClusterWorld:
