@@ -119,12 +119,14 @@ class DeleteOffsets:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentComputed:
-    """What a member's own assignor made of what it was asked to compute for `epoch`."""
+    """What a member's own assignor made of what it was asked to compute for `epoch`. `error`: what it raised, then
+    nothing is assigned."""
 
     group: str
     member_id: str
     epoch: int
     assignment: Assignment
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
