@@ -16,7 +16,7 @@ _LATER: Final = {
     ),
     "consumer groups": (
         "group.", "heartbeat.interval.ms", "session.timeout.ms", "max.poll.interval.ms", "enable.auto.commit",
-        "auto.commit.interval.ms", "partition.assignment.strategy", "offsets.",
+        "auto.commit.interval.ms", "partition.assignment.strategy",
     ),
     "transactions": ("transactional.id", "transaction.", "isolation.level"),
 }  # fmt: skip

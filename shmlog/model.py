@@ -19,6 +19,10 @@ Offset = NewType("Offset", int)
 """Position of a record in its partition, from 0."""
 
 
+OFFSETS_TOPIC = "__consumer_offsets"
+"""The internal topic that coordinators of consumer groups keep their state in."""
+
+
 class TopicPartition(NamedTuple):
     """A partition by its topic's name and its number in the topic."""
 

@@ -174,6 +174,11 @@ class ClusterConfig:
     shm_mode: int
     shm_group: str
     log_retention_check_interval_ms: int
+    offsets_topic_num_partitions: int
+    offsets_topic_replication_factor: int
+    offsets_topic_segment_bytes: int
+    offsets_retention_minutes: int
+    offset_metadata_max_bytes: int
     disk_reserve_bytes: int
     log_cleaner_enable: bool
     log_cleaner_backoff_ms: int

@@ -35,6 +35,7 @@ from shmlog.errors import ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.native import inherited
 from shmlog.native.mapping import outlive_cut_regions
+from shmlog.partition.coordinating import import_coordinator
 from shmlog.supervisor.zygote_process import OWNER_MODULE
 
 from . import follower
@@ -86,6 +87,8 @@ class Zygote:
         self._channel.flush(CONTROL_TIMEOUT_S)
 
     def _spawn_owner(self, spec: OwnerSpec, channel_fd: int) -> None:
+        if spec.groups is not None:
+            import_coordinator()
         if self._rehearse is not None and len(self._children) >= OWNERS_UNPREPARED:
             rehearse, self._rehearse = self._rehearse, None
             _prepare(partial(rehearse, spec))

@@ -30,6 +30,7 @@ from shmlog.control.messages import (
     DescribeCluster,
     DescribeTopics,
     Done,
+    FindCoordinator,
     Hello,
     InitProducerId,
     MendReplica,
@@ -72,15 +73,16 @@ _NOT_REACHED = (FileNotFoundError, ConnectionRefusedError, BlockingIOError, Chan
 """What an attempt to connect ends in when another one, a moment later, may reach a supervisor."""
 
 _REPEATABLE = (
-    DescribeTopics,
+    CloseLane,
     DescribeCluster,
+    DescribeTopics,
+    FindCoordinator,
+    MendReplica,
+    OpenLane,
     PlaceTopic,
     Subscribe,
-    Unsubscribe,
-    OpenLane,
-    CloseLane,
     TraceTopics,
-    MendReplica,
+    Unsubscribe,
 )
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""

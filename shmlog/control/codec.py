@@ -164,6 +164,7 @@ _KINDS: dict[str, type[Any]] = {
         messages.FollowerReport,
         messages.ZygoteMessage,
         messages.CleanerMessage,
+        messages.GroupMessage,
     )
     for kind in typing.get_args(group)
 }

@@ -28,6 +28,22 @@ class CoordinatorFound:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicNow:
+    """A topic that exists. `topic_id`: 32 hex digits. `partition_ids`: of its partitions, in order."""
+
+    name: str
+    topic_id: str
+    partition_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsAre:
+    """From the supervisor to each coordinator, when it starts and whenever topics change: all there are."""
+
+    topics: list[TopicNow]
+
+
+@dataclass(frozen=True, slots=True)
 class GroupPartition:
     """`topic_id`: 32 hex digits. `offset`, `leader_epoch`: what is committed, or None and -1; only in AssignmentIs."""
 
@@ -222,6 +238,7 @@ class GroupDescription:
     state: str
     epoch: int
     assignor: str
+    error: str
     members: list[GroupMember]
     offsets: list[CommittedOffset]
 
@@ -260,5 +277,6 @@ GroupRequest = (
     | DeleteGroup
     | DeleteOffsets
 )
-GroupReply = CoordinatorFound | GroupJoined | OffsetsFetched | GroupsDescribed
+GroupReply = GroupJoined | OffsetsFetched | GroupsDescribed
 GroupNews = AssignmentIs | MemberFenced | ComputeAssignment
+GroupMessage = GroupRequest | GroupReply | GroupNews

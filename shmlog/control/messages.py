@@ -5,6 +5,7 @@
     owner   -> supervisor   reports
     supervisor <-> follower over the follower's own socket pair, with the doorbell of its replica region
     supervisor <-> cleaner  logs to be compacted, and what came of it, over the cleaner's own socket pair
+    members of groups, and who looks at groups <-> coordinator   over a socket of the coordinator's: group_messages
     supervisor <-> zygote   spawn orders (with the owner's socket) and news of children (with their pidfds)
 
 Field types are limited to what codec.py checks: int, str, bool, lists, dict[str, str], `X | None`, and the descriptions
@@ -33,6 +34,13 @@ from shmlog.control.descriptions import (
     ReplicaDescription as ReplicaDescription,
     TopicDescription as TopicDescription,
 )
+from shmlog.control.group_messages import (
+    CoordinatorFound as CoordinatorFound,
+    FindCoordinator as FindCoordinator,
+    GroupMessage as GroupMessage,
+    TopicNow as TopicNow,
+    TopicsAre as TopicsAre,
+)
 from shmlog.control.log_messages import (
     ApplyRetention as ApplyRetention,
     DeleteBefore as DeleteBefore,
@@ -43,6 +51,11 @@ from shmlog.control.log_messages import (
     LogSize as LogSize,
     LogSizeOrder as LogSizeOrder,
     RecordsDeleted as RecordsDeleted,
+)
+from shmlog.control.replica_messages import (
+    ElectLeader as ElectLeader,
+    MendReplica as MendReplica,
+    MoveReplica as MoveReplica,
 )
 from shmlog.control.topic_messages import (
     AlterTopic as AlterTopic,
@@ -91,6 +104,7 @@ from shmlog.control.worker_messages import (
     Trace as Trace,
 )
 from shmlog.control.worker_specs import (
+    CoordinatorSpec as CoordinatorSpec,
     FollowerAt as FollowerAt,
     FollowerSpec as FollowerSpec,
     OwnerSpec as OwnerSpec,
@@ -190,48 +204,6 @@ class TraceTopics:
     topics: list[str] | None
     interval_us: int
     lease_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ElectLeader:
-    """Let this replica lead, None: the first one that the partition was made with, or its oldest. Done when it does."""
-
-    request_id: int
-    topic: str
-    partition: int
-    replica_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class MoveReplica:
-    """Make a copy of this replica in the log directory `log_dir`, which takes its place once it is in sync.
-
-    Done when that has begun: `DescribeTopics` shows the new replica, and when the old one is gone.
-    """
-
-    request_id: int
-    topic: str
-    partition: int
-    replica_id: int
-    log_dir: str
-
-
-@dataclass(frozen=True, slots=True)
-class MendReplica:
-    """A sealed segment of this replica is damaged, and replica `source_replica_id` has what it should hold.
-
-    For the other fields see MendSegment. Done: whoever may write there has the order. The files tell what came of it.
-    """
-
-    request_id: int
-    topic: str
-    partition: int
-    replica_id: int
-    source_replica_id: int
-    base_offset: int
-    following: int
-    position: int
-    first_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +323,7 @@ Request = (
     | MoveReplica
     | MendReplica
     | DescribeCluster
+    | FindCoordinator
     | Shutdown
 )
 Reply = (
@@ -364,5 +337,16 @@ Reply = (
     | ProducerIdGranted
     | LaneGranted
     | ClusterDescribed
+    | CoordinatorFound
 )
-Message = Request | Reply | OwnerOrder | OwnerReport | FollowerOrder | FollowerReport | ZygoteMessage | CleanerMessage
+Message = (
+    Request
+    | Reply
+    | OwnerOrder
+    | OwnerReport
+    | FollowerOrder
+    | FollowerReport
+    | ZygoteMessage
+    | CleanerMessage
+    | GroupMessage
+)

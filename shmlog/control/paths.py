@@ -46,6 +46,10 @@ class RuntimePaths:
         """Where workers that have outlived their supervisor find the next one."""
         return os.path.join(self.directory, "workers.sock")
 
+    def coordinator_socket(self, partition: int) -> str:
+        """Where the coordinator of consumer groups listens that this partition of the offsets topic hosts."""
+        return os.path.join(self.directory, f"groups.{partition}")
+
     @property
     def sign_of_life(self) -> str:
         """Where the supervisor shows its standbys that it is not stuck."""

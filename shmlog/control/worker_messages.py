@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shmlog.control.cleaner_messages import SwapRefused, SwapSegments
+from shmlog.control.group_messages import TopicsAre
 from shmlog.control.log_messages import ApplyRetention, DeleteBefore, FreeDisk, HoldRecords, LogSize, RecordsDeleted
 from shmlog.control.worker_specs import FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.memory.lane import LaneTerms
@@ -309,6 +310,7 @@ OwnerOrder = (
     | FollowersAre
     | MendSegment
     | SwapSegments
+    | TopicsAre
     | Trace
     | StepDown
     | Close

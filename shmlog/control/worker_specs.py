@@ -15,6 +15,15 @@ class FollowerAt:
 
 
 @dataclass(frozen=True, slots=True)
+class CoordinatorSpec:
+    """What the coordinator of consumer groups must know that an owner hosts. `offsets_retention_ms`: how long offsets
+    of groups without members stay."""
+
+    offsets_retention_ms: int
+    metadata_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerSpec:
     """Everything that a partition's owner must know to start. `log_dir` is absolute; `config` is effective."""
 
@@ -41,6 +50,8 @@ class OwnerSpec:
     """Whose log this is: the replica that leads."""
     has_begun: bool = False
     """Whether the log is known to be there: an owner that finds none says so, and begins none."""
+    groups: CoordinatorSpec | None = None
+    """Of an owner that hosts the coordinator of consumer groups."""
 
 
 @dataclass(frozen=True, slots=True)

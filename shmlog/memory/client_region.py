@@ -79,6 +79,13 @@ class ClientRegion:
                 return self.mapping.load(at + layout.SLOT_POSITION)
         return None
 
+    @property
+    def has_commits(self) -> bool:
+        """Whether a slot is taken that a member of a group may have committed in."""
+        words = self._slots()
+        tokens = words[layout.SLOT_TOKEN // 8 :: _WORDS_PER_SLOT]
+        return any(word and token for word, token in zip(words[0::_WORDS_PER_SLOT], tokens, strict=True))
+
     def _slots(self) -> memoryview:
         """A copy of the words of all slots, each of which may be of another moment."""
         size_bytes = layout.CLIENT_SLOT_COUNT * layout.CLIENT_SLOT_BYTES

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic_ns
-from typing import Literal
 
 from shmlog.control.channel import Channel
 from shmlog.control.messages import (
@@ -35,6 +34,7 @@ from shmlog.control.messages import (
     OwnerSpec,
     StepDown,
     SwapSegments,
+    TopicsAre,
     Trace,
 )
 from shmlog.control.paths import RuntimePaths
@@ -43,7 +43,6 @@ from shmlog.errors import (
     ForeignVersionError,
     ShmBudgetExceededError,
     ShmlogError,
-    StorageError,
     UnsupportedCompressionTypeError,
 )
 from shmlog.limits import IDLE_SLEEP_S, LANE_IDLE_CLOSE_S, REST_S
@@ -54,6 +53,7 @@ from shmlog.memory.layout import OwnerState
 from shmlog.native import inherited, publish
 from shmlog.native.duty_cycle import rest
 from shmlog.partition.client_bells import ClientBells
+from shmlog.partition.coordinating import coordinator_of
 from shmlog.partition.disk_room import DiskRoom
 from shmlog.partition.followers import Followers
 from shmlog.partition.full_disk import errno_of_full_disk
@@ -61,6 +61,7 @@ from shmlog.partition.lane_desk import LaneDesk
 from shmlog.partition.log_keeper import LogKeeper
 from shmlog.partition.mending import mend_segment
 from shmlog.partition.opening import open_partition
+from shmlog.partition.refusals import Refusals
 from shmlog.partition.regeneration import RingFit, grow_ring
 from shmlog.partition.sealed_watch import SealedWatch
 from shmlog.partition.supervisor_link import SupervisorLink, report_failure
@@ -70,7 +71,6 @@ from shmlog.version import VERSION
 RUN_BUDGET_NS = 20_000_000  # between two looks at the control channel
 HOUSEKEEPING_NS = 1_000_000_000
 REFUSED_SLEEP_S = 0.1  # until what found no room is tried again
-REFUSED_CLOSE_S = 10.0  # a closing owner waits so long for room
 
 
 def run(spec: OwnerSpec, channel: Channel) -> int:
@@ -114,12 +114,11 @@ class OwnerAgent:
         self._steps_down = False
         self._close_since_ns = 0
         self._next_housekeeping_ns = 0
-        self._refused: Literal["", "ring", "disk"] = ""
-        self._refused_since_ns = 0
-        self._growth_refusal = ""
+        self._refusals = Refusals(f"{spec.topic}-{spec.partition}")
         self._has_worked = True
         self._fit = RingFit.begin(self._publisher.tail_pos, monotonic_ns())
         self._desk.recover(opened.end)
+        self._coordinator = coordinator_of(spec, opened)
         self._keeper.settle()
         self._control.store_error_text("")
         self._page.store(layout.CTL_HEARTBEAT_NS, monotonic_ns())  # stopped right after this, it must be missed
@@ -185,6 +184,7 @@ class OwnerAgent:
         self._followers.look(now_ns)
         self._keeper.sync_aside(now_ns)
         self._sealed_watch.look(now_ns)
+        done += self._coordinator.look(now_ns)
         return done if disk_refusal or outcome == publish.IDLE else 1
 
     def _fit_ring(self, now_ns: int, disk_refusal: str) -> None:
@@ -210,7 +210,7 @@ class OwnerAgent:
                 try:
                     grow_ring(self._spec, self._desk.ring_bytes_needed(self._config), self._control, self._publisher)
                 except ShmBudgetExceededError as error:
-                    self._growth_refusal = f"a batch waits for a larger ring: {error}"
+                    self._refusals.growth = f"a batch waits for a larger ring: {error}"
                     self._publisher.defer_growth(monotonic_ns() + int(REFUSED_SLEEP_S * 1e9))
             case publish.SYNC:
                 self._keeper.sync()
@@ -220,7 +220,8 @@ class OwnerAgent:
 
     def _sleep(self) -> None:
         """Until something comes that needs this agent; records alone do not, unless a clock or somebody waits."""
-        is_needed = self._refused or self._desk.is_closing or self._close is not None or self._keeper.follows_clock
+        is_needed = self._refusals.what or self._desk.is_closing or self._close is not None
+        is_needed = is_needed or self._keeper.follows_clock or self._coordinator.is_here
         tail_pos = self._publisher.tail_pos
         if is_needed or self._supervisor.is_orphan:
             only_time_passed = not self._sleep_once()
@@ -245,8 +246,9 @@ class OwnerAgent:
         """False: nobody rang."""
         ticket = self._bell.prepare()
         try:
-            can_work = self._refused != "disk"
+            can_work = self._refusals.what != "disk"
             busy = self._supervisor.look() or (can_work and self._publisher.has_work()) or self._finished()
+            busy = busy or self._coordinator.has_news
         except BaseException:
             self._bell.cancel()
             raise
@@ -262,7 +264,7 @@ class OwnerAgent:
             inherited.give_back()
 
     def _sleep_s(self, now_ns: int) -> float:
-        if self._refused == "disk":
+        if self._refusals.what == "disk":
             return REFUSED_SLEEP_S
         deadline_ns = min(
             now_ns + int((IDLE_SLEEP_S if self._has_worked or not self._desk.is_empty else REST_S) * 1e9),
@@ -270,6 +272,7 @@ class OwnerAgent:
             self._keeper.next_deadline_ns(now_ns),
             self._sealed_watch.next_deadline_ns,
             self._followers.next_deadline_ns,
+            self._coordinator.next_deadline_ns(),
             self._supervisor.grace_ends_ns or now_ns + int(REST_S * 1e9),
         )
         return max(0, deadline_ns - now_ns) / 1e9
@@ -280,11 +283,8 @@ class OwnerAgent:
         match message:
             case AttachLane(lane_id=lane_id, terms=terms):
                 self._attach_lane(lane_id, terms)
-            case DetachLane(lane_id=lane_id, reason=reason):
-                if lane_id in self._publisher.lane_ids():
-                    self._desk.begin_close(lane_id, reason)
-                else:
-                    self._supervisor.report(LaneDetached(lane_id, reason, 0))
+            case DetachLane():
+                self._detach_lane(message)
             case AttachClient(client_id=client_id, region=region):
                 self._clients.attach(client_id, region)
                 self._supervisor.report(ClientAttached(client_id))
@@ -298,6 +298,8 @@ class OwnerAgent:
                 self._alter(TopicConfig.from_mapping(config))
             case MendSegment():
                 self._supervisor.report(mend_segment(self._spec.log_dir, message))
+            case TopicsAre():
+                self._coordinator.topics_are(message)
             case SwapSegments():
                 self._keeper.swap(message, self._supervisor.report)
             case Trace(until_ns=until_ns, interval_ns=interval_ns):
@@ -305,6 +307,7 @@ class OwnerAgent:
             case StepDown():
                 self._steps_down = True
             case Close():
+                self._coordinator.close()
                 self._close, self._close_since_ns = message, monotonic_ns()
                 self._page.store(layout.CTL_STATE, OwnerState.DELETED if message.delete else OwnerState.CLOSING)
                 self._desk.close_all()
@@ -326,6 +329,12 @@ class OwnerAgent:
         else:
             self._supervisor.report(LaneAttached(lane_id))
 
+    def _detach_lane(self, order: DetachLane) -> None:
+        if order.lane_id in self._publisher.lane_ids():
+            self._desk.begin_close(order.lane_id, order.reason)
+        else:
+            self._supervisor.report(LaneDetached(order.lane_id, order.reason, 0))
+
     def _alter(self, config: TopicConfig) -> None:
         """Lanes that are attached keep their limits. A larger ring comes with the first batch that needs it."""
         self._config = config
@@ -341,26 +350,17 @@ class OwnerAgent:
         return len(drained)
 
     def _note_refusals(self, disk_refusal: str) -> None:
-        """Say what has no room: a full disk holds all lanes up, a ring that cannot grow those that need a larger one.
-
-        Raises StorageError in a closing owner that has waited long enough.
-        """
-        if self._growth_refusal and not self._publisher.growth_is_awaited():
-            self._growth_refusal = ""
-        refusal = disk_refusal or self._growth_refusal
-        if refusal and self._close is not None and monotonic_ns() - self._close_since_ns > REFUSED_CLOSE_S * 1e9:
-            raise StorageError(
-                f"cannot close {self._spec.topic}-{self._spec.partition}: {refusal}. What is not written stays in"
-                " shared memory: start the cluster again before a reboot"
-            )
-        refused: Literal["", "ring", "disk"] = "disk" if disk_refusal else "ring" if refusal else ""
-        now_ns = monotonic_ns()
-        if refused == self._refused == "disk" and self._followers.would_lag(now_ns - self._refused_since_ns):
-            self._refused_since_ns = now_ns
-            self._supervisor.report(LogRefused(refusal))
-        if refused != self._refused:
-            self._refused, self._refused_since_ns = refused, now_ns
-            self._control.store_error_text(refusal)
+        """Say what has no room. Raises StorageError in a closing owner that has waited long enough."""
+        if self._refusals.growth and not self._publisher.growth_is_awaited():
+            self._refusals.growth = ""
+        now_ns, was = monotonic_ns(), self._refusals.what
+        closing_since_ns = None if self._close is None else self._close_since_ns
+        changed = self._refusals.note(disk_refusal, closing_since_ns=closing_since_ns)
+        if changed is not None:
+            self._control.store_error_text(changed)
+        elif was == "disk" and self._followers.would_lag(now_ns - self._refusals.since_ns):
+            self._refusals.since_ns = now_ns
+            self._supervisor.report(LogRefused(disk_refusal))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -373,13 +373,14 @@ class OwnerAgent:
         """All that was accepted is written, also by who keeps up. (A deleted topic's last records need not be.)"""
         assert self._close is not None
         if self._close.delete:
-            return self._desk.is_empty or bool(self._refused)
+            return self._desk.is_empty or bool(self._refusals.what)
         all_written = self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
         return all_written and not self._followers.are_waited_for()
 
     def _finish(self) -> None:
         """As an orphan, or when another replica shall lead, leave ring and lanes to the next owner: their producers may
         live."""
+        self._coordinator.close()
         if self._close is None or not self._is_drained():
             self._keeper.close(clean=False)
             if self._steps_down:

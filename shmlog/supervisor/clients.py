@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shmlog.control import life
-from shmlog.errors import InvalidRequestError
+from shmlog.errors import CorruptRecordError, ForeignVersionError, InvalidRequestError
 from shmlog.memory import names
+from shmlog.memory.client_region import ClientRegion
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Watch
 from shmlog.supervisor.metadata import Catalog
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 LOOK_AT_LIFE_S = 1.0
 """How often we look at the life lock of a client that has no socket here."""
+
+
+COMMITS_GRACE_S = 5.0
+"""So long the region of a member of a group stays that died: a coordinator that died with it has a successor by then,
+which looks at what the member committed last."""
 
 
 @dataclass(slots=True)
@@ -117,7 +123,10 @@ class Clients:
         if self._clients.pop(client.client_id, None) is not None:
             with contextlib.suppress(OSError):  # first: killed between the two, our successor finds it by its region
                 os.unlink(self._identity.runtime.life(client.client_id))
-            self._regions.unlink(client.region)
+            if _has_commits(client.region):
+                self._loop.call_in(COMMITS_GRACE_S, lambda: self._regions.unlink(client.region))
+            else:
+                self._regions.unlink(client.region)
 
     def _add(self, client: Client, pidfd: int | None) -> None:
         self._clients[client.client_id] = client
@@ -141,3 +150,14 @@ class Clients:
             self.gone(client)
         else:
             self._loop.call_in(LOOK_AT_LIFE_S, lambda: self._look_at_life(client))
+
+
+def _has_commits(name: str) -> bool:
+    try:
+        region = ClientRegion.open(name, writable=False)
+    except (FileNotFoundError, CorruptRecordError, ForeignVersionError):
+        return False
+    try:
+        return region.has_commits
+    finally:
+        region.close()

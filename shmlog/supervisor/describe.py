@@ -146,3 +146,11 @@ def _look_at(path: str) -> tuple[int | None, str]:
     except OSError as error:
         return None, f"cannot be looked at ({error.strerror})"
     return status.f_bavail * status.f_frsize, ""
+
+
+def keys_move(topic: Topic, before: int) -> str:
+    """The warning for a topic that had `before` partitions."""
+    return (
+        f"topic {topic.name!r} has {len(topic.partition_ids)} partitions now, after {before}: new records of a key may"
+        " go to another partition than its older ones; they are not in order with those, and compaction keeps both"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shmlog.clock import wall_ms
@@ -71,6 +72,8 @@ class Catalog:
         self._ids: dict[IdKind, range] = {"producer": range(0), "client": range(0), "lane": range(0)}
         self._reserved_to = 0
         self._copies: Copies | None = None
+        self.on_commit: list[Callable[[Sequence[MetadataRecord]], None]] = []
+        """Called with records that have just been replayed, not with those of the start."""
         directory = metadata_directory(data_dir)
         try:
             self._log = PartitionLog.open(
@@ -143,6 +146,8 @@ class Catalog:
         self._reserve()
         for record in records:
             self.machine.replay(record)
+        for told in self.on_commit:
+            told(records)
 
     def _lost(self, error: OSError | StorageError) -> MetadataLostError:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -18,6 +18,7 @@ from shmlog.control.messages import (
     DescribeCluster,
     DescribeTopics,
     ElectLeader,
+    FindCoordinator,
     Hello,
     ImportTopic,
     InitProducerId,
@@ -39,6 +40,7 @@ from shmlog.machines.producer_id import check_producer_id, producer_id_of
 from shmlog.record.compression import check_available, codec_named
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.clients import Client, Clients
+from shmlog.supervisor.coordinators import Coordinators, check_not_coordinators
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.describe import describe_directories
@@ -72,6 +74,7 @@ class Requests:
         reserve: DiskReserve,
         mend: Callable[[MendReplica], None],
         deletions: Deletions,
+        coordinators: Coordinators,
         shut_down: Callable[[], None],
     ) -> None:
         self._identity = identity
@@ -87,6 +90,7 @@ class Requests:
         self._reserve = reserve
         self._mend = mend
         self._deletions = deletions
+        self._coordinators = coordinators
         self._shut_down = shut_down
         self.is_closing = False
 
@@ -97,15 +101,15 @@ class Requests:
                 self._take_topic(request, answer)
             case InitProducerId():
                 self._init_producer_id(client, request, answer)
-            case OpenLane():
-                self._lanes.open(client, request, answer)
+            case OpenLane() | CloseLane():
+                self._take_lane(client, request, answer)
             case DeleteRecords():
                 self._deletions.delete(request, answer)
+            case FindCoordinator():
+                self._coordinators.find(request, answer)
             case CheckCompression(compression_type=name):
                 check_available(codec_named(name))
                 answer.done()
-            case CloseLane():
-                self._lanes.close(client, request.lane_id, answer)
             case Subscribe():
                 self._introductions.subscribe(client, request.partition_ids)
                 answer.done()
@@ -125,11 +129,21 @@ class Requests:
             case Hello():
                 raise AssertionError("the session answers Hello")
 
+    def _take_lane(self, client: Client, request: OpenLane | CloseLane, answer: Answer) -> None:
+        match request:
+            case OpenLane():
+                check_not_coordinators(request)
+                self._lanes.open(client, request, answer)
+            case CloseLane():
+                self._lanes.close(client, request.lane_id, answer)
+
     def _take_topic(
         self,
         request: DescribeTopics | CreateTopic | DeleteTopic | AlterTopic | PlaceTopic | ImportTopic,
         answer: Answer,
     ) -> None:
+        if not isinstance(request, DescribeTopics):
+            check_not_coordinators(request)
         match request:
             case DescribeTopics():
                 self._topics.describe(request, answer)

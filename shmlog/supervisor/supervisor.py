@@ -23,6 +23,7 @@ from shmlog.settings import ClusterConfig, TopicConfig
 from shmlog.supervisor import home
 from shmlog.supervisor.cleaning import Cleaning
 from shmlog.supervisor.clients import Clients
+from shmlog.supervisor.coordinators import Coordinators
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.describe import Descriptions
@@ -193,6 +194,7 @@ class Supervisor(OwnerWatcher):
             self._disk_reserve,
             Mends(identity, self._catalog, self._owners, self._followers).order,
             Deletions(self._catalog, self._owners),
+            Coordinators(identity, self._catalog, self._owners, self._topics),
             lambda: self.stop("a client asked for it"),
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)

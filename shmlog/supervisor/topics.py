@@ -33,7 +33,7 @@ from shmlog.settings import TopicConfig, effective
 from shmlog.supervisor.answer import Answer
 from shmlog.supervisor.arrivals import Arrivals
 from shmlog.supervisor.capacity import check_partitions
-from shmlog.supervisor.describe import Descriptions
+from shmlog.supervisor.describe import Descriptions, keys_move
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.loop import Loop, Timer
@@ -107,9 +107,9 @@ class Topics(OwnerWatcher):
         topics = machine.topics() if names is None else [machine.topic(name) for name in dict.fromkeys(names)]
         return [partition_id for topic in topics for partition_id in topic.partition_ids]
 
-    def create(self, wanted: CreateTopic, answer: Answer) -> None:
+    def create(self, wanted: CreateTopic, answer: Answer, *, internal: bool = False) -> None:
         """A new topic; if one of its owners cannot start, the topic is removed again and the reason is the answer."""
-        step = self._step_of(wanted, wanted.partitions)
+        step = self._step_of(wanted, wanted.partitions, internal=internal)
         self._catalog.commit(step.records)
         self._start(self._catalog.machine.topic(wanted.name), step, answer)
 
@@ -153,7 +153,7 @@ class Topics(OwnerWatcher):
         def altered() -> None:
             described = self._describe.topic(topic)
             if added:
-                warning = "; ".join(filter(None, (_keys_move(topic, before), described.warning)))
+                warning = "; ".join(filter(None, (keys_move(topic, before), described.warning)))
                 described = replace(described, warning=warning)
             answer.give(TopicsDescribed(answer.request_id, [described]))
 
@@ -238,7 +238,12 @@ class Topics(OwnerWatcher):
     # --- new topics ---------------------------------------------------------------------------------------------------
 
     def _step_of(
-        self, wanted: CreateTopic | PlaceTopic | ImportTopic, partitions: int | None, topic_id: str | None = None
+        self,
+        wanted: CreateTopic | PlaceTopic | ImportTopic,
+        partitions: int | None,
+        topic_id: str | None = None,
+        *,
+        internal: bool = False,
     ) -> CatalogStep:
         """What makes such a topic. Raises what is wrong with it, and when there are no resources for it."""
         step = self._catalog.machine.create_topic(
@@ -247,6 +252,7 @@ class Topics(OwnerWatcher):
             partitions=partitions,
             replication_factor=wanted.replication_factor,
             config=wanted.config,
+            internal=internal,
             directories=self._identity.directories.for_new_replicas(),
         )
         check_partitions(len(step.actions))
@@ -261,7 +267,7 @@ class Topics(OwnerWatcher):
 
         def failed(error: str, message: str) -> None:
             answer.fail_as(error, f"topic {topic.name!r} was not created: {message}")
-            if not topic.deleting:
+            if not (topic.deleting or topic.internal):  # the cluster's own are tried again and again
                 self._take_back(topic)
 
         self._wait(set(topic.partition_ids), created, failed)
@@ -388,10 +394,3 @@ class Topics(OwnerWatcher):
         wait.timer.cancel()
         if wait in self._starting:
             self._starting.remove(wait)
-
-
-def _keys_move(topic: Topic, before: int) -> str:
-    return (
-        f"topic {topic.name!r} has {len(topic.partition_ids)} partitions now, after {before}: new records of a key may"
-        " go to another partition than its older ones; they are not in order with those, and compaction keeps both"
-    )

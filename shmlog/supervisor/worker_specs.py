@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shmlog.control.messages import FollowerAt, FollowerSpec, OwnerSpec
+from shmlog.control.messages import CoordinatorSpec, FollowerAt, FollowerSpec, OwnerSpec
 from shmlog.machines.metadata import Partition
+from shmlog.model import OFFSETS_TOPIC
 from shmlog.supervisor.identity import ClusterIdentity
 
 
@@ -37,7 +38,20 @@ def owner_spec(
         replicas=len(partition.replicas),
         replica_id=partition.leader,
         has_begun=has_begun and len(partition.replicas) > 1,
+        groups=_coordinator_spec(identity, partition),
     )
+
+
+def _coordinator_spec(identity: ClusterIdentity, partition: Partition) -> CoordinatorSpec | None:
+    if not hosts_coordinator(partition):
+        return None
+    config = identity.config
+    return CoordinatorSpec(config.offsets_retention_minutes * 60_000, config.offset_metadata_max_bytes)
+
+
+def hosts_coordinator(partition: Partition) -> bool:
+    """Whether its owner keeps consumer groups."""
+    return partition.topic.internal and partition.topic.name == OFFSETS_TOPIC
 
 
 def follower_spec(

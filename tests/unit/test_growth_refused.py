@@ -14,7 +14,7 @@ from shmlog.control.messages import Close, OwnerReady
 from shmlog.errors import ShmBudgetExceededError, StorageError
 from shmlog.memory import layout
 from shmlog.native.publish import GROW, IDLE
-from shmlog.partition import owner
+from shmlog.partition import owner, refusals
 from shmlog.partition.attachment import MappedPartition
 from shmlog.partition.owner import OwnerAgent
 from shmlog.partition.ring_memory import RingMemory
@@ -213,6 +213,6 @@ def test_a_closing_owner_does_not_wait_for_a_larger_ring_for_ever(
     agent._handle(Close(delete=False))
     agent.work(monotonic_ns())
     assert not agent._finished()
-    monkeypatch.setattr(owner, "REFUSED_CLOSE_S", 0)
+    monkeypatch.setattr(refusals, "CLOSE_S", 0)
     with pytest.raises(StorageError, match="cannot close flights-0: a batch waits for a larger ring"):
         agent.work(monotonic_ns())

@@ -35,7 +35,14 @@ from shmlog.machines.group.offsets import (
     unknown_group,
 )
 from shmlog.machines.group.reconciliation import forget_missing, release
-from shmlog.machines.group.records import GroupRecord, MemberChanged, MemberRemoved, OffsetCommitted
+from shmlog.machines.group.records import (
+    NO_PARTITIONS,
+    GroupRecord,
+    MemberChanged,
+    MemberRemoved,
+    OffsetCommitted,
+    Partitions,
+)
 from shmlog.machines.group.requests import (
     Accepted,
     AskWhenPolled,
@@ -53,7 +60,7 @@ from shmlog.machines.group.requests import (
     Polled,
     TopicsAre,
 )
-from shmlog.machines.group.state import Draft, Group
+from shmlog.machines.group.state import Draft, Group, held
 from shmlog.machines.group.steps import Steps, refused, together
 from shmlog.machines.group.topics import Topics
 from shmlog.machines.step import Step
@@ -247,6 +254,11 @@ class Groups:
         """Sorted by topic and partition; none of a group that does not exist."""
         found = self._groups.get(group)
         return () if found is None else tuple(found.offsets[key] for key in sorted(found.offsets))
+
+    def may_commit(self, group: str, member_id: str) -> Partitions:
+        """Of which partitions a member's offsets are accepted now."""
+        found = self._groups.get(group)
+        return NO_PARTITIONS if found is None else held(found.current(member_id))
 
     def group(self, name: str) -> GroupDescription | None:
         found = self._groups.get(name)

@@ -22,6 +22,7 @@ from shmlog.memory import names
 from shmlog.memory.control_page import ControlPage
 from shmlog.memory.lane import LaneTerms
 from shmlog.supervisor.clients import Clients
+from shmlog.supervisor.coordinators import Coordinators
 from shmlog.supervisor.damage import DamageWatch
 from shmlog.supervisor.deletions import Deletions
 from shmlog.supervisor.introductions import Introductions
@@ -94,6 +95,7 @@ class MeetingRole(ClusterRole):
             no_reserve(),
             lambda _: None,
             Deletions(self.catalog, self.owners),
+            Coordinators(self.identity, self.catalog, self.owners, self.topics),
             lambda: None,
         )
         self.listener = Listener(self.loop, self.identity, self.clients, requests)

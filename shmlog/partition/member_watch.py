@@ -1,0 +1,131 @@
+"""What is seen of members without their saying it: what they stored in their cells, when they polled, who has died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from shmlog.clock import monotonic_ns, wall_ms
+from shmlog.control import life
+from shmlog.control.group_messages import GroupOffset
+from shmlog.control.messages import OwnerSpec
+from shmlog.control.paths import RuntimePaths
+from shmlog.machines.group import requests
+from shmlog.machines.group.machine import Groups
+from shmlog.memory.client_slot import member_token
+from shmlog.partition.coordinating import NEVER_NS
+from shmlog.partition.group_session import GroupSession, Member
+from shmlog.partition.group_steps import GroupSteps
+from shmlog.partition.group_topics import GroupTopics
+from shmlog.partition.member_cells import MemberCells, MemberRegions, client_of
+
+CELLS_PAUSE_NS = 100_000_000
+CELLS_PAUSE_NS_MAX = 2_000_000_000
+ABSENT_PAUSE_NS = 1_000_000_000
+
+
+class MemberWatch:
+    """Looks at the cells of connected members now and then, and one last time whenever one is about to be none."""
+
+    def __init__(
+        self,
+        spec: OwnerSpec,
+        machine: Groups,
+        topics: GroupTopics,
+        members: Mapping[Member, GroupSession],
+        regions: MemberRegions,
+        steps: GroupSteps,
+    ) -> None:
+        self._paths = RuntimePaths(spec.runtime_dir)
+        self._machine = machine
+        self._topics = topics
+        self._members = members
+        self._regions = regions
+        self._steps = steps
+        self._cells = MemberCells(machine, topics)
+        self._absent = {(one.group, one.member_id): one.client_host for one in machine.members()}
+        self._next_absent_ns = 0
+        self._next_cells_ns = NEVER_NS
+        self._cells_pause_ns = CELLS_PAUSE_NS
+
+    def next_deadline_ns(self) -> int:
+        return min(self._next_cells_ns, self._next_absent_ns if self._absent else NEVER_NS)
+
+    def look(self, now_ns: int) -> None:
+        if now_ns >= self._next_cells_ns:
+            self._look_at_cells(now_ns)
+        if self._absent and now_ns >= self._next_absent_ns:
+            self._look_for_absent(now_ns)
+
+    def joined(self, member: Member) -> None:
+        self._absent.pop(member, None)
+        self._cells_pause_ns = CELLS_PAUSE_NS
+        self._next_cells_ns = min(self._next_cells_ns, monotonic_ns() + CELLS_PAUSE_NS)
+
+    # --- commit cells -------------------------------------------------------------------------------------------------
+
+    def commit_cells(self, session: GroupSession) -> int:
+        """Commit what a member has stored since its cells were looked at; returns how many had news."""
+        if session.region is None or session.member is None:
+            return 0
+        group, member_id = session.member
+        offsets = self._cells.news(group, member_id, session.region, session.seen_cells)
+        if offsets:
+            self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
+        return len(offsets)
+
+    def commit_cells_of(self, group: str, member_id: str | None = None) -> None:
+        """Of the members of a group, or of one, as far as they are connected."""
+        for member, session in list(self._members.items()):
+            if member[0] == group and member_id in (None, member[1]):
+                self.commit_cells(session)
+
+    def _look_at_cells(self, now_ns: int) -> None:
+        """Often while there is news, then less and less."""
+        if not self._members:
+            self._next_cells_ns = NEVER_NS
+            return
+        found = sum(self.commit_cells(session) for session in list(self._members.values()))
+        self._cells_pause_ns = CELLS_PAUSE_NS if found else min(self._cells_pause_ns * 3 // 2, CELLS_PAUSE_NS_MAX)
+        self._next_cells_ns = now_ns + self._cells_pause_ns
+
+    # --- polls and deaths ---------------------------------------------------------------------------------------------
+
+    def ask_when_polled(self, action: requests.AskWhenPolled) -> None:
+        """Cells are looked at first: if the member is fenced for it, nobody looks at them again."""
+        session, polled_ns = self._members.get((action.group, action.member_id)), 0
+        if session is not None:
+            self.commit_cells(session)
+            if session.region is not None:
+                polled_ns = session.region.last_poll(member_token(action.group, action.member_id)) or 0
+        polled = requests.Polled(action.group, action.member_id, polled_ns)
+        self._steps.take(self._machine.polled(polled))
+
+    def died(self, session: GroupSession) -> None:
+        """A member's connection has ended, or its process: it reads nothing any more."""
+        assert session.member is not None
+        group, member_id = session.member
+        self.commit_cells(session)
+        self._steps.take(self._machine.died(requests.Died(group, member_id), monotonic_ns()))
+
+    def _look_for_absent(self, now_ns: int) -> None:
+        """Members of a predecessor's time that are not connected yet: those whose process has died are out."""
+        self._next_absent_ns = now_ns + ABSENT_PAUSE_NS
+        for (group, member_id), host in list(self._absent.items()):
+            client_id = client_of(host)
+            if client_id is not None and life.holder(self._paths.life(client_id)) is not None:
+                continue
+            del self._absent[group, member_id]
+            region = None if client_id is None else self._regions.open(client_id)
+            if region is not None and client_id is not None:
+                offsets = self._cells.news(group, member_id, region, {})
+                self._regions.release(client_id)
+                if offsets:
+                    self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
+            self._steps.take(self._machine.died(requests.Died(group, member_id), now_ns))
+
+
+def commit_request(group: str, member_id: str, offsets: Iterable[GroupOffset]) -> requests.Commit:
+    wanted = (
+        requests.OffsetToCommit(one.topic, one.partition, one.offset, one.leader_epoch, one.metadata) for one in offsets
+    )
+    return requests.Commit(group, member_id, tuple(wanted), wall_ms())

@@ -1,0 +1,265 @@
+"""The coordinator of consumer groups in real owners, asked in its own protocol: what it keeps, what kills change."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+import shmlog
+from shmlog.control.group_messages import (
+    AssignmentComputed,
+    CommitOffsets,
+    ComputeAssignment,
+    DeleteGroup,
+    DescribeGroups,
+    FindCoordinator,
+    GroupDescription,
+    GroupOffset,
+    GroupPartition,
+    GroupsDescribed,
+    LeaveGroup,
+    MemberAssignment,
+    MemberFenced,
+    OwnPartitions,
+)
+from shmlog.control.messages import CreateTopic, DeleteTopic, Done, OpenLane
+from shmlog.model import OFFSETS_TOPIC
+from shmlog.testing import wait_until
+from tests.scenarios.bare_member import BareMember, Talk, coordinator_socket, has_hung_up, member
+from tests.scenarios.conftest import Daemon, Peer
+
+pytestmark = pytest.mark.slow
+
+
+def described(talk: Talk, group: str) -> GroupDescription:
+    (found,) = talk.ask(DescribeGroups(0, [group]), GroupsDescribed).groups
+    return found
+
+
+def kill_coordinator(peer: Peer) -> None:
+    os.kill(peer.partition(OFFSETS_TOPIC).pid, signal.SIGKILL)
+
+
+def described_offset(talk: Talk, partition: int) -> int:
+    return {one.partition: one.offset for one in described(talk, "delays").offsets}[partition]
+
+
+def produce(peer: Peer, topic: str, partition: int, count: int) -> None:
+    """So many records into a partition."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHMLOG_RUNTIME_DIR", os.path.dirname(peer.welcome.runtime_dir))
+        with shmlog.connect("t") as cluster, cluster.producer() as one:
+            for number in range(count):
+                one.send(topic, b"%d" % number, partition=partition)
+
+
+def next_order(talk: Talk) -> ComputeAssignment:
+    while not isinstance(found := talk.next(object), ComputeAssignment):
+        pass
+    return found
+
+
+@pytest.fixture
+def connect(real_daemon: Daemon) -> Callable[[], Peer]:
+    return real_daemon.peer
+
+
+@pytest.fixture
+def peer(real_daemon: Daemon) -> Peer:
+    real_daemon.start()
+    found = real_daemon.peer()
+    found.create("flights", partitions=4)
+    return found
+
+
+def test_two_members_share_a_topic_and_who_leaves_or_dies_gives_its_partitions_to_the_other(peer: Peer) -> None:
+    with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
+        assert a.follow() == [0, 1, 2, 3]
+        assert b.follow() == []
+        assert a.follow(final={2: 0, 3: 0}) == [0, 1], "it has to give two up first"
+        assert b.follow() == [2, 3]
+        wait_until(lambda: described(a, "delays").state == "Stable")
+        assert a.committed("delays") == {("flights", 2): 0, ("flights", 3): 0}
+        a.ask(LeaveGroup(0, [GroupOffset("flights", 1, 0)]), Done)
+        assert b.follow() == [0, 1, 2, 3]
+        assert b.committed("delays")["flights", 1] == 0
+        with member(peer, "delays", "c", ["flights"]) as c:
+            assert c.follow() == []
+            assert b.follow() == [0, 1]
+            assert c.follow() == [2, 3]
+        assert b.follow() == [0, 1, 2, 3], "its connection ended"
+
+
+def test_a_partition_is_given_to_nobody_while_an_assignment_is_on_its_way_to_its_reader(peer: Peer) -> None:
+    with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
+        b.follow()
+        a.channel.send(OwnPartitions(0, 0, []))  # it has nothing yet, but may have what is on its way any moment
+        described(a, "delays")
+        assert b.channel.receive() is None
+        a.follow()
+        assert a.follow() == [0, 1]
+        assert b.follow() == [2, 3]
+
+
+def test_what_a_coordinator_said_its_successor_knows(peer: Peer) -> None:
+    with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
+        a.follow()
+        b.follow()
+        a.follow()
+        b.follow()
+        a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 0, 0, -1, "so far")]), Done)
+        kill_coordinator(peer)
+        wait_until(lambda: has_hung_up(a) and has_hung_up(b))
+        a.reconnect()
+        a.join()
+        assert a.follow() == [0, 1], "b lives, and keeps what it has"
+        (offset,) = described(a, "delays").offsets
+        assert (offset.partition, offset.offset, offset.metadata) == (0, 0, "so far")
+        b.reconnect()
+        b.join()
+        assert b.follow() == [2, 3]
+        wait_until(lambda: described(a, "delays").state == "Stable")
+
+
+def test_members_that_died_with_their_coordinator_are_out_when_its_successor_has_seen_it(
+    peer: Peer, connect: Callable[[], Peer]
+) -> None:
+    other = connect()
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        with member(other, "delays", "b", ["flights"]) as b:
+            b.follow()
+            a.follow()
+            assert b.follow() == [2, 3]
+            b.store(other.partition("flights", 2).partition_id, 0)
+            kill_coordinator(peer)
+            other.close()
+        wait_until(lambda: has_hung_up(a))
+        a.reconnect()
+        a.join()
+        while a.follow() != [0, 1, 2, 3]:
+            pass
+        assert a.committed("delays") == {("flights", 2): 0}, "the last look at its cells"
+
+
+def test_groups_go_on_while_there_is_no_supervisor(real_daemon: Daemon, peer: Peer) -> None:
+    with BareMember(peer, "delays", "b", ["flights"]) as b, member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        real_daemon.kill()
+        b.join()
+        assert b.follow() == []
+        assert a.follow() == [0, 1]
+        assert b.follow() == [2, 3]
+        b.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 2, 0)]), Done)
+        real_daemon.start()
+        assert b.committed("delays") == {("flights", 2): 0}
+
+
+def test_offsets_in_cells_are_committed_by_themselves_and_at_the_death_of_their_member(
+    peer: Peer, connect: Callable[[], Peer]
+) -> None:
+    produce(peer, "flights", 1, 10)
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        place = peer.partition("flights", 1).partition_id
+        a.store(place, 3)
+        with closing(Talk(a.path)) as looking:
+            assert looking.committed("delays") == {("flights", 1): 3}, "who asks has them looked at"
+            a.store(place, 4)
+            wait_until(lambda: described_offset(a, 1) == 4)
+            a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 6)]), Done)
+            assert looking.committed("delays") == {("flights", 1): 6}, "what is in the cell is older"
+            a.store(place, 11)
+            assert looking.committed("delays") == {("flights", 1): 6}, "that is beyond the end of the log"
+        with member(peer, "delays", "b", ["flights"]) as b:
+            b.follow()
+            a.follow()
+            b.follow()
+            a.store(place, 7)
+            a.close()
+            assert b.follow() == [0, 1, 2, 3]
+            assert b.starts[1] == 7, "the last look at its cells"
+
+
+def test_a_member_that_does_not_poll_is_fenced_and_what_it_stores_later_is_nobodys(peer: Peer) -> None:
+    produce(peer, "flights", 1, 10)
+    with (
+        member(peer, "delays", "a", ["flights"], poll_interval_ms=300) as a,
+        member(peer, "delays", "b", ["flights"]) as b,
+    ):
+        a.follow()
+        b.follow()
+        a.follow()
+        b.follow()
+        place = peer.partition("flights", 1).partition_id
+        a.store(place, 2)
+        assert b.follow() == [0, 1, 2, 3]
+        fenced = a.next(MemberFenced)
+        assert fenced.error == "MaxPollExceededError"
+        assert "max.poll.interval.ms is 300" in fenced.message
+        a.store(place, 5)
+        assert b.committed("delays") == {("flights", 1): 2}
+        failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 5)]))
+        assert (failed.error, "max.poll.interval.ms is 300" in failed.message) == ("CommitFailedError", True)
+
+
+def test_an_assignor_that_only_members_have_is_run_by_one_of_them(peer: Peer) -> None:
+    with (
+        member(peer, "delays", "a", ["flights"], assignor="custom:mine") as a,
+        member(peer, "delays", "b", ["flights"], assignor="custom:mine") as b,
+    ):
+        next_order(a)  # of the epoch before there was b
+        order = next_order(a)
+        assert [(one.name, one.partitions) for one in order.topics] == [("flights", 4)]
+        mine = [GroupPartition("flights", "", number) for number in range(4)]
+        a.channel.send(AssignmentComputed(0, order.epoch, [MemberAssignment("a", []), MemberAssignment("b", mine)]))
+        while b.follow() != [0, 1, 2, 3]:
+            pass
+        assert described(b, "delays").assignor == "custom:mine"
+
+
+def test_topics_that_come_and_go_move_in_and_out_of_assignments(peer: Peer) -> None:
+    with member(peer, "delays", "a", [], pattern="f.*") as a:
+        assert a.follow() == [0, 1, 2, 3]
+        peer.create("freight", partitions=2)
+        a.follow()
+        assert {one.topic for one in a.owned} == {"flights", "freight"}
+        peer.ask(DeleteTopic(0, "flights"), Done)
+        a.follow()
+        assert {one.topic for one in a.owned} == {"freight"}
+
+
+def test_what_is_wrong_is_said_and_changes_nothing(peer: Peer) -> None:
+    path = coordinator_socket(peer, "delays")
+    with closing(Talk(path)) as talk, member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        assert talk.refused(DeleteGroup(0, "delays")).error == "NonEmptyGroupError"
+        assert talk.refused(DeleteGroup(0, "nobody")).error == "UnknownGroupError"
+        failed = talk.refused(CommitOffsets(0, "delays", [GroupOffset("flights", 0, 0)]))
+        assert failed.error == "NonEmptyGroupError"
+        failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("flights", 0, 1)]))
+        assert (failed.error, "ends at 0" in failed.message) == ("InvalidRequestError", True)
+        failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("freight", 0, 0)]))
+        assert failed.error == "UnknownTopicOrPartitionError"
+        wrong = BareMember(peer, "delays", "b", [], pattern="f(")
+        assert wrong.refused(wrong.request()).error == "InvalidRegularExpressionError"
+        wrong.close()
+        assert a.committed("delays") == {}
+        talk.channel.endpoint.send(b"\x7f\xff\xff\xffrubbish")
+        wait_until(lambda: has_hung_up(talk))
+        assert described(a, "delays").state == "Stable"
+    assert peer.refused(FindCoordinator(0, "")).error == "InvalidGroupIdError"
+
+
+def test_the_coordinators_topic_is_not_for_clients(peer: Peer) -> None:
+    assert peer.refused(CreateTopic(0, OFFSETS_TOPIC, 1, 1, {})).error == "InvalidTopicError"
+    coordinator_socket(peer, "delays")
+    topic = peer.topic(OFFSETS_TOPIC)
+    assert (topic.internal, topic.config["cleanup.policy"]) == (True, "compact")
+    assert peer.refused(DeleteTopic(0, OFFSETS_TOPIC)).error == "InvalidTopicError"
+    refused = peer.refused(OpenLane(0, OFFSETS_TOPIC, 0, peer.producer_id(), 0, 0, None))
+    assert "only coordinators write to" in refused.message
