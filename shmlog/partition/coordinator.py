@@ -192,6 +192,7 @@ class Coordinator:
     def _own(self, session: GroupSession, message: OwnPartitions) -> None:
         assert session.member is not None
         group, member_id = session.member
+        self._watch.commit_cells(session)  # what it says here is newer
         if message.final:
             self._steps.take(self._machine.commit(commit_request(group, member_id, message.final)))
         may_own = session.serials.owns(message.serial, _partitions(message.partitions))

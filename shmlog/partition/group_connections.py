@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
+from shmlog.clock import monotonic_ns
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Failed, Message, OwnerSpec
 from shmlog.control.paths import RuntimePaths
@@ -17,6 +17,7 @@ from shmlog.partition.member_cells import MemberRegions
 
 MESSAGES_PER_TURN = 64
 """Of one connection, before the others get their turn."""
+NO_DESCRIPTORS_PAUSE_NS = 200_000_000
 
 
 class GroupConnections:
@@ -36,18 +37,25 @@ class GroupConnections:
         self._gone = gone
         self._sessions: dict[int, GroupSession] = {}  # by descriptor of the channel
         self._processes: dict[int, GroupSession] = {}  # by pidfd
+        self._unheard: set[int] = set()  # descriptors of those that had more to say than a turn takes
+        self._no_descriptors_ns = 0  # since when, if nobody can be let in
         path = RuntimePaths(spec.runtime_dir).coordinator_socket(spec.partition)
         self._door = GroupDoor(path, bell, mode=spec.shm_mode, group=spec.shm_group)
 
     @property
     def has_news(self) -> bool:
-        return self._door.has_news
+        """What was received and not heard makes no descriptor readable."""
+        return bool(self._unheard) or self._door.has_news
 
     def look(self) -> int:
         """Hear everybody who has something to say; returns how much that was."""
         for session in self._sessions.values():
             session.flush()
-        return sum(self._hear(fd) for fd in self._door.ready())
+        if self._no_descriptors_ns and monotonic_ns() - self._no_descriptors_ns > NO_DESCRIPTORS_PAUSE_NS:
+            self._no_descriptors_ns = 0
+            self._door.watch(self._door.fd)
+        unheard, self._unheard = self._unheard, set()
+        return sum(self._hear(fd) for fd in unheard.union(self._door.ready()))
 
     def _hear(self, fd: int) -> int:
         if fd == self._door.fd:
@@ -64,6 +72,7 @@ class GroupConnections:
                 if message is None:
                     return heard
                 self._obey(session, message)
+            self._unheard.add(fd)
         except ChannelClosedError:
             self.end(session)
         return 1
@@ -83,12 +92,15 @@ class GroupConnections:
 
     def _accept(self) -> int:
         accepted = 0
-        with contextlib.suppress(OSError):  # no descriptors left: they wait
+        try:
             while (connected := self._door.accept()) is not None:
                 session = GroupSession(Channel(connected, accepts_bytes_max=CONTROL_REQUEST_BYTES_MAX))
                 self._sessions[session.fd] = session
                 self._door.watch(session.fd)
                 accepted += 1
+        except OSError:  # no descriptors left: they wait, and we do not ask all the time
+            self._no_descriptors_ns = monotonic_ns()
+            self._door.forget(self._door.fd)
         return accepted
 
     def introduce(self, session: GroupSession, member: Member, client_id: int) -> None:

@@ -8,7 +8,7 @@ import os
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import Message
 from shmlog.control.peer import peer_credentials, peer_pidfd
-from shmlog.machines.group.records import NO_PARTITIONS
+from shmlog.machines.group.records import NO_PARTITIONS, Partitions
 from shmlog.machines.group.serials import Serials
 from shmlog.memory.client_region import ClientRegion
 
@@ -32,6 +32,8 @@ class GroupSession:
         """Of its process: doorbell and commit cells."""
         self.seen_cells: dict[int, int] = {}
         """Offsets that were found in its cells last, by partition id."""
+        self.assigned: Partitions = NO_PARTITIONS
+        """Its member's last assignment."""
         self.serials = Serials(NO_PARTITIONS)
         """Of the assignments of its member."""
 

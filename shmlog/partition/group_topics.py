@@ -51,6 +51,11 @@ class GroupTopics:
     def partition(self, partition_id: int) -> TopicPartition | None:
         return self._partitions.get(partition_id)
 
+    def partition_id(self, one: TopicIdPartition) -> int:
+        """-1: there is no such partition any more."""
+        found = self._by_id.get(one.topic_id)
+        return found.partition_ids[one.partition] if found and one.partition < len(found.partition_ids) else -1
+
     def named(self, one: TopicIdPartition) -> TopicPartition | None:
         name = self.name(one.topic_id)
         return None if name is None else TopicPartition(name, one.partition)

@@ -185,6 +185,36 @@ def test_offsets_in_cells_are_committed_by_themselves_and_at_the_death_of_their_
             assert b.starts[1] == 7, "the last look at its cells"
 
 
+def test_an_offset_that_was_committed_before_the_partition_went_away_and_came_back_is_committed_again(
+    peer: Peer,
+) -> None:
+    produce(peer, "flights", 1, 10)
+    place = peer.partition("flights", 1).partition_id
+    with member(peer, "delays", "b", ["flights"]) as b:
+        b.follow()
+        b.store(place, 3)
+        with member(peer, "delays", "a", ["flights"]) as a:
+            a.follow()
+            assert b.follow(final={1: 3}) == [2, 3]
+            b.slots.pop(place).release()
+            assert a.follow() == [0, 1]
+            assert a.starts[1] == 3
+            a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 8)]), Done)
+        assert b.follow() == [0, 1, 2, 3]
+        assert b.starts[1] == 8
+        b.store(place, 3)  # it has gone back
+        assert b.committed("delays")["flights", 1] == 3
+
+
+def test_a_member_that_says_much_at_once_is_heard_to_the_end(peer: Peer) -> None:
+    produce(peer, "flights", 1, 300)
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        for number in range(300):  # in few packets
+            a.channel.send(CommitOffsets(1000 + number, "delays", [GroupOffset("flights", 1, number)]))
+        assert [a.next(Done).request_id for _ in range(300)] == [1000 + number for number in range(300)]
+
+
 def test_a_member_that_does_not_poll_is_fenced_and_what_it_stores_later_is_nobodys(peer: Peer) -> None:
     produce(peer, "flights", 1, 10)
     with (
