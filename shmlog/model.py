@@ -40,6 +40,18 @@ class OffsetAndTimestamp(NamedTuple):
     timestamp_ms: int
 
 
+class OffsetAndMetadata(NamedTuple):
+    """What a group has committed of a partition: it goes on at `offset`.
+
+    `metadata` is a text of the application's. `leader_epoch` is that of the record before `offset`, -1 if unknown: it
+    tells whoever goes on there whether the log was cut meanwhile.
+    """
+
+    offset: int
+    metadata: str = ""
+    leader_epoch: int = -1
+
+
 class RecordMetadata(NamedTuple):
     """Where a record went. `offset` is -1 with acks=0.
 
