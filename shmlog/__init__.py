@@ -31,6 +31,11 @@ if TYPE_CHECKING:
         Headers as Headers,
         Producer as Producer,
     )
+    from shmlog.client.group_results import (
+        ConsumerGroupDescription as ConsumerGroupDescription,
+        ConsumerGroupListing as ConsumerGroupListing,
+        GroupMemberInfo as GroupMemberInfo,
+    )
     from shmlog.client.results import (
         ClientInfo as ClientInfo,
         ClusterInfo as ClusterInfo,
@@ -108,6 +113,9 @@ _HOME = {
     "Delivery": "shmlog.client.api",
     "Headers": "shmlog.client.api",
     "Producer": "shmlog.client.api",
+    "ConsumerGroupDescription": "shmlog.client.group_results",
+    "ConsumerGroupListing": "shmlog.client.group_results",
+    "GroupMemberInfo": "shmlog.client.group_results",
     "ClientInfo": "shmlog.client.results",
     "ClusterInfo": "shmlog.client.results",
     "PartitionInfo": "shmlog.client.results",

@@ -15,6 +15,7 @@ COMMANDS = {
     "logs": ("shmlog.cli.logs", "Show what a detached cluster has logged."),
     "top": ("shmlog.cli.top", "Watch partitions, rates and lags live."),
     "topic": ("shmlog.cli.topic", "Create, list, describe, alter and delete topics."),
+    "group": ("shmlog.cli.group.command", "Look at consumer groups, and set where they go on."),
     "config": ("shmlog.cli.config", "Look up settings: names, defaults, what they do."),
     "replica": ("shmlog.cli.replica", "Choose leaders, and move replicas to other disks."),
     "produce": ("shmlog.cli.produce", "Send lines to a topic."),

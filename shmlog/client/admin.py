@@ -1,4 +1,4 @@
-"""The native admin: topics, by asking the supervisor."""
+"""The native admin: topics, by asking the supervisor, and consumer groups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from shmlog import arguments, settings
 from shmlog.client.connection import Connection
+from shmlog.client.group_admin import NativeGroupAdmin
 from shmlog.client.results import ClusterInfo, ImportInfo, TopicInfo
 from shmlog.client.topic_configs import ConfigChange, ConfigEntry, alter_request
 from shmlog.control.messages import (
@@ -30,7 +31,7 @@ from shmlog.limits import TRACE_INTERVAL_US_MAX, TRACE_INTERVAL_US_MIN, TRACE_LE
 from shmlog.model import TopicPartition
 
 
-class NativeAdmin:
+class NativeAdmin(NativeGroupAdmin):
     """Implements api.Admin. Settings are checked here, so that a wrong one costs no round trip."""
 
     def __init__(self, connection: Connection) -> None:

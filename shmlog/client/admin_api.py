@@ -1,17 +1,18 @@
-"""What a user's program talks to about topics; the rules of api.py apply, which has this, too."""
+"""What a user's program talks to about topics and groups; the rules of api.py apply, which has this, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from shmlog.client.group_admin_api import GroupAdmin
 from shmlog.client.results import ClusterInfo, ImportInfo, TopicInfo
 from shmlog.client.topic_configs import ConfigChange, ConfigEntry
 from shmlog.model import TopicPartition
 
 
-class Admin(Protocol):
-    """Topics and what is known about them. May be used by several threads."""
+class Admin(GroupAdmin, Protocol):
+    """Topics, consumer groups, and what is known about them. May be used by several threads."""
 
     def create_topic(
         self,

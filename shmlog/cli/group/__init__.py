@@ -1,0 +1,1 @@
+"""`shmlog group`: consumer groups, their members, and how far they are behind."""
