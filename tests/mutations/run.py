@@ -39,6 +39,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     mutations: list[Mutation] = [
         *import_module("tests.mutations.owner_mutations").OWNER_MUTATIONS,
+        *import_module("tests.mutations.compaction_mutations").COMPACTION_MUTATIONS,
         *import_module("tests.mutations.follower_mutations").FOLLOWER_MUTATIONS,
         *import_module("tests.mutations.takeover_mutations").TAKEOVER_MUTATIONS,
         *import_module("tests.mutations.supervisor_mutations").SUPERVISOR_MUTATIONS,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.crash.points import (
     clusters,
+    compacting,
     compressing,
     disks,
     following,
@@ -37,6 +38,7 @@ STORIES = (
     producing,
     compressing,
     keeping,
+    compacting,
     recovering,
     replicating,
     following,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.crash.points.scenario import FILES, arm, scenario
-from tests.crash.points.world import World
+from tests.crash.points.world import Party, World
 
 
 @scenario("append with indexes", FILES)
@@ -88,15 +88,21 @@ def sync_aside(world: World) -> None:
     world.order("collect_sync")
 
 
-@scenario("retention", FILES)
-def retention(world: World) -> None:
+def fill(world: World, segments: int) -> Party:
+    """An owner with so many segments of two records, and whose they are."""
     world.segment_bytes = 700
     world.start_owner()
     lane = world.lane()
-    for _ in range(5):
+    for _ in range(segments):
         lane.send(2, 300)
         world.order("run")
         lane.reclaim()
+    return lane
+
+
+@scenario("retention", FILES)
+def retention(world: World) -> None:
+    lane = fill(world, 5)
     world.config["retention.bytes"] = "800"
     world.order("alter", world.config)
     arm(world)
@@ -107,13 +113,7 @@ def retention(world: World) -> None:
 
 @scenario("retention of everything", FILES)
 def retention_of_everything(world: World) -> None:
-    world.segment_bytes = 700
-    world.start_owner()
-    lane = world.lane()
-    for _ in range(2):
-        lane.send(2, 300)
-        world.order("run")
-        lane.reclaim()
+    fill(world, 2)
     world.config["retention.bytes"] = "0"
     world.order("alter", world.config)
     arm(world)
@@ -122,13 +122,7 @@ def retention_of_everything(world: World) -> None:
 
 @scenario("records are deleted", FILES)
 def records_are_deleted(world: World) -> None:
-    world.segment_bytes = 700
-    world.start_owner()
-    lane = world.lane()
-    for _ in range(4):
-        lane.send(2, 300)
-        world.order("run")
-        lane.reclaim()
+    lane = fill(world, 4)
     arm(world)
     world.order("delete_before", 5)
     lane.send(1)

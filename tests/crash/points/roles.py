@@ -13,7 +13,7 @@ import numpy as np
 
 from shmlog import settings
 from shmlog.clock import wall_ms
-from shmlog.control.messages import Message
+from shmlog.control.messages import Message, SwapRefused, SwapSegments
 from shmlog.memory import lane as lane_regions, layout, names, region
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.lane import LaneTerms
@@ -103,6 +103,14 @@ class OwnerRole(Rig):
 
     def retain(self) -> None:
         self.keeper.apply_retention(wall_ms())
+
+    def swap(self, order: SwapSegments) -> None:
+        """Carry out what the supervisor would order of a cleaning."""
+
+        def refused(message: SwapRefused) -> None:
+            raise AssertionError(message)
+
+        self.keeper.swap(order, refused)
 
     def delete_before(self, offset: int) -> None:
         self.keeper.delete_before(offset, wall_ms())

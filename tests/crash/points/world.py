@@ -122,12 +122,20 @@ class World:
         self.seen: list[Record] = []
         self.meanwhile: Callable[[], None] = lambda: None
         """What survivors do after the kill, before anybody succeeds."""
+        self.compacted: list[dict[int, tuple[int, int]]] = [{}]
+        """What compaction may have removed, all of one of these: names and numbers of records by offset; the last has
+        the others."""
         self._actors: list[Actor] = []
         self.lanes_made = 0
         self.terms: dict[int, LaneTerms] = {}
         self.replicas = Replicas(self.tag)
         self._reader: PartitionReader | None = None
         self._make_client()
+
+    @property
+    def removable(self) -> set[int]:
+        """Offsets that compaction has removed, or was about to."""
+        return set(self.compacted[-1])
 
     # --- who may be killed --------------------------------------------------------------------------------------------
 
