@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from shmlog.errors import StorageError
+from shmlog.errors import CorruptRecordError, StorageError
 from shmlog.log.checkpoint import VERSION, read_numbers
 from shmlog.log.cleaned_files import mark_path
 from shmlog.log.compaction_checkpoint import (
@@ -204,11 +204,21 @@ def carry_out(
 def finish(storage: Storage, directory: str) -> str:
     """Before a log is opened: finish what the owner before had prepared; says so in a sentence, "" if it had nothing.
 
-    Raises OSError.
+    Raises OSError, CorruptRecordError if the disk has damaged the note: segments may be in their places already that
+    stand for others which are still there, and that would be taken for damage of the log.
     """
-    cleaned = _decode(read_numbers(storage, os.path.join(directory, NOTE)))
-    if cleaned is None:
+    note = os.path.join(directory, NOTE)
+    try:
+        storage.close(storage.open(note, os.O_RDONLY))
+    except FileNotFoundError:
         return ""
+    cleaned = _decode(read_numbers(storage, note))
+    if cleaned is None:
+        raise CorruptRecordError(
+            f"{note} is damaged, and says which segments compaction was replacing in this log: take it from a copy of"
+            " the directory; or move the directory away, if the topic has another replica; or remove the file: then"
+            " what does not fit together is cut off, and kept in files *.damaged"
+        )
     carry_out(storage, directory, cleaned)
     return f"finished putting {len(cleaned.groups)} compacted segments in their places"
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations.compaction_mutations import COMPACTION_MUTATIONS
 from tests.mutations.follower_mutations import FOLLOWER_MUTATIONS
 from tests.mutations.owner_mutations import OWNER_MUTATIONS
 from tests.mutations.supervisor_mutations import SUPERVISOR_MUTATIONS
 from tests.mutations.takeover_mutations import TAKEOVER_MUTATIONS
 
 RUN = Path(__file__).with_name("run.py")
-MUTATIONS = (*OWNER_MUTATIONS, *FOLLOWER_MUTATIONS, *TAKEOVER_MUTATIONS, *SUPERVISOR_MUTATIONS)
+MUTATIONS = (*OWNER_MUTATIONS, *COMPACTION_MUTATIONS, *FOLLOWER_MUTATIONS, *TAKEOVER_MUTATIONS, *SUPERVISOR_MUTATIONS)
 NAMES = [mutation.name for mutation in MUTATIONS]
 
 

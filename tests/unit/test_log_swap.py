@@ -21,7 +21,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.scrub import log_flaws, sealed_segments
 from shmlog.log.segment import list_base_offsets
 from shmlog.log.storage import OsStorage
-from shmlog.log.swap import CleanedSegments
+from shmlog.log.swap import NOTE, CleanedSegments, prepare
 from shmlog.log.truncation import truncate
 from shmlog.record.header import BatchHeader
 from shmlog.testing.known_log import append, look_at_segments, open_log
@@ -279,6 +279,34 @@ def test_a_swap_that_is_killed_at_any_call_did_not_happen_or_is_finished(tmp_pat
     assert outcomes[-1] is True
     assert outcomes == sorted(outcomes)
     assert len(outcomes) > 20
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda note: b"", id="empty"),
+        pytest.param(lambda note: note[:-3], id="cut"),
+        pytest.param(lambda note: b"1" + note[1:], id="of another version"),
+        pytest.param(lambda note: note.replace(b"3 0", b"x 0"), id="no number"),
+        pytest.param(lambda note: note + b"5\n", id="too long"),
+    ],
+)
+def test_a_swap_whose_note_is_damaged_is_not_forgotten(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    directory = tmp_path / "t-0"
+    log = fill(directory)
+    prepare(OsStorage(), str(directory), cleaned(log))
+    log.close(clean=False)
+    note = directory / NOTE
+    whole = note.read_bytes()
+    note.write_bytes(spoil(whole))
+    files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    with pytest.raises(CorruptRecordError, match="compaction-swap is damaged"):
+        open_log(directory)
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == files
+    note.write_bytes(whole)
+    again = open_log(directory)
+    assert offsets_of(again) == KEPT
+    again.close(clean=False)
 
 
 def test_a_reader_loses_nothing_whenever_segments_are_swapped_under_it(tmp_path: Path) -> None:
