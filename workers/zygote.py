@@ -31,6 +31,7 @@ from shmlog.control.messages import (
     SpawnFollower,
     SpawnOwner,
 )
+from shmlog.control.peer import start_time
 from shmlog.errors import ShmlogError
 from shmlog.limits import CONTROL_TIMEOUT_S
 from shmlog.native import inherited
@@ -112,7 +113,7 @@ class Zygote:
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
-        self._channel.send(Spawned(partition_id, replica_id, pid, _start_time(pid)), [pidfd])
+        self._channel.send(Spawned(partition_id, replica_id, pid, start_time(pid)), [pidfd])
         self._channel.flush(CONTROL_TIMEOUT_S)
         os.close(channel_fd)
 
@@ -171,11 +172,6 @@ def _fill_holes() -> Iterator[object]:
 def _process_name(partition_id: int, replica_id: int | None) -> str:
     """What `ps` and `top` show."""
     return f"shmlog-p{partition_id}" + (f".r{replica_id}" if replica_id is not None else "")
-
-
-def _start_time(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def main(arguments: list[str]) -> int:

@@ -24,6 +24,16 @@ def peer_credentials(connected: socket.socket) -> PeerCredentials:
     return PeerCredentials(*_UCRED.unpack(raw))
 
 
+def start_time(pid: int) -> int:
+    """When a process began, in clock ticks since boot: with its number it is no other process; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            state, *rest = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if state in "ZX" else int(rest[18])
+
+
 def peer_pidfd(connected: socket.socket) -> int | None:
     """A pidfd of the peer, the caller's to close; None if the kernel cannot name it (another pid namespace, or dead).
 

@@ -24,6 +24,11 @@ class Coordinating(Protocol):
     def look(self, now_ns: int) -> int: ...
     def next_deadline_ns(self) -> int: ...
     def topics_are(self, message: TopicsAre) -> None: ...
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that it appended is published."""
+
     def close(self) -> None: ...
 
 
@@ -31,6 +36,7 @@ class NoCoordinator:
     """Of all partitions but those of __consumer_offsets."""
 
     is_here = False
+    is_drained = True
     has_news = False
 
     def look(self, now_ns: int) -> int:

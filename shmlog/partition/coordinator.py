@@ -40,7 +40,7 @@ from shmlog.partition.group_log import GroupLog, stored_records
 from shmlog.partition.group_session import GroupSession
 from shmlog.partition.group_steps import GroupSteps
 from shmlog.partition.group_topics import GroupTopics
-from shmlog.partition.member_cells import host_of
+from shmlog.partition.member_host import MemberHost
 from shmlog.partition.member_watch import MemberWatch, commit_request
 from shmlog.partition.opened import OpenPartition
 from shmlog.partition.own_lane import OwnLane
@@ -113,9 +113,16 @@ class Coordinator:
     def _ask_when_polled(self, action: requests.AskWhenPolled) -> None:
         self._watch.ask_when_polled(action)
 
+    @property
+    def is_drained(self) -> bool:
+        return self._log.is_drained
+
     def close(self) -> None:
-        """Hang up on everybody: members ask for the successor. A second call does nothing."""
+        """Hang up on everybody: members ask for the successor. What they have stored in their cells is in the lane, so
+        that the log has it where the partition is closed. A second call does nothing."""
         if not self._is_closed:
+            self._watch.commit_all_cells()
+            self._log.look()
             self._is_closed = True
             self._connections.close()
             self._topics.close()
@@ -174,7 +181,7 @@ class Coordinator:
             member_epoch=message.member_epoch,
             instance_id=message.instance_id,
             client_name=message.client_name,
-            client_host=host_of(message.client_id),
+            client_host=str(MemberHost.of(message.client_id, session.pid)),
             topics=tuple(message.topics),
             pattern=message.pattern,
             assignor=message.assignor,

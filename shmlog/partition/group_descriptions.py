@@ -22,7 +22,7 @@ from shmlog.memory.client_slot import member_token
 from shmlog.model import TopicPartition
 from shmlog.partition.group_session import GroupSession, Member
 from shmlog.partition.group_topics import GroupTopics
-from shmlog.partition.member_cells import client_of
+from shmlog.partition.member_host import MemberHost
 
 
 def committed(machine: Groups, group: str) -> list[CommittedOffset]:
@@ -55,15 +55,16 @@ def _member(
 ) -> GroupMember:
     said = one.said
     session = members.get((group, said.member_id))
+    host = MemberHost.parse(said.client_host)
     polled_ns = None
     if session is not None and session.region is not None:
         polled_ns = session.region.last_poll(member_token(group, said.member_id))
     return GroupMember(
         member_id=said.member_id,
         instance_id=said.instance_id,
-        client_id=client_of(said.client_host) or 0,
+        client_id=0 if host is None else host.client_id,
         client_name=said.client_name,
-        pid=0 if session is None else session.pid,
+        pid=0 if host is None else host.pid,
         topics=list(said.topics),
         pattern=said.pattern,
         epoch=one.current.epoch,

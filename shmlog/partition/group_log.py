@@ -82,6 +82,11 @@ class GroupLog:
         """Do this once everything that was appended so far is durable, after what was to be done before."""
         self._held.append(_Held(self._appended + len(self._waiting), todo))
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything that was put into the lane is published. (What has no room there waits for look().)"""
+        return not self._lane.unpublished
+
     def look(self) -> int:
         """Write what waits, do what is due; returns how much of that there was."""
         done = self._write()

@@ -13,19 +13,6 @@ from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.client_slot import member_token
 from shmlog.partition.group_topics import GroupTopics
 
-_CLIENT_HOST = "shmlog:"
-
-
-def host_of(client_id: int) -> str:
-    """How records name the registration of a member's process."""
-    return f"{_CLIENT_HOST}{client_id}"
-
-
-def client_of(host: str) -> int | None:
-    """The other way; None for what is no process of this host's."""
-    number = host.removeprefix(_CLIENT_HOST)
-    return int(number) if host != number and number.isdigit() else None
-
 
 class MemberRegions:
     """Mapped once for each process, for as long as one of its members is here: also when the name is gone."""

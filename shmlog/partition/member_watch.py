@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from shmlog.clock import monotonic_ns, wall_ms
-from shmlog.control import life
 from shmlog.control.group_messages import GroupOffset
 from shmlog.control.messages import OwnerSpec
 from shmlog.control.paths import RuntimePaths
@@ -16,11 +15,14 @@ from shmlog.partition.coordinating import NEVER_NS
 from shmlog.partition.group_session import GroupSession, Member
 from shmlog.partition.group_steps import GroupSteps
 from shmlog.partition.group_topics import GroupTopics
-from shmlog.partition.member_cells import MemberCells, MemberRegions, client_of
+from shmlog.partition.member_cells import MemberCells, MemberRegions
+from shmlog.partition.member_host import MemberHost
 
 CELLS_PAUSE_NS = 100_000_000
 CELLS_PAUSE_NS_MAX = 2_000_000_000
 ABSENT_PAUSE_NS = 1_000_000_000
+REGISTRATION_GRACE_NS = 10_000_000_000
+"""After a restart of the whole cluster its clients register anew when they notice."""
 
 
 class MemberWatch:
@@ -44,6 +46,7 @@ class MemberWatch:
         self._cells = MemberCells(machine, topics)
         self._absent = {(one.group, one.member_id): one.client_host for one in machine.members()}
         self._next_absent_ns = 0
+        self._began_ns = monotonic_ns()
         self._next_cells_ns = NEVER_NS
         self._cells_pause_ns = CELLS_PAUSE_NS
 
@@ -79,12 +82,16 @@ class MemberWatch:
             if member[0] == group and member_id in (None, member[1]):
                 self.commit_cells(session)
 
+    def commit_all_cells(self) -> int:
+        """Of everybody; returns how many had news."""
+        return sum(self.commit_cells(session) for session in list(self._members.values()))
+
     def _look_at_cells(self, now_ns: int) -> None:
         """Often while there is news, then less and less."""
         if not self._members:
             self._next_cells_ns = NEVER_NS
             return
-        found = sum(self.commit_cells(session) for session in list(self._members.values()))
+        found = self.commit_all_cells()
         self._cells_pause_ns = CELLS_PAUSE_NS if found else min(self._cells_pause_ns * 3 // 2, CELLS_PAUSE_NS_MAX)
         self._next_cells_ns = now_ns + self._cells_pause_ns
 
@@ -107,18 +114,24 @@ class MemberWatch:
         self.commit_cells(session)
         self._steps.take(self._machine.died(requests.Died(group, member_id), monotonic_ns()))
 
+    def _may_come(self, host: MemberHost, now_ns: int) -> bool:
+        """Who is registered will. Who is not, but runs, has left meanwhile, or is about to be registered anew."""
+        return host.is_registered(self._paths) or (
+            host.is_running() and now_ns - self._began_ns < REGISTRATION_GRACE_NS
+        )
+
     def _look_for_absent(self, now_ns: int) -> None:
         """Members of a predecessor's time that are not connected yet: those whose process has died are out."""
         self._next_absent_ns = now_ns + ABSENT_PAUSE_NS
-        for (group, member_id), host in list(self._absent.items()):
-            client_id = client_of(host)
-            if client_id is not None and life.holder(self._paths.life(client_id)) is not None:
+        for (group, member_id), text in list(self._absent.items()):
+            host = MemberHost.parse(text)
+            if host is not None and self._may_come(host, now_ns):
                 continue
             del self._absent[group, member_id]
-            region = None if client_id is None else self._regions.open(client_id)
-            if region is not None and client_id is not None:
+            region = None if host is None else self._regions.open(host.client_id)
+            if region is not None and host is not None:
                 offsets = self._cells.news(group, member_id, region, {})
-                self._regions.release(client_id)
+                self._regions.release(host.client_id)
                 if offsets:
                     self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
             self._steps.take(self._machine.died(requests.Died(group, member_id), now_ns))

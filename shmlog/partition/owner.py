@@ -375,7 +375,7 @@ class OwnerAgent:
         if self._close.delete:
             return self._desk.is_empty or bool(self._refusals.what)
         all_written = self._desk.is_empty and self._publisher.written_pos == self._publisher.tail_pos
-        return all_written and not self._followers.are_waited_for()
+        return all_written and self._coordinator.is_drained and not self._followers.are_waited_for()
 
     def _finish(self) -> None:
         """As an orphan, or when another replica shall lead, leave ring and lanes to the next owner: their producers may

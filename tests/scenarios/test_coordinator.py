@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +34,8 @@ from shmlog.model import OFFSETS_TOPIC
 from shmlog.testing import wait_until
 from tests.scenarios.bare_member import BareMember, Talk, coordinator_socket, has_hung_up, member
 from tests.scenarios.conftest import Daemon, Peer
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
@@ -125,25 +130,60 @@ def test_what_a_coordinator_said_its_successor_knows(peer: Peer) -> None:
         wait_until(lambda: described(a, "delays").state == "Stable")
 
 
-def test_members_that_died_with_their_coordinator_are_out_when_its_successor_has_seen_it(
-    peer: Peer, connect: Callable[[], Peer]
-) -> None:
-    other = connect()
-    with member(peer, "delays", "a", ["flights"]) as a:
+OTHER_PROCESS = """
+import sys
+from shmlog.control.paths import RuntimePaths
+from tests.scenarios.bare_member import BareMember, Peer
+peer = Peer(RuntimePaths(sys.argv[1]))
+b = BareMember(peer, "delays", "b", ["flights"])
+b.join()
+while b.follow() != [2, 3]:
+    pass
+b.store(peer.partition("flights", 2).partition_id, 0)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_members_that_died_with_their_coordinator_are_out_when_its_successor_has_seen_it(peer: Peer) -> None:
+    command = [sys.executable, "-c", OTHER_PROCESS, peer.welcome.runtime_dir]
+    with (
+        member(peer, "delays", "a", ["flights"]) as a,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other,
+    ):
         a.follow()
-        with member(other, "delays", "b", ["flights"]) as b:
-            b.follow()
-            a.follow()
-            assert b.follow() == [2, 3]
-            b.store(other.partition("flights", 2).partition_id, 0)
-            kill_coordinator(peer)
-            other.close()
+        a.follow()
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        kill_coordinator(peer)
+        other.kill()
         wait_until(lambda: has_hung_up(a))
         a.reconnect()
         a.join()
         while a.follow() != [0, 1, 2, 3]:
             pass
         assert a.committed("delays") == {("flights", 2): 0}, "the last look at its cells"
+
+
+def test_what_members_stored_and_who_they_are_outlives_a_restart_of_the_cluster(
+    real_daemon: Daemon, peer: Peer
+) -> None:
+    produce(peer, "flights", 2, 10)
+    with member(peer, "delays", "b", ["flights"]) as b, member(peer, "delays", "a", ["flights"]) as a:
+        b.follow()
+        a.follow()
+        b.follow()
+        a.follow()
+        b.store(peer.partition("flights", 2).partition_id, 5)
+        peer.close()
+        assert real_daemon.stop() == 0
+        real_daemon.start()
+        again = real_daemon.peer()
+        coordinator_socket(again, "delays")
+        b.reconnect()
+        wait_until(lambda: b.committed("delays") == {("flights", 2): 5})
+        names = [one.member_id for one in described(b, "delays").members]
+        assert names == ["a", "b"], "their process lives, under another registration"
 
 
 def test_groups_go_on_while_there_is_no_supervisor(real_daemon: Daemon, peer: Peer) -> None:
