@@ -14,10 +14,6 @@ _LATER: Final = {
         "replica.selector.", "replica.socket.", "leader.replication.throttled.replicas",
         "follower.replication.throttled.replicas",
     ),
-    "consumer groups": (
-        "group.", "heartbeat.interval.ms", "session.timeout.ms", "max.poll.interval.ms", "enable.auto.commit",
-        "auto.commit.interval.ms", "partition.assignment.strategy",
-    ),
     "transactions": ("transactional.id", "transaction.", "isolation.level"),
 }  # fmt: skip
 """What is planned, and the names (with a dot at the end: beginnings of names) that come with it."""
@@ -70,6 +66,10 @@ _NEEDLESS: Final = {
     ),
     "topics are created by cluster.admin.create_topic and `shmlog topic create` only": (
         "auto.create.topics.enable", "allow.auto.create.topics",
+    ),
+    "the kernel says when a member of a group is dead, and the coordinator moves partitions at once, one by one": (
+        "group.protocol", "group.remote.assignor", "group.initial.", "group.min.", "group.max.", "group.consumer.",
+        "group.coordinator.", "heartbeat.interval.ms",
     ),
     "a consumer reads the topics that it is given": ("exclude.internal.topics",),
     "files grow as they are written": ("preallocate", "segment.index.bytes", "segment.jitter.ms", "log.preallocate"),

@@ -12,7 +12,18 @@ LONG_MAX: Final = 2**63 - 1
 INT_MAX: Final = 2**31 - 1
 
 Kind = Literal[
-    "int", "bool", "text", "paths", "choice", "policies", "ratio", "mode", "acks", "serializer", "partitioner"
+    "int",
+    "bool",
+    "text",
+    "paths",
+    "choice",
+    "policies",
+    "ratio",
+    "mode",
+    "acks",
+    "serializer",
+    "partitioner",
+    "assignor",
 ]
 
 
@@ -55,6 +66,7 @@ class Setting:
             "acks": "all, 0 or 1",
             "serializer": '"str", "json" or a callable',
             "partitioner": '"murmur2" or a callable (topic, key, partitions) -> partition',
+            "assignor": "one of " + ", ".join(self.choices) + ", or a callable (members, partitions) -> assignment",
         }
         return words[self.kind]
 
@@ -150,6 +162,10 @@ def _parse_function(setting: Setting, value: object) -> Any:
     return value if value is None or callable(value) or value in names else _refuse()
 
 
+def _parse_assignor(setting: Setting, value: object) -> Any:
+    return value if callable(value) else _parse_choice(setting, value)
+
+
 _PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
     "int": _parse_int,
     "bool": _parse_bool,
@@ -162,4 +178,5 @@ _PARSERS: dict[Kind, Callable[[Setting, object], Any]] = {
     "acks": _parse_acks,
     "serializer": _parse_function,
     "partitioner": _parse_function,
+    "assignor": _parse_assignor,
 }

@@ -293,7 +293,8 @@ CONSUMER: Final = _table(
         "auto.offset.reset",
         "choice",
         "earliest",
-        "Where to begin without a position (Kafka's latest makes a newcomer's first program hang).",
+        "Where to begin without a position (Kafka's latest makes a newcomer's first program hang; with group.id that is"
+        " the default here, too).",
         choices=("earliest", "latest", "none"),
     ),
     Setting("consumer.timeout.ms", "int", -1, "Iteration ends when nothing came for this long; -1: never.", -1),
@@ -302,6 +303,46 @@ CONSUMER: Final = _table(
     Setting("check.crcs", "bool", True, "Verify the checksum of every batch that is read."),
     Setting("key.deserializer", "serializer", None, "Turns bytes into keys; without one keys are bytes."),
     Setting("value.deserializer", "serializer", None, "Turns bytes into values; without one values are bytes."),
+    Setting("group.id", "text", None, "The group that shares the partitions, and whose offsets are committed."),
+    Setting(
+        "group.instance.id",
+        "text",
+        None,
+        "Makes a static member: whoever comes back under this name within session.timeout.ms has the same partitions.",
+    ),
+    Setting(
+        "partition.assignment.strategy",
+        "assignor",
+        "cooperative-sticky",
+        "How a group shares its partitions, the same for all its members; or a function, which one of them then calls."
+        " Only partitions that move stop, whichever it is.",
+        choices=("range", "roundrobin", "sticky", "cooperative-sticky", "uniform"),
+    ),
+    Setting("enable.auto.commit", "bool", True, "Commit what the application has finished with, as it goes on."),
+    Setting(
+        "auto.commit.interval.ms",
+        "int",
+        5_000,
+        "How often, for who assigns partitions itself; a member of a group commits with every poll, in its own memory.",
+        1,
+        INT_MAX,
+    ),
+    Setting(
+        "max.poll.interval.ms",
+        "int",
+        300_000,
+        "A member that does not ask for records for longer loses its partitions to others.",
+        1,
+        INT_MAX,
+    ),
+    Setting(
+        "session.timeout.ms",
+        "int",
+        45_000,
+        "How long the partitions of a static member wait for its return; of others the kernel says when they are dead.",
+        1,
+        INT_MAX,
+    ),
 )
 
 SCOPES: Final[dict[Scope, dict[str, Setting]]] = {

@@ -15,17 +15,16 @@ consumer, assign, a topic's first send) has no namesake: it takes about a millis
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
 from shmlog.client.admin_api import Admin
+from shmlog.client.consumer_api import Consumer
 from shmlog.client.results import ClientInfo, ClusterInfo, ImportInfo, PartitionInfo, TopicInfo
 from shmlog.client.settings import ConsumerSettings, ProducerSettings
 from shmlog.errors import ShmlogError
-from shmlog.model import OffsetAndTimestamp, RecordMetadata, TopicPartition, Watermarks
-from shmlog.native.columns import RecordColumns
-from shmlog.native.records import Record
+from shmlog.model import RecordMetadata, TopicPartition
 
 __all__ = [
     "Admin",
@@ -214,123 +213,6 @@ class Producer(Protocol):
     ) -> None: ...
 
 
-class Consumer(Protocol):
-    """Reads records of the partitions of its topics, each partition in order. Not for several threads at once.
-
-    Iterating gives one record after the other and waits for new ones; with `consumer_timeout_ms` the iteration ends
-    when nothing has come for that long. Positions live in this object: nothing is committed anywhere.
-    `for` and `async for`, poll() and apoll() go on where the last one stopped. Tasks of one event loop may share a
-    consumer: each record goes to one of them.
-    """
-
-    def __iter__(self) -> Iterator[Record]: ...
-
-    def __next__(self) -> Record: ...
-
-    def __aiter__(self) -> AsyncIterator[Record]: ...
-
-    async def __anext__(self) -> Record: ...
-
-    def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
-        """Up to `max_records` (default `max_poll_records`) records; waits up to `timeout` seconds for the first.
-
-        Empty if there were none. Raises OffsetOutOfRangeError with auto_offset_reset="none" when the position is not in
-        the log, and LogTruncationError when the log was cut below it and others may have these offsets now;
-        UnknownTopicOrPartitionError when a topic was deleted, CorruptRecordError, SerializationError; the position
-        stays where it was, so that seek() can step over. With another auto_offset_reset, reading goes on there instead,
-        or where the log was cut, and a warning is logged.
-        """
-
-    async def apoll(
-        self,
-        max_records: int | None = None,
-        timeout: float | None = 0.0,  # noqa: ASYNC109  # as of poll(): no records in time is not an error
-    ) -> list[Record]:
-        """poll(), for a task. Cancelled, it has taken nothing: the next call gives the same records."""
-
-    def poll_columns(self, max_records: int | None = None, timeout: float | None = 0.0) -> RecordColumns:
-        """Records of one partition as arrays, without an object for any of them; waits up to `timeout` seconds.
-
-        At most `max_records`; without a limit one fetch, about `fetch_max_bytes`. False if there were none. Keys and
-        values are bytes: deserializers are not asked. Errors and positions as in poll(), with which it may alternate.
-        """
-
-    async def apoll_columns(
-        self,
-        max_records: int | None = None,
-        timeout: float | None = 0.0,  # noqa: ASYNC109  # as of apoll()
-    ) -> RecordColumns:
-        """poll_columns(), for a task."""
-
-    def batches(self, max_records: int | None = None, max_wait_ms: int = 100) -> Iterator[list[Record]]:
-        """Lists of up to `max_records` (default `max_poll_records`) records, which wait up to `max_wait_ms` after their
-        first record to become full. Ends when nothing has come for `consumer_timeout_ms`.
-        """
-
-    def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read exactly these partitions from now on, instead of topics with all their partitions."""
-
-    def assignment(self) -> set[TopicPartition]:
-        """The partitions that are read."""
-
-    def position(self, partition: TopicPartition) -> int:
-        """The offset of the next record that this consumer will get from `partition`."""
-
-    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
-        """Go on at `offset`. Whether it is in the log shows at the next read.
-
-        `leader_epoch` is that of the record before it, from which a consumer that was started again knows whether the
-        log has been cut since: `seek(partition, record.offset + 1, leader_epoch=record.leader_epoch)`.
-        """
-
-    def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        """Go on at the first record that is still there; without arguments, in all assigned partitions."""
-
-    def seek_to_end(self, *partitions: TopicPartition) -> None:
-        """Go on after the last record; without arguments, in all assigned partitions."""
-
-    def offsets_for_times(
-        self, times_ms: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        """The first record at or after a time (ms since 1970) in each partition; None where all are older."""
-
-    def watermarks(self, partition: TopicPartition) -> Watermarks:
-        """The range of offsets that can be read now: `low` is the first, `high` one after the last."""
-
-    def lag(self) -> dict[TopicPartition, int]:
-        """How many records each assigned partition has beyond this consumer's position."""
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        """Give no records of these partitions until resume(); their positions stay."""
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        """Take pause() back."""
-
-    def paused(self) -> set[TopicPartition]:
-        """The partitions that are paused."""
-
-    def metrics(self) -> dict[str, int | float]:
-        """Counts since the consumer was made."""
-
-    def close(self) -> None:
-        """Stop reading and let go. Tasks that wait for records of it get HandleClosedError."""
-
-    async def aclose(self) -> None:
-        """close(), for a task."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 class Cluster(Protocol):
     """A connection of this process to one cluster. May be used by several threads; closing it closes what it made."""
 
@@ -346,7 +228,8 @@ class Cluster(Protocol):
         """A producer. Raises InvalidConfigError for settings that do not exist or are out of range."""
 
     def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> Consumer:
-        """A consumer of all partitions of `topics`; without topics, assign() partitions to it.
+        """A consumer of all partitions of `topics`; without topics, assign() partitions to it. With `group_id` a member
+        of that group, which has its part of them; see Consumer.
 
         Raises UnknownTopicOrPartitionError, with a suggestion where a name is close.
         """

@@ -27,6 +27,14 @@ class AsyncReading(ABC):
         """Look after everything that is not records."""
 
     @abstractmethod
+    def _settle(self, *, of_poll: bool) -> None:
+        """The application asks for more: it has finished with what it was given."""
+
+    @abstractmethod
+    def _note_given(self, records: list[Record]) -> None:
+        """What the application is given now."""
+
+    @abstractmethod
     def _given_out(self) -> Iterator[Record]:
         """What is read ahead, as the application gets it."""
 
@@ -59,6 +67,7 @@ class AsyncReading(ABC):
         fetcher = self._fetcher
         self.check_usable()
         await fetcher.turn()
+        self._settle(of_poll=False)
         self._tend()
         deadline = time.monotonic() + self._timeout_s
         while not (fetcher.read_ahead.count or fetcher.fetch()):  # another task may have fetched meanwhile
@@ -75,10 +84,12 @@ class AsyncReading(ABC):
         limit, wait_s = self._poll_limits(max_records, timeout)
         self.check_usable()
         await self._fetcher.turn()
+        self._settle(of_poll=True)
         self._tend()
         deadline = time.monotonic() + wait_s
         while not (records := self._collect(limit)):
             if not await self._fetcher.sleep(deadline):
                 break
             self._tend()
+        self._note_given(records)
         return records

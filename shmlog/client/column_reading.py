@@ -35,17 +35,27 @@ class ColumnReading(ABC):
         """Look after everything that is not records."""
 
     @abstractmethod
-    def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
-        """See api.Consumer."""
+    def _settle(self, *, of_poll: bool) -> None:
+        """The application asks for more: it has finished with what it was given."""
+
+    @abstractmethod
+    def _note_given(self, records: RecordColumns) -> None:
+        """What the application is given now."""
+
+    @abstractmethod
+    def _poll(self, limit: int, wait_s: float) -> list[Record]:
+        """What a poll gives."""
 
     def poll_columns(self, max_records: int | None = None, timeout: float | None = 0.0) -> RecordColumns:
         limit, wait_s = self._column_limits(max_records, timeout)
+        self._settle(of_poll=True)
         self._tend()
         deadline = time.monotonic() + wait_s
         while not (columns := self._collect_columns(limit)):
             if not self._fetcher.wait(deadline):
                 break
             self._tend()
+        self._note_given(columns)
         return columns
 
     async def apoll_columns(
@@ -56,12 +66,14 @@ class ColumnReading(ABC):
         limit, wait_s = self._column_limits(max_records, timeout)
         self.check_usable()
         await self._fetcher.turn()
+        self._settle(of_poll=True)
         self._tend()
         deadline = time.monotonic() + wait_s
         while not (columns := self._collect_columns(limit)):
             if not await self._fetcher.sleep(deadline):
                 break
             self._tend()
+        self._note_given(columns)
         return columns
 
     def batches(self, max_records: int | None = None, max_wait_ms: int = 100) -> Iterator[list[Record]]:
@@ -73,11 +85,17 @@ class ColumnReading(ABC):
         return self._batches(limit, wait_s)
 
     def _batches(self, limit: int, wait_s: float) -> Iterator[list[Record]]:
-        while batch := self.poll(limit, self._timeout_s):
+        while batch := self._next_batch(limit):
             deadline = time.monotonic() + wait_s
-            while len(batch) < limit and (more := self.poll(limit - len(batch), deadline - time.monotonic())):
+            while len(batch) < limit and (more := self._poll(limit - len(batch), deadline - time.monotonic())):
                 batch += more
+                self._polls += 1
             yield batch
+
+    def _next_batch(self, limit: int) -> list[Record]:
+        self._polls += 1
+        self._settle(of_poll=True)
+        return self._poll(limit, self._timeout_s)
 
     def _column_limits(self, max_records: int | None, timeout: float | None) -> tuple[int, float]:
         limit = LONG_MAX

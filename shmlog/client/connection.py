@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from shmlog.client.absence import condition, explain
 from shmlog.client.handle import Handle
+from shmlog.client.question import Question
 from shmlog.client.registration import Registration
 from shmlog.client.session import Session
 from shmlog.control import life
@@ -52,9 +52,15 @@ from shmlog.errors import (
     ShmBudgetExceededError,
     ShmlogError,
 )
-from shmlog.limits import CONNECT_PAUSE_FIRST_S, CONNECT_PAUSE_S, CONNECT_TIMEOUT_S, CONTROL_TIMEOUT_S
+from shmlog.limits import (
+    CONNECT_PAUSE_FIRST_S,
+    CONNECT_PAUSE_S,
+    CONNECT_TIMEOUT_S,
+    CONTROL_TIMEOUT_S,
+    LOCATION_ANSWER_S,
+)
 from shmlog.memory.client_region import ClientRegion
-from shmlog.memory.client_slot import Slot
+from shmlog.memory.client_slot import NO_TOKEN, Slot
 from shmlog.native.doorbell import Doorbell
 from shmlog.version import VERSION
 
@@ -86,23 +92,6 @@ _REPEATABLE = (
 )
 """Requests that may be sent again when the supervisor died over them: twice is as good as once. (A lane that was opened
 for a reply that never came stays unused until this process ends.)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request whose answer nobody waits for."""
-
-    session: Session
-    request_id: int
-
-    def answer(self, expected: type[ReplyType]) -> ReplyType | None:
-        """The answer, or None if it is not there yet. Raises what the supervisor refused with, once, and
-        ChannelClosedError if it went away."""
-        return self.session.reply_if_there(self.request_id, expected)
-
-    def wait(self, expected: type[ReplyType], timeout_s: float) -> ReplyType:
-        """The same for whoever cannot go on without: PollTimeoutError if there is no answer in time."""
-        return self.session.reply(self.request_id, expected, time.monotonic() + timeout_s)
 
 
 class Connection(Handle):
@@ -255,6 +244,17 @@ class Connection(Handle):
                 self._subscriptions.subtract(wanted)
                 raise
 
+    def subscribe_soon(self, partition_ids: Iterable[int]) -> None:
+        """subscribe(), for who goes on without a supervisor: the next one hears of it."""
+        with self._subscribing:
+            wanted = list(partition_ids)
+            fresh = [partition_id for partition_id in wanted if not self._subscriptions[partition_id]]
+            self._subscriptions.update(wanted)
+            question = self.ask(Subscribe(0, fresh)) if fresh else None
+            if question is not None:
+                with suppress(ChannelClosedError, PollTimeoutError):
+                    question.wait(Done, LOCATION_ANSWER_S)
+
     def unsubscribe(self, partition_ids: Iterable[int]) -> None:
         """Take a subscribe() back. Does not wait for the supervisor, and needs none."""
         with self._subscribing:
@@ -290,10 +290,10 @@ class Connection(Handle):
 
     # --- the client region's slots ------------------------------------------------------------------------------------
 
-    def claim_slot(self, partition_id: int) -> Slot | None:
+    def claim_slot(self, partition_id: int, token: int = NO_TOKEN) -> Slot | None:
         """A slot to show a position in; None when all are taken or there is no region: positions are only for show."""
         with self._subscribing, suppress(ShmBudgetExceededError, NoClusterError):
-            return self.region.claim_slot(partition_id)
+            return self.region.claim_slot(partition_id, token)
         return None
 
     # --- connecting ---------------------------------------------------------------------------------------------------

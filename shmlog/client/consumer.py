@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from itertools import chain
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from types import TracebackType
+from typing import Any
 
 from shmlog import arguments, settings
+from shmlog.client.assigned import Assigned, OpenReader
 from shmlog.client.async_reading import AsyncReading
 from shmlog.client.column_reading import ColumnReading
+from shmlog.client.commits import Commits
 from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
+from shmlog.client.group_calls import GroupCalls, refuse_without_group, simple_offsets
+from shmlog.client.group_options import GroupOptions, RebalanceCallback, Topics, take_callbacks
+from shmlog.client.group_reading import GroupReading
 from shmlog.client.handle import ClosableHandle
 from shmlog.client.kafka_names import ConsumerNames
+from shmlog.client.positions import Positions
 from shmlog.client.serialization import Deserializer, deserializer, from_bytes
-from shmlog.client.subscription import Partitions, Subscription
-from shmlog.control.messages import PartitionDescription
+from shmlog.client.subscription import Subscription
 from shmlog.errors import (
-    HandleClosedError,
     InvalidRequestError,
-    LeaderNotAvailableError,
     SerializationError,
     ShmlogError,
 )
 from shmlog.limits import READ_CHUNK_BYTES
-from shmlog.model import OffsetAndTimestamp, TopicPartition, Watermarks
+from shmlog.model import OffsetAndMetadata, TopicPartition
+from shmlog.native.columns import RecordColumns
 from shmlog.native.records import Record
-from shmlog.partition.reader import PartitionReader
-
-INT32_MAX: Final = 2**31 - 1
-SEVERAL: Final = "several topics are several arguments, and of single partitions one may assign() some"
-
-OpenReader = Callable[[TopicPartition, PartitionDescription], PartitionReader]
 
 
-class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading):
+class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading, Positions, GroupCalls):
     """Implements api.Consumer over shared memory. `open_reader` maps a partition; made by NativeCluster.consumer()."""
 
     def __init__(
@@ -48,11 +46,16 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
         topics: Iterable[str],
         given: Mapping[str, object],
     ) -> None:
-        config = settings.parse("consumer", given)
+        chosen = {name: value for name, value in given.items() if value is not None}
+        callbacks = take_callbacks(chosen)
+        config = settings.parse("consumer", chosen)
+        wanted = Topics.parse(list(topics))
         super().__init__("consumer")
         self._connection = connection
-        self._open_reader = open_reader
+        self._options = GroupOptions.parse(config)
         self._reset: Reset = config["auto.offset.reset"]
+        if self._options is not None and not {"auto_offset_reset", "auto.offset.reset"} & chosen.keys():
+            self._reset = "latest"
         self._timeout_s = config["consumer.timeout.ms"] / 1000 if config["consumer.timeout.ms"] >= 0 else math.inf
         self._max_poll_records: int = config["max.poll.records"]
         self._key: Deserializer | None = deserializer(config["key.deserializer"])
@@ -63,13 +66,18 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
             check_crcs=config["check.crcs"],
         )
         self._polls = 0
-        self._registrations = connection.registrations
         self._iterator: Iterator[Record] | None = None
-        names = [arguments.text(topic, "a topic", hint=SEVERAL) for topic in topics]
-        self._subscription = Subscription(connection, names)
-        self._follows_topics = bool(self._subscription.topics)
-        if self._follows_topics:
-            self._take_up(self._subscription.partitions(), start=self._reset)
+        self._assigned = Assigned(connection, open_reader, self._fetcher, self._reset)
+        self._commits = Commits(self._fetcher, automatic=self._options is not None and self._options.auto_commit)
+        self._offsets = simple_offsets(connection, self._options, self._commits)
+        self._group: GroupReading | None = None
+        self._subscription = Subscription(connection, ())
+        self._follows_topics = False
+        if self._options is None:
+            refuse_without_group(wanted, callbacks)
+            self._read_topics(wanted.names)
+        elif wanted:
+            self._join(self._options, wanted, callbacks)
 
     # --- records ------------------------------------------------------------------------------------------------------
 
@@ -90,6 +98,7 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
     def _next_fetch(self) -> Iterable[Record] | None:
         """An iterator over what is read ahead, fetched first if that is nothing; None at consumer_timeout_ms."""
         ahead = self._fetcher.read_ahead
+        self._settle(of_poll=False)
         self._tend()
         if not ahead.count:
             deadline = time.monotonic() + self._timeout_s
@@ -100,20 +109,37 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
         return self._given_out()
 
     def _given_out(self) -> Iterator[Record]:
-        ahead = self._fetcher.read_ahead
+        records = self._fetcher.read_ahead.iterator
+        if self._commits.automatic:
+            records = islice(records, self._max_poll_records)
         if self._key is None and self._value is None:
-            return ahead.iterator
-        return map(self._deserialized, ahead.iterator)
+            return records
+        return map(self._deserialized, records)
 
     def poll(self, max_records: int | None = None, timeout: float | None = 0.0) -> list[Record]:
         limit, wait_s = self._poll_limits(max_records, timeout)
+        self._settle(of_poll=True)
+        return self._poll(limit, wait_s)
+
+    def _poll(self, limit: int, wait_s: float) -> list[Record]:
         self._tend()
         deadline = time.monotonic() + wait_s
         while not (records := self._collect(limit)):
             if not self._fetcher.wait(deadline):
                 break
             self._tend()
+        self._note_given(records)
         return records
+
+    def _settle(self, *, of_poll: bool) -> None:
+        """The application asks for more: it has finished with what it was given."""
+        self.check_usable()
+        if self._options is not None:
+            self._commits.settle(of_poll=of_poll)
+
+    def _note_given(self, records: Sequence[Record] | RecordColumns) -> None:
+        if self._group is not None and records:
+            self._group.given = records[0], records[-1], len(records)
 
     def _poll_limits(self, max_records: int | None, timeout: float | None) -> tuple[int, float]:
         limit = self._max_poll_records
@@ -168,61 +194,57 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         self.check_usable()
         wanted = arguments.partitions(partitions)
+        if self._group is not None:
+            raise InvalidRequestError(
+                "this consumer is a member of a group, which gives it partitions: unsubscribe() before you assign()"
+            )
         subscription = Subscription(self._connection, [partition.topic for partition in wanted])
         chosen = subscription.choose(wanted) if wanted else {}
-        self._let_go([partition for partition in self._fetcher.cursors if partition not in chosen])
+        fresh = [partition for partition in chosen if partition not in self._fetcher.cursors]
+        asks = self._offsets is not None and bool(fresh)
+        committed = self.committed(*fresh) if asks else dict[TopicPartition, OffsetAndMetadata | None]()
+        self._assigned.let_go([partition for partition in self._fetcher.cursors if partition not in chosen])
         self._subscription, self._follows_topics = subscription, False
-        self._take_up(chosen, start=self._reset)
+        self._assigned.take_up(chosen, start=self._reset)
+        for partition, offset in committed.items():
+            if offset is not None:
+                self._fetcher.cursors[partition].begin_at(offset)
+
+    def _read_topics(self, names: Sequence[str]) -> None:
+        subscription = Subscription(self._connection, names)
+        chosen = subscription.partitions() if names else {}
+        self._assigned.let_go([partition for partition in self._fetcher.cursors if partition not in chosen])
+        self._subscription, self._follows_topics = subscription, bool(names)
+        self._assigned.take_up(chosen, start=self._reset)
 
     def assignment(self) -> set[TopicPartition]:
         self.check_usable()
         return set(self._fetcher.cursors)
 
-    def _take_up(self, partitions: Partitions, *, start: Reset) -> None:
-        """Begin to read those of `partitions` that are new, at `start`."""
-        fresh = {key: found for key, found in partitions.items() if key not in self._fetcher.cursors}
-        if not fresh:
-            return
-        self._connection.subscribe(found.partition_id for found in fresh.values())
-        for partition, found in fresh.items():
-            reader = self._open_reader(partition, found)
-            cursor = Cursor(reader, found.partition_id, start=start, reset=self._reset)
-            cursor.slot = self._connection.claim_slot(found.partition_id)
-            if start != "none" and reader.ready:
-                cursor.resolve()
-            self._fetcher.add(cursor)
-
-    def _let_go(self, partitions: Iterable[TopicPartition]) -> None:
-        cursors = [self._fetcher.remove(partition) for partition in partitions]
-        for cursor in cursors:
-            if cursor.slot is not None and self._registrations == self._connection.registrations:
-                with suppress(HandleClosedError):  # the connection may be closed before us
-                    cursor.slot.release()
-            cursor.slot = None
-            cursor.reader.close()
-        if cursors:
-            self._connection.unsubscribe(cursor.partition_id for cursor in cursors)
-
     def _tend(self) -> None:
         """Look after everything that is not records: usable, assigned, new partitions, a cluster that came back."""
         self.check_usable()
-        if not self._fetcher.cursors:
+        if self._group is not None:
+            self._group.tend(self._call_back)
+        elif not self._fetcher.cursors:
             raise InvalidRequestError(
                 "this consumer has no partitions: give cluster.consumer() topics, or assign() some"
             )
+        else:
+            self._look_after_topics()
+        self._assigned.look_after()
+
+    def _look_after_topics(self) -> None:
+        if self._offsets is not None and self._commits.automatic:
+            self._offsets.commit_now_and_then()
         partitions = self._subscription.refresh()
         if partitions is not None:
-            if self._follows_topics:
-                self._take_up(
-                    partitions, start="earliest"
-                )  # nothing of a new partition was seen, so nothing is skipped
-            for cursor in self._fetcher.cursors.values():
-                cursor.reader.reattach_if_replaced()
-        if self._registrations != self._connection.registrations:
-            self._registrations = self._connection.registrations
-            for cursor in self._fetcher.cursors.values():
-                cursor.slot = self._connection.claim_slot(cursor.partition_id)
-                cursor.reader.reattach_if_replaced()
+            if self._follows_topics:  # nothing of a new partition was seen, so nothing is skipped
+                self._assigned.take_up(partitions, start="earliest")
+            self._assigned.reattach()
+
+    def _call_back(self, callback: RebalanceCallback, partitions: Sequence[TopicPartition]) -> None:
+        callback(self, partitions)
 
     def _cursor(self, partition: TopicPartition) -> Cursor:
         self.check_usable()
@@ -232,70 +254,7 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
             raise InvalidRequestError(f"partition {partition} is not assigned to this consumer, which reads {assigned}")
         return cursor
 
-    def _cursors(self, partitions: Iterable[TopicPartition]) -> list[Cursor]:
-        """Those of `partitions`; all if there are none."""
-        return [self._cursor(partition) for partition in partitions] or list(self._fetcher.cursors.values())
-
-    # --- positions ----------------------------------------------------------------------------------------------------
-
-    def position(self, partition: TopicPartition) -> int:
-        return self._fetcher.position(self._cursor(partition).partition)
-
-    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
-        cursor = self._cursor(partition)
-        offset = arguments.integer(offset, "offset", 0, hint="there are seek_to_beginning() and seek_to_end(), too")
-        epoch = -1 if leader_epoch is None else arguments.integer(leader_epoch, "leader_epoch", -1, INT32_MAX)
-        self._fetcher.forget(cursor.partition, keep_position=False)
-        cursor.seek(offset, epoch)
-        cursor.publish(offset)
-
-    def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        for cursor in self._cursors(partitions):
-            self._fetcher.forget(cursor.partition, keep_position=False)
-            cursor.seek_to("earliest")
-
-    def seek_to_end(self, *partitions: TopicPartition) -> None:
-        for cursor in self._cursors(partitions):
-            self._fetcher.forget(cursor.partition, keep_position=False)
-            cursor.seek_to("latest")
-
-    def offsets_for_times(
-        self, times_ms: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        times = {
-            self._cursor(partition): arguments.timestamp_ms(time_ms, f"the time for {partition}")
-            for partition, time_ms in arguments.mapping(
-                times_ms, "times_ms", "a mapping of partitions to times"
-            ).items()
-        }
-        return {cursor.partition: cursor.reader.offset_for_timestamp(time_ms) for cursor, time_ms in times.items()}
-
-    def watermarks(self, partition: TopicPartition) -> Watermarks:
-        return self._cursor(partition).reader.watermarks()
-
-    def lag(self) -> dict[TopicPartition, int]:
-        """As api.Consumer.lag(); partitions whose owner has not said yet what there is are left out."""
-        self.check_usable()
-        found: dict[TopicPartition, int] = {}
-        for partition, cursor in self._fetcher.cursors.items():
-            with suppress(LeaderNotAvailableError):
-                found[partition] = max(0, cursor.reader.watermarks().high - self._fetcher.position(partition))
-        return found
-
     # --- the rest -----------------------------------------------------------------------------------------------------
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        for cursor in [self._cursor(partition) for partition in partitions]:
-            cursor.paused = True
-            self._fetcher.forget(cursor.partition, keep_position=True)
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        for cursor in [self._cursor(partition) for partition in partitions]:
-            cursor.paused = False
-
-    def paused(self) -> set[TopicPartition]:
-        self.check_usable()
-        return {partition for partition, cursor in self._fetcher.cursors.items() if cursor.paused}
 
     def metrics(self) -> dict[str, int | float]:
         """`records` counts what was read, given out or not; `ring_chunks` against `segment_chunks` shows who lags."""
@@ -318,9 +277,46 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading)
     def close(self) -> None:
         if self._closed or self.inherited:
             return
-        self._let_go(list(self._fetcher.cursors))
-        self._closed = True
-        self._connection.nudge()
+        try:
+            if not self._connection.closed:
+                self._commits.settle(of_poll=False)
+                self._finish()
+        finally:
+            self._assigned.let_go(list(self._fetcher.cursors))
+            self._closed = True
+            self._connection.nudge()
+
+    def _finish(self) -> None:
+        """Commit what is settled, and leave."""
+        if self._group is not None:
+            self._leave()
+        elif self._offsets is not None:
+            self._offsets.commit_finished()
+            self._offsets.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._give_back_unfinished()
+        self.close()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._give_back_unfinished()
+        await self.aclose()
+
+    def _give_back_unfinished(self) -> None:
+        """The application has failed over what it was given last: others are to get that again."""
+        if not self._closed and not self.inherited:
+            self._commits.store_finished()
+            self._commits.automatic = False
 
     def abandon(self) -> None:
         self._fetcher.read_ahead.drop()
+        if self._group is not None:
+            self._group.membership.abandon()
+        if self._offsets is not None:
+            self._offsets.close()

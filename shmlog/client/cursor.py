@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Literal
 
-from shmlog.errors import LogTruncationError, OffsetOutOfRangeError
-from shmlog.memory.client_slot import Slot
-from shmlog.model import TopicPartition
+from shmlog.errors import LogTruncationError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+from shmlog.memory.client_slot import NO_TOKEN, Slot
+from shmlog.model import OffsetAndMetadata, TopicPartition
 from shmlog.native.columns import RecordColumns
 from shmlog.native.records import Record
 from shmlog.partition.reader import PartitionReader
@@ -23,11 +24,23 @@ class Cursor:
     `start` says where to begin: it is resolved as soon as the partition's owner has said what there is.
     """
 
-    def __init__(self, reader: PartitionReader, partition_id: int, *, start: Reset, reset: Reset) -> None:
-        self.reader = reader
+    def __init__(
+        self, open_reader: Callable[[], PartitionReader], partition_id: int, *, start: Reset, reset: Reset
+    ) -> None:
+        self.open_another = open_reader
+        """Of the same partition; whose it is who opens it."""
+        self.reader = open_reader()
         self.partition_id = partition_id
         self.paused = False
         self.slot: Slot | None = None
+        self.token = NO_TOKEN
+        """Of the member of a group that reads it, or NO_TOKEN."""
+        self.committed: OffsetAndMetadata | None = None
+        """What the group has committed, as far as this consumer knows."""
+        self.has_stored = False
+        """Whether its slot has a commit."""
+        self.outlives_topic = False
+        """Whether a topic that was deleted is no error here, but one without more records."""
         self.resets = 0
         self._reset: Reset = reset
         self._start: Reset | None = start
@@ -87,6 +100,10 @@ class Cursor:
         first = self.reader.position
         try:
             records = read(max_bytes, check_crcs=check_crcs)
+        except UnknownTopicOrPartitionError:
+            if not self.outlives_topic:
+                raise
+            return []
         except LogTruncationError as error:
             if self._reset == "none":
                 raise
@@ -110,3 +127,28 @@ class Cursor:
         """Let others see how far the application is."""
         if self.slot is not None:
             self.slot.store_position(position)
+
+    # --- in a group ---------------------------------------------------------------------------------------------------
+
+    @property
+    def has_position(self) -> bool:
+        """Whether `position` is known, or can be."""
+        return self._start is None or (self._start != "none" and self.reader.ready)
+
+    def begin_at(self, committed: OffsetAndMetadata) -> None:
+        """Go on where the group has read up to."""
+        self.seek(committed.offset, committed.leader_epoch)
+        self.publish(committed.offset)
+        self.committed = committed
+
+    def commit(self, offset: int, leader_epoch: int) -> None:
+        """Store it in the slot, where the coordinator finds it."""
+        if self.slot is not None:
+            self.slot.commit(offset, leader_epoch)
+            self.has_stored = True
+        self.committed = OffsetAndMetadata(offset, "", leader_epoch)
+
+    def commit_again(self) -> None:
+        """In a new slot."""
+        if self.has_stored and self.committed is not None:
+            self.commit(self.committed.offset, self.committed.leader_epoch)

@@ -28,6 +28,17 @@ class Waking(Protocol):
     def look(self) -> None: ...
 
 
+class Company(Protocol):
+    """Who else has to be heard while the consumer sleeps: its group."""
+
+    @property
+    def has_news(self) -> bool:
+        """The second look before a sleep."""
+
+    def pause_s(self) -> float:
+        """How long a sleep may be."""
+
+
 class Fetcher:
     """Fetches from one partition after the other, so that none of them starves; owns its cursors.
 
@@ -38,6 +49,9 @@ class Fetcher:
         keep_freed_memory()
         self.cursors: dict[TopicPartition, Cursor] = {}
         self.read_ahead = ReadAhead()
+        self.company: Company | None = None
+        self.touched: set[Cursor] = set()
+        """Cursors whose position may have changed; for who commits to clear."""
         self.fetches = 0
         self.records = 0
         self.sleeps = 0
@@ -49,11 +63,13 @@ class Fetcher:
     def add(self, cursor: Cursor) -> None:
         self.cursors[cursor.partition] = cursor
         self._turns.append(cursor)
+        self.touched.add(cursor)
 
     def remove(self, partition: TopicPartition) -> Cursor:
         """Take a partition out; what was read ahead of it is forgotten. The cursor is the caller's."""
         cursor = self.cursors.pop(partition)
         self._turns.remove(cursor)
+        self.touched.discard(cursor)
         if self.read_ahead.cursor is cursor:
             self.read_ahead.drop()
             self.read_ahead.cursor = None
@@ -76,6 +92,7 @@ class Fetcher:
             records = cursor.fetch(self._max_bytes, check_crcs=self._check_crcs, columns=columns)
             if records:
                 self.read_ahead.fill(cursor, records)
+                self.touched.add(cursor)
                 self.fetches += 1
                 self.records += len(records)
                 return True
@@ -105,7 +122,7 @@ class Fetcher:
             doorbell.cancel()
             return True
         self.sleeps += 1
-        doorbell.wait(ticket, min(left_s, CLIENT_SLEEP_S))
+        doorbell.wait(ticket, min(left_s, self._pause_s()))
         self._waking.look()
         return True
 
@@ -115,7 +132,7 @@ class Fetcher:
         if left_s <= 0:
             return False
         self.sleeps += 1
-        await self._waking.loop_bells.here().sleep(self._has_news, left_s)
+        await self._waking.loop_bells.here().sleep(self._has_news, min(left_s, self._pause_s()))
         self._waking.look()
         return True
 
@@ -124,7 +141,12 @@ class Fetcher:
         await self._waking.loop_bells.here().turn()
 
     def _has_news(self) -> bool:
+        if self.company is not None and self.company.has_news:
+            return True
         return any(cursor.has_data() for cursor in self._turns)
+
+    def _pause_s(self) -> float:
+        return CLIENT_SLEEP_S if self.company is None else min(CLIENT_SLEEP_S, self.company.pause_s())
 
     def position(self, partition: TopicPartition) -> int:
         """The offset after the last record that the application was given."""

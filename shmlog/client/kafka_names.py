@@ -18,7 +18,6 @@ class Elsewhere:
         raise AttributeError(f"there is no {self._name}() here: {self._how}")
 
 
-_NO_GROUPS: Final = "there are no consumer groups yet, so keep position() yourself and seek() to it"
 _NO_TRANSACTIONS: Final = "there are no transactions yet; records are sent once each, which is enable_idempotence"
 _TOPICS: Final = "topics are described by cluster.admin: describe_topic(name).partitions, list_topics()"
 
@@ -26,17 +25,16 @@ _TOPICS: Final = "topics are described by cluster.admin: describe_topic(name).pa
 class ConsumerNames:
     """Of KafkaConsumer in kafka-python and aiokafka, and Consumer in confluent-kafka."""
 
-    subscribe = Elsewhere("a consumer reads the topics that it is made for, cluster.consumer(*topics)")
-    unsubscribe = Elsewhere("close() the consumer, or assign([])")
-    unassign = Elsewhere("assign([])")
-    subscription = Elsewhere("assignment() has the partitions")
+    unassign = Elsewhere("assign([]), or unsubscribe() in a group")
+    incremental_assign = Elsewhere("a group's coordinator assigns; only partitions that move stop")
+    incremental_unassign = Elsewhere("a group's coordinator assigns; only partitions that move stop")
     consume = Elsewhere("poll(max_records, timeout)")
     getone = Elsewhere("next(consumer)")
     getmany = Elsewhere("poll(max_records, timeout)")
-    commit = Elsewhere(_NO_GROUPS)
-    commit_async = Elsewhere(_NO_GROUPS)
-    committed = Elsewhere(_NO_GROUPS)
-    store_offsets = Elsewhere(_NO_GROUPS)
+    commit_async = Elsewhere("commit(asynchronous=True), which is one store in this process's shared memory")
+    store_offsets = Elsewhere("commit(offsets, asynchronous=True), with enable_auto_commit=False")
+    memberid = Elsewhere("member_id")
+    consumer_group_metadata = Elsewhere("member_id, and cluster.admin describes groups")
     beginning_offsets = Elsewhere("watermarks(partition).low, for each partition")
     end_offsets = Elsewhere("watermarks(partition).high, for each partition")
     highwater = Elsewhere("watermarks(partition).high")

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from shmlog.client.connection import Connection, Question
+from shmlog.client.connection import Connection
+from shmlog.client.question import Question
 from shmlog.client.shortage import Shortage
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from shmlog.client.connection import Question
+from shmlog.client.question import Question
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import DescribeTopics, PartitionDescription, Request, TopicsDescribed
 from shmlog.errors import PollTimeoutError

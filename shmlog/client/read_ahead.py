@@ -23,6 +23,7 @@ class ReadAhead:
         self.cursor: Cursor | None = None
         self._records: list[Record] = []
         self._columns = RecordColumns()
+        self._columns_epoch = -1  # of the last that was taken
         self.iterator: Iterator[Record] = iter(self._records)
 
     def fill(self, cursor: Cursor, found: list[Record] | RecordColumns) -> None:
@@ -31,7 +32,7 @@ class ReadAhead:
         assert not self._columns
         self.cursor = cursor
         if isinstance(found, RecordColumns):
-            self._columns = found
+            self._columns, self._columns_epoch = found, -1
         else:
             self._records = found
             self.iterator = iter(found)
@@ -48,6 +49,20 @@ class ReadAhead:
             return int(self._columns.offsets[0])
         return self._records[-left].offset if left else cursor.position
 
+    def leader_epoch(self, cursor: Cursor) -> int:
+        """Of the last record of this partition that the application was given; -1 if that is not known."""
+        if cursor is self.cursor and self._columns:
+            return self._columns_epoch
+        left = self.count if cursor is self.cursor else 0
+        if not left:
+            return cursor.reader.leader_epoch
+        return self._records[-left - 1].leader_epoch if left < len(self._records) else -1
+
+    @property
+    def current(self) -> Record | None:
+        """The record that was given out last, if it was not in columns."""
+        return self._records[-self.count - 1] if self.count < len(self._records) else None
+
     def take(self, count_max: int) -> list[Record]:
         """Give out up to `count_max` records."""
         return list(islice(self.iterator, count_max))
@@ -55,6 +70,8 @@ class ReadAhead:
     def take_columns(self, count_max: int) -> RecordColumns:
         """Give out up to `count_max` records in columns."""
         taken, self._columns = self._columns[:count_max], self._columns[count_max:]
+        if taken:
+            self._columns_epoch = taken[-1].leader_epoch
         return taken
 
     def put_back(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypedDict
 
+from shmlog.client.group_options import RebalanceCallback
 from shmlog.client.serialization import DeserializerSetting, SerializerSetting
+from shmlog.machines.group.assignor import Assignor
 
 Partitioner = Callable[[str, bytes | None, int], int]
 """(topic, key as bytes, number of partitions) -> partition."""
@@ -36,7 +38,7 @@ class ProducerSettings(TypedDict, total=False):
 class ConsumerSettings(TypedDict, total=False):
     """Settings of a consumer, with underscores for Kafka's dots.
 
-    Meaning and defaults: `shmlog.setting_tables.CONSUMER`.
+    Meaning and defaults: `shmlog.setting_tables.CONSUMER`; of the callbacks `on_*`: Consumer.subscribe().
     """
 
     auto_offset_reset: Literal["earliest", "latest", "none"]
@@ -46,3 +48,13 @@ class ConsumerSettings(TypedDict, total=False):
     check_crcs: bool
     key_deserializer: DeserializerSetting
     value_deserializer: DeserializerSetting
+    group_id: str | None
+    group_instance_id: str | None
+    partition_assignment_strategy: Literal["range", "roundrobin", "sticky", "cooperative-sticky", "uniform"] | Assignor
+    enable_auto_commit: bool
+    auto_commit_interval_ms: int
+    max_poll_interval_ms: int
+    session_timeout_ms: int
+    on_assign: RebalanceCallback | None
+    on_revoke: RebalanceCallback | None
+    on_lost: RebalanceCallback | None

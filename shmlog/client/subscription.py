@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from shmlog.client.connection import Question
+from shmlog.client.question import Question
 from shmlog.control.channel import ChannelClosedError
 from shmlog.control.messages import DescribeTopics, PartitionDescription, Reply, Request, TopicsDescribed
 from shmlog.errors import UnknownTopicOrPartitionError

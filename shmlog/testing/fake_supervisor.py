@@ -7,19 +7,23 @@ knowing or not knowing them.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import selectors
 import socket
 import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.messages import (
+    CoordinatorFound,
     DescribeTopics,
     Done,
     Failed,
+    FindCoordinator,
     Hello,
     Message,
     PartitionDescription,
@@ -55,6 +59,9 @@ class FakeSupervisor:
         self.tag = names.cluster_tag(CLUSTER_ID, paths.directory)
         self.topics: dict[str, int] = {}
         self.leaders: dict[TopicPartition, tuple[int, str]] = {}
+        self.topic_ids: dict[str, str] = {}
+        self.coordinator = ""
+        """Path of the socket of a coordinator of groups, which FindCoordinator is answered with."""
         self.silent_on: tuple[type[Request], ...] = ()
         self.dies_on: list[type[Request]] = []
         self.knows_old_clients = True
@@ -68,6 +75,7 @@ class FakeSupervisor:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(paths.control_socket)
         self._listener.listen()
+        self._hang_up = False
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -76,6 +84,21 @@ class FakeSupervisor:
     def hellos(self) -> list[int | None]:
         """The client ids with which clients introduced themselves."""
         return [message.client_id for message in self.received if isinstance(message, Hello)]
+
+    def hang_up(self) -> None:
+        """Close all connections; whoever connects again is heard."""
+        self._hang_up = True
+        os.write(self._wake_write, b".")
+
+    def topic_id(self, name: str) -> str:
+        """The id of a topic: 16 bytes of base64url, those of `topic_ids` if it is there."""
+        if name in self.topic_ids:
+            return self.topic_ids[name]
+        return urlsafe_b64encode(hashlib.blake2b(name.encode(), digest_size=16).digest()).decode().rstrip("=")
+
+    def topic_id_hex(self, name: str) -> str:
+        """As groups have it."""
+        return urlsafe_b64decode(self.topic_id(name) + "==").hex()
 
     def stop(self, *, forget: bool = False) -> None:
         """Die: every connection closes. With `forget` the regions go too, as after the end of the whole cluster."""
@@ -115,7 +138,10 @@ class FakeSupervisor:
             while True:
                 for key, _ in selector.select():
                     if key.fd == self._wake_read:
-                        return
+                        if not self._hang_up:
+                            return
+                        self._hang_up_on(selector)
+                        break
                     if key.data is None:
                         channel = Channel(self._listener.accept()[0])
                         self._channels.append(channel)
@@ -123,6 +149,13 @@ class FakeSupervisor:
                     elif not self._talk(key.data):
                         selector.unregister(key.data)
                         key.data.close()
+
+    def _hang_up_on(self, selector: selectors.BaseSelector) -> None:
+        os.read(self._wake_read, 1)
+        self._hang_up = False
+        for channel in [key.data for key in selector.get_map().values() if key.data is not None]:
+            selector.unregister(channel)
+            channel.close()
 
     def _talk(self, channel: Channel) -> bool:
         try:
@@ -149,6 +182,8 @@ class FakeSupervisor:
             case Subscribe(partition_ids=ids):
                 self.subscribed.update(ids)
                 return Done(rid)
+            case FindCoordinator() if self.coordinator:
+                return CoordinatorFound(rid, self.coordinator, 0)
             case Unsubscribe(partition_ids=ids):
                 self.subscribed.difference_update(ids)
                 return Done(rid)
@@ -190,4 +225,4 @@ class FakeSupervisor:
             PartitionDescription(number, first_id + number, leader_epoch, "running", 1, "", "", log_dir)
             for number, (leader_epoch, log_dir) in enumerate(self.leaders.get(one, (0, "/nowhere")) for one in known)
         ]
-        return TopicDescription(name, name[:22].ljust(22, "A"), False, {}, {}, partitions)
+        return TopicDescription(name, self.topic_id(name), False, {}, {}, partitions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -289,3 +290,16 @@ def test_a_forked_child_gets_no_record_of_its_parents_consumer_and_does_not_dist
     os.close(read)
     assert offsets(iterator) == list(range(1, 20))
     consumer.close()
+
+
+def test_lag_in_seconds_is_the_age_of_the_next_record(world: FakeCluster) -> None:
+    world.fill(20, 5)
+    now_s = time.time()
+    with world.consumer("flights") as consumer:
+        consumer.poll(7)  # the records of a batch have one time: 1000 + its first offset, in ms since 1970
+        lags = consumer.lag_seconds()
+        assert consumer.position(P0) == 7
+        assert lags[P0] == pytest.approx(now_s - 1.005, abs=60)
+        assert lags[P2] == 0.0
+        assert offsets(consumer.poll(100))[:3] == [7, 8, 9]
+        assert consumer.lag_seconds() == {P0: 0.0, P1: 0.0, P2: 0.0}

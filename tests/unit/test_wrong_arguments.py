@@ -354,7 +354,7 @@ def test_a_producer_a_consumer_and_a_delivery_cannot_travel_and_say_what_to_do(
 @pytest.mark.parametrize(
     ("owner", "names"),
     [
-        (NativeConsumer, ["subscribe", "commit", "committed", "end_offsets", "consume", "list_topics"]),
+        (NativeConsumer, ["commit_async", "store_offsets", "memberid", "end_offsets", "consume", "list_topics"]),
         (NativeProducer, ["produce", "poll", "send_and_wait", "begin_transaction", "list_topics"]),
     ],
 )
