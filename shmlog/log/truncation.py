@@ -14,7 +14,7 @@ from bisect import bisect_left
 from shmlog.log.checkpoint import read_recovery_point, write_leader_epochs, write_recovery_point
 from shmlog.log.cold_segment import ColdSegment
 from shmlog.log.compaction_checkpoint import lower_first_dirty
-from shmlog.log.log_start import lower_log_start
+from shmlog.log.log_start import lower_log_start, write_log_start
 from shmlog.log.segment import (
     LOG_SUFFIX,
     SegmentFiles,
@@ -58,6 +58,20 @@ def begin_anew(storage: Storage, directory: str, start_offset: int, set_aside: s
     With `set_aside` the segments' bytes stay, under their names with this behind: for whoever may miss them.
     """
     lower_log_start(storage, directory, start_offset)
+    _begin_at(storage, directory, start_offset, set_aside)
+
+
+def forget(storage: Storage, directory: str, start_offset: int, end_offset: int) -> None:
+    """begin_anew() of a log that ends at `end_offset`, and of which not even a beginning may stay: see replica_log.
+
+    Until it is through, the log begins at its end, so that an opening finds nothing in it. Durable. Raises OSError.
+    """
+    write_log_start(storage, directory, end_offset)
+    _begin_at(storage, directory, start_offset, "")
+    lower_log_start(storage, directory, start_offset)
+
+
+def _begin_at(storage: Storage, directory: str, start_offset: int, set_aside: str) -> None:
     _lower_recovery_point(storage, directory, 0)
     lower_first_dirty(storage, directory, 0)
     write_leader_epochs(storage, directory, [])

@@ -18,7 +18,7 @@ from shmlog.log.partition_log import PartitionLog
 from shmlog.log.recovery import WarmStart
 from shmlog.log.sealed import SealedSegments
 from shmlog.log.storage import OsStorage
-from shmlog.log.truncation import SET_ASIDE, begin_anew, truncate
+from shmlog.log.truncation import SET_ASIDE, begin_anew, forget, truncate
 from shmlog.native.producer_table import ProducerTable
 from shmlog.native.scan import check_batches, find_other_epoch, select_batches
 from shmlog.partition.leader_log import LeaderLog, Piece
@@ -110,12 +110,15 @@ class ReplicaLog:
                 f" stays here in files *{suffix}, which nobody reads. Remove them when nothing of them is missed"
             )
         elif agreed < start_offset or agreed < self.log.log_start_offset:
-            self._begin_anew(start_offset)
+            if agreed < self.dense_from_offset:  # a forget() that was killed
+                self._forget(start_offset)
+            else:
+                self._begin_anew(start_offset)
             if not was_empty:
                 said = f"begun anew at offset {start_offset}: its leader has nothing of what was here, to {before - 1}"
         elif agreed < before and agreed < self.dense_from_offset:
             # After an unclean election only: a leader that lacks what was below a high watermark.
-            self._begin_anew(start_offset)
+            self._forget(start_offset)
             said = (
                 f"begun anew at offset {start_offset}: its leader has nothing of what was here from offset {agreed} to"
                 f" {before - 1}, and compaction has removed older records because of that"
@@ -148,6 +151,11 @@ class ReplicaLog:
 
     def _begin_anew(self, start_offset: int, set_aside: str = "") -> None:
         self._reopen(lambda: begin_anew(self.storage, self._directory, start_offset, set_aside))
+
+    def _forget(self, start_offset: int) -> None:
+        """Begin anew; what is left if this is killed must not count, because compaction has made holes in it."""
+        end_offset = self.end_offset
+        self._reopen(lambda: forget(self.storage, self._directory, start_offset, end_offset))
 
     def _reopen(self, change: Callable[[], None]) -> None:
         self.log.close(clean=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from shmlog.log.compaction_checkpoint import NEVER_CLEANED, read_compaction_chec
 from shmlog.log.partition_log import PartitionLog
 from shmlog.log.storage import OsStorage
 from shmlog.log.swap import CleanedSegments
+from shmlog.log.truncation import forget
 from shmlog.testing.follower_rig import (
     FollowerRig,
     assert_same,
@@ -25,6 +27,7 @@ from shmlog.testing.follower_rig import (
 )
 from shmlog.testing.partition_rig import Rig
 from shmlog.testing.sparse_log import clean, offsets_of
+from shmlog.testing.storage import FaultyStorage, Killed
 
 STORAGE = OsStorage()
 
@@ -283,6 +286,51 @@ def test_a_copy_that_is_cut_where_it_was_compacted_gets_back_what_was_removed_fo
         assert has(follower) == offsets_of(log_of(rig)) == everything
         (said,) = follower.hear(FollowerTruncated)
         assert "begun anew" in said.message
+
+
+@pytest.mark.slow
+def test_a_copy_that_is_killed_while_it_is_begun_anew_keeps_none_of_its_holes(rig: Rig, tmp_path: Path) -> None:
+    """What compaction removed because of what is cut has to come back, whatever is left of the copy."""
+    with open_follower(rig, tmp_path / "copy") as follower:
+        fill(rig)
+        follower.work()
+        shutil.copytree(rig.directory, tmp_path / "on the disk")
+        everything = offsets_of(log_of(rig))
+        for _ in range(2):
+            rig.keeper.roll()
+            fill(rig)
+            follower.work()
+        copy = follower.following.copy
+        follower.following.sync.finish()
+        copy.log.sync(copy.end_offset)
+        groups = [(base_offset,) for base_offset in copy.sealed]
+        follower.supervisor.send(order_of(clean(STORAGE, copy.log, groups, lambda offset: offset % 4 == 0)))
+        follower.work()
+        assert (follower.hear(SwapRefused), set(everything) <= set(has(follower))) == ([], False)
+        end_offset = copy.end_offset
+    lose_shared_memory(rig)
+    shutil.rmtree(rig.directory)
+    (tmp_path / "on the disk").rename(rig.directory)
+    take_over(rig, 1)  # an unclean election
+    kept = tmp_path / "kept"
+    (tmp_path / "copy").rename(kept)
+    for calls in itertools.count():
+        shutil.copytree(kept, tmp_path / "copy")
+        storage = FaultyStorage()
+        storage.calls_left = calls
+        try:
+            forget(storage, str(tmp_path / "copy"), 0, end_offset)
+        except Killed:
+            is_killed = True
+        else:
+            is_killed = False
+        with open_follower(rig, tmp_path / "copy") as follower:
+            follower.work()
+            assert has(follower) == offsets_of(log_of(rig)) == everything, calls
+        shutil.rmtree(tmp_path / "copy")
+        if not is_killed:
+            break
+    assert calls > 10
 
 
 def test_a_copy_that_no_leader_has_agreed_to_is_not_compacted(rig: Rig, tmp_path: Path) -> None:
