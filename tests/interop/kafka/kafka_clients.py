@@ -25,6 +25,8 @@ TOPICS: dict[str, dict[str, str]] = {
     "compacted": {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"},
 }
 ONE_MORE = b"one more"
+GROUP, COMMITTED = "readers", 11
+"""A group, and what it has committed of the topic `codecs`."""
 SHORTENED_AT = 17
 """Records before this offset of the topic `shortened` are deleted."""
 
@@ -67,6 +69,7 @@ async def write_all(address: str, while_undecided: Callable[[], Awaitable[None]]
         ) as producer:
             await _send(producer, "compacted", changes(turn), START_MS + 100 * turn)
     delete_records(address)
+    await _commit_offsets(address)
     await _transactions(address, while_undecided)
 
 
@@ -82,6 +85,17 @@ async def _send(producer: object, topic: str, records: list[Sent], start_ms: int
             start_ms += 1
         batch.close()
         await (await producer.send_batch(batch, topic, partition=0))  # type: ignore[attr-defined]  # as above
+
+
+async def _commit_offsets(address: str) -> None:
+    """As a member of a group, which leaves then."""
+    async with aiokafka.AIOKafkaConsumer(
+        "codecs", bootstrap_servers=address, group_id=GROUP, enable_auto_commit=False
+    ) as consumer:
+        place = aiokafka.TopicPartition("codecs", 0)
+        while place not in consumer.assignment():
+            await consumer.getmany(timeout_ms=100)
+        await consumer.commit({place: aiokafka.structs.OffsetAndMetadata(COMMITTED, "so far")})
 
 
 async def _transactions(address: str, while_undecided: Callable[[], Awaitable[None]]) -> None:

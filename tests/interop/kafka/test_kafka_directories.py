@@ -16,16 +16,20 @@ import pytest
 import shmlog
 from shmlog import Record
 from shmlog.cli import main as cli
+from shmlog.control.offsets_topic import decode
 from shmlog.log.checkpoint import PARTITION_METADATA
 from shmlog.log.dump import verify
 from shmlog.log.kafka_directory import LOG_START_OFFSETS
 from shmlog.log.log_reader import IsolationLevel, LogReader
 from shmlog.log.storage import OsStorage
+from shmlog.machines.group.records import OffsetCommitted
 from shmlog.testing import wait_until
 from tests.interop.kafka.broker import INDEX_BYTES, Broker
 from tests.interop.kafka.dumped_log import complaint_kinds, dump_files, files_of
 from tests.interop.kafka.java_classes import KafkaClasses
 from tests.interop.kafka.kafka_clients import (
+    COMMITTED,
+    GROUP,
     ONE_MORE,
     SHORTENED_AT,
     TOPICS,
@@ -151,6 +155,23 @@ def test_aborted_transactions_are_listed_and_an_open_one_holds_back_what_is_comm
     later = written.log("stopped", "transactions", "read_committed")
     assert list(later)[-1].value == b"plain, behind what is undecided"
     assert len(later.aborted_transactions()) == 5
+
+
+def test_what_a_group_has_committed_at_the_broker_is_read(written: Written) -> None:
+    log = written.log("stopped", "__consumer_offsets")
+    found = [decode(record.key, record.value) for record in log if record.key is not None]
+    (committed,) = [one for one in found if isinstance(one, OffsetCommitted)]
+    assert committed == OffsetCommitted(
+        GROUP,
+        "codecs",
+        0,
+        COMMITTED,
+        leader_epoch=-1,
+        metadata="so far",
+        commit_ms=committed.commit_ms,
+        topic_id="",  # the client knows topics by name only
+    )
+    assert None in found  # the group itself is of the classic protocol
 
 
 @each_state
