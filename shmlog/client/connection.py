@@ -271,10 +271,13 @@ class Connection(Handle):
 
         Never waits, never raises for an absent supervisor, and does nothing when called again within a second.
         """
+        if time.monotonic() >= self._next_look:
+            self.look_now()
+
+    def look_now(self) -> None:
+        """look(), however long ago the last one was."""
         self.check_usable()
         now = time.monotonic()
-        if now < self._next_look:
-            return
         self._next_look = now + 1.0
         session = self._session
         if session is not None:

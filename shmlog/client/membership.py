@@ -111,7 +111,7 @@ class Membership:
         if self._registrations != self._connection.registrations:
             self._registrations = self._connection.registrations
             self._slot = None  # it lies in a region that is gone
-            self._hang_up()  # who joins says which region is his
+            self._has_joined, self._joining = False, None  # it joins again, as the same member, from there
         if self._slot is None:
             self._slot = self._connection.region.claim_member_slot(self.token)
         self._slot.note_poll(int(self.polled_s * 1e9))
@@ -191,6 +191,8 @@ class Membership:
             return
         if self._channel is None:
             self._channel = GroupChannel.connect(self._socket)
+            self._connection.look_now()  # the whole cluster may have been replaced, and our registration with it
+            self.note_poll()
         options = self.options
         given_up = [partition for partition, _ in self._unconfirmed.values()]
         self._joining = self._channel.send(

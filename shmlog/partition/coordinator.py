@@ -121,7 +121,9 @@ class Coordinator:
         """Hang up on everybody: members ask for the successor. What they have stored in their cells is in the lane, so
         that the log has it where the partition is closed. A second call does nothing."""
         if not self._is_closed:
-            self._watch.commit_all_cells()
+            if self._topics.are_known:
+                self._watch.commit_all_cells()
+                self._watch.commit_absent_cells()
             self._log.look()
             self._is_closed = True
             self._connections.close()

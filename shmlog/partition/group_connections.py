@@ -110,12 +110,15 @@ class GroupConnections:
             self.drop(before)
         if session.member is None:
             session.member, session.fenced = member, ""
-            if session.region is None:
-                session.client_id, session.region = client_id, self.regions.open(client_id)
             pidfd = session.watch_process()
             if pidfd is not None:
                 self._processes[pidfd] = session
                 self._door.watch(pidfd)
+        if session.region is None or session.client_id != client_id:  # its process was registered anew
+            if session.region is not None:
+                self.regions.release(session.client_id)
+            session.client_id, session.region = client_id, self.regions.open(client_id)
+            session.seen_cells.clear()
         self.members[member] = session
 
     def part(self, session: GroupSession) -> None:

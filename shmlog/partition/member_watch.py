@@ -95,6 +95,19 @@ class MemberWatch:
         self._cells_pause_ns = CELLS_PAUSE_NS if found else min(self._cells_pause_ns * 3 // 2, CELLS_PAUSE_NS_MAX)
         self._next_cells_ns = now_ns + self._cells_pause_ns
 
+    def commit_absent_cells(self) -> None:
+        """Of members of a predecessor's time that have not come."""
+        for member, text in self._absent.items():
+            self._commit_absent(member, MemberHost.parse(text))
+
+    def _commit_absent(self, member: Member, host: MemberHost | None) -> None:
+        region = None if host is None else self._regions.open(host.client_id)
+        if region is not None and host is not None:
+            offsets = self._cells.news(*member, region, {})
+            self._regions.release(host.client_id)
+            if offsets:
+                self._steps.take(self._machine.commit(commit_request(*member, offsets)))
+
     # --- polls and deaths ---------------------------------------------------------------------------------------------
 
     def ask_when_polled(self, action: requests.AskWhenPolled) -> None:
@@ -127,13 +140,8 @@ class MemberWatch:
             host = MemberHost.parse(text)
             if host is not None and self._may_come(host, now_ns):
                 continue
+            self._commit_absent((group, member_id), host)
             del self._absent[group, member_id]
-            region = None if host is None else self._regions.open(host.client_id)
-            if region is not None and host is not None:
-                offsets = self._cells.news(group, member_id, region, {})
-                self._regions.release(host.client_id)
-                if offsets:
-                    self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
             self._steps.take(self._machine.died(requests.Died(group, member_id), now_ns))
 
 

@@ -117,7 +117,8 @@ class Coordinators(OwnerWatcher):
 
     # --- topics -------------------------------------------------------------------------------------------------------
 
-    def owner_ready(self, ready: OwnerReady) -> None:
+    def owner_opened(self, ready: OwnerReady) -> None:
+        """Also one that only closes: what members have stored is committed at the end."""
         partition = self._catalog.machine.partition_by_id(ready.partition_id)
         if partition is not None and hosts_coordinator(partition):
             self._tell([ready.partition_id])
@@ -129,7 +130,8 @@ class Coordinators(OwnerWatcher):
             )
 
     def _tell(self, partition_ids: list[int]) -> None:
-        owners = [owner for one in partition_ids if (owner := self._owners.running(one)) is not None]
+        opened = (self._owners.opened(one) for one in partition_ids)
+        owners = [owner for owner in opened if owner is not None and owner.ready is not None]
         if owners:
             topics = [_now(topic) for topic in self._catalog.machine.topics()]
             for owner in owners:

@@ -133,6 +133,10 @@ class Owners:
         owner = self._owners.get(partition_id)
         return 0 if owner is None else owner.pid
 
+    def opened(self, partition_id: int) -> Owner | None:
+        """The owner, if there is one, also one that only closes."""
+        return self._owners.get(partition_id)
+
     def running(self, partition_id: int) -> Owner | None:
         """The owner, if it takes orders now."""
         owner = self._owners.get(partition_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from shmlog.cli.torture import consuming, producing
+from shmlog.cli.torture import consuming, membership, producing
 from shmlog.cli.torture.profile import Profile
 from shmlog.testing.worker_process import Message, WorkerFailedError, WorkerProcess
 
@@ -33,6 +33,10 @@ class Player:
     is_done: bool = False
     count: int = 0
     stopped: bool = False
+    at: dict[str, int] = field(default_factory=dict)
+    """Where a member of the group is in its partitions."""
+    member: str = ""
+    """What a member that is done is called in its notes."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,8 @@ class Cast:
     """Of the clients, besides ours: what sets their clock."""
     producers: list[Player] = field(default_factory=list)
     consumers: list[Player] = field(default_factory=list)
+    members: list[Player] = field(default_factory=list)
+    """Of the one consumer group."""
     complaints: list[str] = field(default_factory=list)
     troubles: Counter[str] = field(default_factory=Counter)
     producers_ever: int = 0
@@ -56,13 +62,14 @@ class Cast:
     def begin(self) -> None:
         """Start everybody, and wait until all are ready. Raises WorkerFailedError or TimeoutError."""
         self.consumers = [self._consumer(seat) for seat in range(self.profile.consumers)]
+        self.members = [self._member(seat) for seat in range(self.profile.members)]
         self.producers = [self._producer(seat) for seat in range(self.profile.producers)]
         for player in self.players():
             player.process.receive(READY_TIMEOUT_S)
             player.is_ready = True
 
     def players(self) -> list[Player]:
-        return [*self.consumers, *self.producers]
+        return [*self.consumers, *self.members, *self.producers]
 
     def _producer(self, seat: int) -> Player:
         number, self.producers_ever = self.producers_ever, self.producers_ever + 1
@@ -84,6 +91,10 @@ class Cast:
             "slow": seat % 2 == 1,
         }
         return Player("consumer", seat, self._start(consuming.MODULE, order, f"consumer {seat}"), seat)
+
+    def _member(self, seat: int) -> Player:
+        order = {**self._order(self.histories / f"member-{seat:05d}"), "number": seat}
+        return Player("member", seat, self._start(membership.MODULE, order, f"member {seat}"), seat)
 
     def _order(self, history: Path) -> Message:
         topics = {name: topic.partitions for name, topic in self.profile.topics.items()}
@@ -109,7 +120,8 @@ class Cast:
 
     def tend(self) -> None:
         """Hear what everybody says, and replace who was killed; who ends otherwise is a complaint, and replaced too."""
-        for players, make in ((self.producers, self._producer), (self.consumers, self._consumer)):
+        parts = ((self.producers, self._producer), (self.consumers, self._consumer), (self.members, self._member))
+        for players, make in parts:
             for seat, player in enumerate(players):
                 try:
                     while not player.is_done and (message := player.process.poll()) is not None:
@@ -125,6 +137,8 @@ class Cast:
         player.is_ready = True
         player.count = int(message.get("acks") or message.get("read") or player.count)
         player.is_done = "done" in message
+        player.at = message.get("at", player.at)
+        player.member = message.get("member", player.member)
         self.troubles.update(message.get("troubles", {}))
 
     def acks(self) -> int:

@@ -15,7 +15,7 @@ from shmlog.cli.main import EXIT_INTERRUPTED
 from shmlog.cli.output import output_option, print_json
 from shmlog.cli.torture.cast import Cast
 from shmlog.cli.torture.course import Course
-from shmlog.cli.torture.judging import copy_complaints, judge, log_complaints
+from shmlog.cli.torture.judging import copy_complaints, group_verdict, judge, log_complaints
 from shmlog.cli.torture.plan import Plan, make_plan, plan_from_json
 from shmlog.cli.torture.profile import Profile, load_profile, profile_text
 from shmlog.cli.torture.progress import Progress
@@ -144,10 +144,13 @@ def _torture(profile: Profile, plan: Plan, scratch: Path, data_dir: Path | None)
         progress.say("judging")
         complaints = [*course.complaints, *cast.complaints]
         verdict = judge(histories, recipe, course.log_dirs, complaints)
+        members = [player.member for player in cast.members if player.member]
+        group = group_verdict(histories, course.ends, members, injector.down)
+        complaints += [f"group: {example}" for example in group.examples]
         for place, (first, *others) in course.replica_dirs.items():
             complaints += copy_complaints(place, first, others)
         complaints += log_complaints(stage.log_file, injector.killed_owners)
-    report = Report.of(plan.seed, course.seconds, injector, verdict, complaints, cast.troubles)
+    report = Report.of(plan.seed, course.seconds, injector, verdict, group, complaints, cast.troubles)
     return report, course.interrupted
 
 

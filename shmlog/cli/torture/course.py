@@ -32,6 +32,8 @@ class Course:
     log_dirs: dict[TopicPartition, str] = field(default_factory=dict)
     replica_dirs: dict[TopicPartition, list[str]] = field(default_factory=dict)
     """Of all replicas, once all were in sync and the cluster was closed."""
+    ends: dict[str, int] = field(default_factory=dict)
+    """Where each partition's log ends, by its name."""
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -105,6 +107,8 @@ class Course:
         injector.undo_due()
         self.cast.tend()
         pid = self.stage.supervisor_pid()
+        if pid and not self.stage.is_coming_up() and pid not in injector.ending:
+            injector.is_up()
         if self.stage.is_coming_up() or pid:
             if injector.heir_is_due and pid not in {None, *injector.ending}:
                 injector.up_at, injector.heir_is_due = None, False
@@ -163,4 +167,23 @@ class Course:
             self.complaints.append(f"after everything was healed: {type(error).__name__}: {error}")
             return
         order = {str(number): ends[place] for number, place in enumerate(self.stage.partition_ids)}
+        self.ends = {str(place): ends[place] for place in self.stage.partition_ids}
         self.cast.conclude(self.cast.consumers, patience_s + 10, ends=order, seconds=patience_s)
+        self._drain_group(patience_s)
+
+    def _drain_group(self, patience_s: float) -> None:
+        """All members together have to get to the end of every partition; then all leave."""
+        deadline = time.monotonic() + patience_s
+        members = self.cast.members
+        while members and (left := self._lacking()):
+            self.cast.tend()
+            if time.monotonic() > deadline:
+                self.complaints.append(f"the group does not get to the end within {patience_s:g} s, it lacks {left}")
+                break
+            time.sleep(LOOK_EVERY_S)
+        self.cast.conclude(members, patience_s, leave=True)
+
+    def _lacking(self) -> dict[str, int]:
+        """How many records of each partition no member has got to yet."""
+        at = {place: offset for player in self.cast.members for place, offset in player.at.items()}
+        return {place: end - at.get(place, 0) for place, end in self.ends.items() if at.get(place, 0) < end}

@@ -11,6 +11,8 @@ Victim = Literal[
     "follower",
     "producer",
     "consumer",
+    "member",
+    "coordinator",
     "supervisor",
     "zygote",
     "cluster",
@@ -52,6 +54,8 @@ KINDS: dict[str, Kind] = {
     "kill_follower": Kind("kill", "follower", 20, "SIGKILL of a follower, with replicas = 2 or more"),
     "kill_producer": Kind("kill", "producer", 12, "SIGKILL of a producer, which is started again"),
     "kill_consumer": Kind("kill", "consumer", 8, "SIGKILL of a consumer, which goes on at its position"),
+    "kill_member": Kind("kill", "member", 10, "SIGKILL of a member of the consumer group, which is started again"),
+    "kill_coordinator": Kind("kill", "coordinator", 6, "SIGKILL of the consumer group's coordinator"),
     "kill_supervisor": Kind(
         "kill", "supervisor", 8, "SIGKILL of the supervisor; a standby takes over, or `shmlog up`", (0.0, 1.5)
     ),
@@ -64,6 +68,7 @@ KINDS: dict[str, Kind] = {
     "stop_follower": Kind("stop", "follower", 10, "SIGSTOP of a follower, SIGCONT later", (0.05, 3.0)),
     "stop_producer": Kind("stop", "producer", 8, "SIGSTOP of a producer, SIGCONT later", (0.05, 3.0)),
     "stop_consumer": Kind("stop", "consumer", 8, "SIGSTOP of a consumer, SIGCONT later", (0.05, 3.0)),
+    "stop_member": Kind("stop", "member", 10, "SIGSTOP of a member of the consumer group, SIGCONT later", (0.05, 3.0)),
     "stop_supervisor": Kind("stop", "supervisor", 4, "SIGSTOP of the supervisor, SIGCONT later", (0.05, 2.0)),
     "stop_zygote": Kind("stop", "zygote", 4, "SIGSTOP of the zygote, SIGCONT later", (0.05, 2.0)),
     "disk_full": Kind(

@@ -17,9 +17,12 @@ from shmlog.cli.torture.faults import KINDS
 from shmlog.cli.torture.plan import Fault
 from shmlog.cli.torture.stage import Stage
 from shmlog.client.results import ReplicaInfo
+from shmlog.clock import monotonic_ns
 from shmlog.model import TopicPartition
 
 HEIR_S = 20.0
+NOT_YET_NS = 2**63 - 1
+REGISTERED_NS = 2_000_000_000
 METADATA_PLACE = "__cluster_metadata-0/"
 
 
@@ -33,6 +36,8 @@ class Injector:
     killed_owners: set[int] = field(default_factory=set)
     ending: set[int] = field(default_factory=set)
     """Supervisors that were told to end, or killed: not to be relied on though they may still be there."""
+    down: list[tuple[int, int]] = field(default_factory=list)
+    """From when to when, on the monotonic clock, the cluster was stopped, until its clients have registered anew."""
     supervisor_may_die: bool = False
     up_at: float | None = None
     """When `shmlog up` starts the cluster again, if no supervisor is there by then."""
@@ -49,8 +54,9 @@ class Injector:
             self._spoil(fault)
         elif kind.group == "clock":
             self._set_clock(fault)
-        elif kind.victim in ("producer", "consumer"):
-            players = self.cast.producers if kind.victim == "producer" else self.cast.consumers
+        elif kind.victim in ("producer", "consumer", "member"):
+            cast = {"producer": self.cast.producers, "consumer": self.cast.consumers, "member": self.cast.members}
+            players = cast[kind.victim]
             self._hit_player(fault, players[fault.target % len(players)])
         elif fault.kind == "restart_cluster":
             self._restart(fault)
@@ -91,6 +97,8 @@ class Injector:
             places = list(self.stage.partition_ids)
             turn, number = divmod(fault.target, len(places))
             pid = self.stage.follower_pid(places[number], turn)
+        elif victim == "coordinator":
+            pid = self.stage.coordinator_pid()
         elif victim == "supervisor":
             pid = self.stage.supervisor_pid()
         else:
@@ -100,7 +108,7 @@ class Injector:
         if KINDS[fault.kind].group == "stop":
             self.done[fault.kind] += self._stop(pid, fault.seconds)
             return
-        if victim == "owner":
+        if victim in ("owner", "coordinator"):
             self.killed_owners.add(pid)
         waits = victim == "supervisor" and self.stage.has_standby()
         if _signal(pid, signal.SIGKILL):
@@ -112,7 +120,7 @@ class Injector:
 
     def _kill_everything(self, fault: Fault) -> None:
         self.stage.stop_coming_up()
-        owners = {self.stage.owner_pid(place) for place in self.stage.partition_ids}
+        owners = {self.stage.owner_pid(place) for place in self.stage.partition_ids} | {self.stage.coordinator_pid()}
         self.killed_owners |= {pid for pid in owners if pid}
         killed = [pid for pid in self.stage.everybody() if _signal(pid, signal.SIGKILL)]
         if KINDS[fault.kind].victim == "everything":
@@ -128,8 +136,14 @@ class Injector:
         if pid and _signal(pid, signal.SIGTERM):
             self.ending.add(pid)
             self.done[fault.kind] += 1
+            self.down.append((monotonic_ns(), NOT_YET_NS))
             self.heir_is_due = False
             self.up_at = time.monotonic() + fault.seconds
+
+    def is_up(self) -> None:
+        """The cluster is there again, if it was stopped."""
+        if self.down and self.down[-1][1] == NOT_YET_NS:
+            self.down[-1] = self.down[-1][0], monotonic_ns() + REGISTERED_NS
 
     def _stop(self, pid: int, seconds: float) -> bool:
         if not _signal(pid, signal.SIGSTOP):

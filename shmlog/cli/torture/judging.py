@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from shmlog.cli.torture.membership import POLL_INTERVAL_MS
 from shmlog.cli.torture.records import Recipe
 from shmlog.cli.torture.times import time_complaints
 from shmlog.errors import CorruptRecordError, ShmlogError
@@ -14,6 +15,8 @@ from shmlog.model import TopicPartition
 from shmlog.record.batch import decode_records
 from shmlog.record.header import BatchHeader
 from shmlog.testing import History, Verdict, check_history
+from shmlog.testing.group_checker import GroupVerdict, check_group
+from shmlog.testing.group_history import read_notes
 from shmlog.testing.history_file import load
 from shmlog.testing.segments import StoredRecord, UndecodableSegmentError, read_partition
 
@@ -56,6 +59,14 @@ def judge(histories: Path, recipe: Recipe, log_dirs: dict[TopicPartition, str], 
             _read_segments(history, recipe, number, place, log_dirs[place], complaints)
             history.finish(SEGMENTS, number)
     return check_history(history)
+
+
+def group_verdict(
+    histories: Path, ends: Mapping[str, int], members: Iterable[str], down: Sequence[tuple[int, int]]
+) -> GroupVerdict:
+    """On the consumer group. `members`: those that were there to the end; `down`: as check_group()'s."""
+    events = [event for file in sorted(histories.glob("member-*")) for event in read_notes(file)]
+    return check_group(events, ends, poll_interval_ns=POLL_INTERVAL_MS * 1_000_000, last_members=members, down=down)
 
 
 def _read_segments(

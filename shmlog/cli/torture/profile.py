@@ -11,7 +11,7 @@ from shmlog import settings
 from shmlog.cli.torture.faults import KINDS
 from shmlog.control.toml_file import dotted, read_toml
 from shmlog.errors import InvalidConfigError
-from shmlog.setting import LONG_MAX
+from shmlog.setting import INT_MAX, LONG_MAX
 from shmlog.settings import did_you_mean
 
 TOPIC_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
@@ -47,6 +47,7 @@ class Profile:
 
     producers: int = 4
     consumers: int = 2
+    members: int = 3
     records_per_second: int = 4000
     record_bytes_max: int = 6000
     replicas: int = 1
@@ -54,23 +55,27 @@ class Profile:
     recovery_seconds: float = 60.0
     faults: Mapping[str, float] = field(default_factory=lambda: {name: kind.per_minute for name, kind in KINDS.items()})
     cluster: Mapping[str, object] = field(
-        default_factory=lambda: {"owner.unresponsive.ms": 1500, "owner.restart.backoff.max.ms": 1000}
+        default_factory=lambda: {
+            "owner.unresponsive.ms": 1500,
+            "owner.restart.backoff.max.ms": 1000,
+            "offsets.retention.minutes": INT_MAX,  # clocks go forward by weeks
+        }
     )
     producer: Mapping[str, object] = field(default_factory=dict)
     topics: Mapping[str, TopicPlan] = field(default_factory=_default_topics)
 
     @property
     def rates(self) -> dict[str, float]:
-        """How often each fault is to happen: what needs a second replica does not happen where there is none."""
-        return {
-            name: 0.0 if KINDS[name].victim in ("follower", "logs") and self.replicas == 1 else rate
-            for name, rate in self.faults.items()
-        }
+        """How often each fault is to happen: what needs a second replica, or a group, does not where there is none."""
+        absent = {"follower", "logs"} if self.replicas == 1 else set()
+        absent |= set() if self.members else {"member", "coordinator"}
+        return {name: 0.0 if KINDS[name].victim in absent else rate for name, rate in self.faults.items()}
 
 
 BOUNDS = {
     "producers": (1, 64, "processes that send; they take turns in acks all, all with linger.ms, 1 and 0"),
     "consumers": (1, 16, "processes that read everything; every second one is slow"),
+    "members": (0, 16, "processes that share everything in one consumer group; they commit in turns sync, async, auto"),
     "records_per_second": (1, 1_000_000, "of all producers together"),
     "record_bytes_max": (8, 1 << 20, "the largest value; most have up to 200 bytes"),
     "replicas": (1, 4, "of every topic, each a process and a directory"),

@@ -10,6 +10,7 @@ import click
 
 from shmlog.cli.torture.injection import Injector
 from shmlog.testing import Verdict
+from shmlog.testing.group_checker import GroupVerdict
 
 COMPLAINTS_SHOWN_MAX = 20
 RULES_SHOWN = ("lost", "duplicated", "reordered", "unread")
@@ -27,6 +28,7 @@ class Report:
     faults: int
     jumps: int
     verdict: Verdict
+    group: GroupVerdict
     complaints: Sequence[str]
     troubles: Counter[str]
 
@@ -37,12 +39,13 @@ class Report:
         seconds: float,
         injector: Injector,
         verdict: Verdict,
+        group: GroupVerdict,
         complaints: Sequence[str],
         troubles: Counter[str],
     ) -> Report:
         """From what the torture left."""
         kills, stops, faults, jumps = (injector.count(group) for group in ("kill", "stop", "disk", "clock"))
-        return cls(seed, seconds, injector.done, kills, stops, faults, jumps, verdict, complaints, troubles)
+        return cls(seed, seconds, injector.done, kills, stops, faults, jumps, verdict, group, complaints, troubles)
 
     @property
     def ok(self) -> bool:
@@ -64,6 +67,14 @@ class Report:
             "reads": self.verdict.reads,
             **rules,
             "broken": self.verdict.broken,
+            "group": {
+                "members": self.group.members,
+                "assignments": self.group.assignments,
+                "delivered": self.group.delivered,
+                "redelivered": self.group.redelivered,
+                "committed": self.group.committed,
+                "broken": self.group.broken,
+            },
             "by_kind": dict(sorted(self.done.items())),
             "troubles": dict(sorted(self.troubles.items())),
             "complaints": [*self.verdict.examples, *self.complaints],
@@ -75,6 +86,12 @@ class Report:
         if self.troubles:
             borne = ", ".join(f"{name} {count}" for name, count in sorted(self.troubles.items()))
             click.echo(f"clients saw: {borne} (each may pass, and did)")
+        if self.group.members:
+            seen = self.group
+            click.echo(
+                f"the group:   {seen.members} members, {seen.assignments} assignments, {seen.delivered} delivered,"
+                f" {seen.redelivered} of them again, {seen.committed} commits"
+            )
         for sentence in [*self.verdict.examples, *self.complaints][:COMPLAINTS_SHOWN_MAX]:
             click.echo(f"wrong: {sentence}", err=True)
         click.echo(self.line())
