@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,10 +40,10 @@ def seed_of(config: pytest.Config) -> int:
     if asked is not None:
         return int(asked)
     commit = os.environ.get("SHMLOG_COMMIT")  # .ci/run checks a copy that is no repository
-    if not commit:
+    if not commit and shutil.which("git"):
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=POINTS, capture_output=True, text=True, check=False)
         commit = git.stdout
-    return int(commit[:8] or "0", 16)
+    return int(commit[:8], 16) if commit else 0
 
 
 @pytest.fixture(scope="module")

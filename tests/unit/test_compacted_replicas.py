@@ -314,7 +314,7 @@ def test_a_copy_that_is_killed_while_it_is_begun_anew_keeps_none_of_its_holes(ri
     take_over(rig, 1)  # an unclean election
     kept = tmp_path / "kept"
     (tmp_path / "copy").rename(kept)
-    for calls in itertools.count():
+    for calls in itertools.count(step=3):
         shutil.copytree(kept, tmp_path / "copy")
         storage = FaultyStorage()
         storage.calls_left = calls
