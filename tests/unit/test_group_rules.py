@@ -164,6 +164,19 @@ def test_one_member_is_asked_once_and_another_one_when_that_one_is_away() -> Non
     assert "> b: compute epoch 2" in one.trace()
 
 
+def test_who_follows_a_static_member_for_which_an_assignment_is_computed_has_another_one_computed(
+    one: Coordinator,
+) -> None:
+    one.join("a", instance="ia", assignor="custom:mine")
+    one.join("b", instance="ib", assignor="custom:mine")
+    one.died("b")
+    one.join("c", instance="ib", assignor="custom:mine")
+    one.computed("a", 2, a=[0, 1], b=[2, 3])
+    assert (error_of(one), one.state()) == ("", "Assigning 3")
+    one.computed("a", 3, a=[0, 1], c=[2, 3])
+    assert one.state() == "Stable 3"
+
+
 def test_what_an_assignor_raised_stands_in_the_description(one: Coordinator) -> None:
     one.join("a", assignor="custom:mine")
     one.computed("a", 1, error="ZeroDivisionError: division by zero")
@@ -208,6 +221,16 @@ def test_a_static_member_that_dies_twice_has_one_session_and_is_not_asked_when_i
     one.died("a")
     one.tick(1_500)
     assert one.state() == "Empty 2"
+
+
+def test_who_is_asked_for_is_asked_after_everybody_has_heard_of_those_whose_time_is_over(one: Coordinator) -> None:
+    for member_id, instance in (("a", "i"), ("b", None), ("c", None)):
+        one.join(member_id, instance=instance, poll_ms=1_000)
+    one.now_ms = 500
+    one.died("a")
+    one.trace()
+    kinds = [type(action).__name__ for action in one.tick(1_000).actions]
+    assert kinds == ["Assign", "AskWhenPolled", "AskWhenPolled"], "who answers at once makes newer steps"
 
 
 def test_an_older_poll_does_not_count(one: Coordinator) -> None:

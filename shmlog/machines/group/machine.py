@@ -212,19 +212,19 @@ class Groups:
         return together(steps)
 
     def tick(self, now_ns: int, now_ms: int) -> GroupStep:
-        """What time alone has changed."""
-        steps, over = list[GroupStep](), dict[str, list[str]]()
+        """What time alone has changed. Questions come last: an answer that is given at once makes steps of its own."""
+        asked, over = list[AskWhenPolled](), dict[str, list[str]]()
         told = dict[str, list[GroupAction]]()
         for name, member_id, verdict in self._lives.judge(now_ns):
             if verdict is Verdict.ASK:
-                steps.append(Step(actions=(AskWhenPolled(name, member_id),)))
+                asked.append(AskWhenPolled(name, member_id))
                 continue
             over.setdefault(name, []).append(member_id)
             life = self._lives.find(name, member_id)
             if verdict is Verdict.STUCK and life is not None:
                 told.setdefault(name, []).extend(self._steps.fence_stuck(name, member_id, life, now_ns))
-        steps += [self._steps.without(self._groups[name], over[name], told.get(name, ())) for name in over]
-        steps.append(Step(tuple(self._expiry.tick(self._groups, now_ns, now_ms))))
+        steps = [self._steps.without(self._groups[name], over[name], told.get(name, ())) for name in over]
+        steps.append(Step(tuple(self._expiry.tick(self._groups, now_ns, now_ms)), actions=tuple(asked)))
         return together(steps)
 
     def next_deadline_ns(self) -> int | None:

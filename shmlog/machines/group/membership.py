@@ -106,7 +106,7 @@ def admit(draft: Draft, request: Join) -> bool:
     """Put what a member says of itself, and the place of the static member that it follows.
 
     Whether partitions have to be assigned anew: not for one that goes on, or follows another one, with the subscription
-    that was.
+    that was; except where somebody computes an assignment for the one that it follows.
     """
     predecessor = draft.of_instance(request.instance_id)
     before = None if predecessor is None else draft.members[predecessor]
@@ -126,7 +126,7 @@ def admit(draft: Draft, request: Join) -> bool:
     )
     if draft.members.get(request.member_id) != said:
         draft.put(said)
-    if before is None:
+    if before is None or (before.member_id != said.member_id and not draft.is_settled()):
         return True
     return (before.topics, before.pattern, before.assignor) != (said.topics, said.pattern, said.assignor)
 
