@@ -175,7 +175,8 @@ class Coordinator:
         predecessor = self._machine.static_member(message.group, message.instance_id)
         if predecessor is not None:
             self._watch.commit_cells_of(message.group, predecessor)
-        owned = session.serials.joins_again(_partitions(message.owned))
+        session.said = _partitions(message.owned)
+        owned = session.serials.joins_again(session.said)
         self._connections.introduce(session, member, message.client_id)
         wanted = requests.Join(
             group=message.group,
@@ -202,9 +203,10 @@ class Coordinator:
         assert session.member is not None
         group, member_id = session.member
         self._watch.commit_cells(session)  # what it says here is newer
-        if message.final:
-            self._steps.take(self._machine.commit(commit_request(group, member_id, message.final)))
-        may_own = session.serials.owns(message.serial, _partitions(message.partitions))
+        self._watch.commit_final(group, member_id, message.final)
+        says = _partitions(message.partitions)
+        self._watch.says(session, says)
+        may_own = session.serials.owns(message.serial, says)
         self._steps.take(self._machine.owns(requests.Owns(group, member_id, may_own)))
 
     def _leave(self, session: GroupSession, message: LeaveGroup) -> None:
@@ -213,8 +215,7 @@ class Coordinator:
             return
         group, member_id = session.member
         self._watch.commit_cells(session)
-        if message.final:
-            self._steps.take(self._machine.commit(commit_request(group, member_id, message.final)))
+        self._watch.commit_final(group, member_id, message.final)
         step = self._machine.leave(requests.Leave(group, member_id), monotonic_ns())
         self._connections.part(session)
         self._answer(session, message.request_id, step)

@@ -31,9 +31,9 @@ class GroupSession:
         self.region: ClientRegion | None = None
         """Of its process: doorbell and commit cells."""
         self.seen_cells: dict[int, int] = {}
-        """Offsets that were found in its cells last, by partition id."""
-        self.assigned: Partitions = NO_PARTITIONS
-        """Its member's last assignment."""
+        """Offsets that were found in its cells last, by partition id; NEW_CELL where there is another cell since."""
+        self.said: Partitions = NO_PARTITIONS
+        """What its member has, as it said last."""
         self.serials = Serials(NO_PARTITIONS)
         """Of the assignments of its member."""
 

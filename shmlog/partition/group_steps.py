@@ -74,9 +74,6 @@ class GroupSteps:
 
     def _assign(self, session: GroupSession, action: requests.Assign) -> None:
         serial = session.serials.assigned(action.assigned)
-        for one in action.assigned - session.assigned:  # a partition that it has again has another cell
-            session.seen_cells.pop(self._topics.partition_id(one), None)
-        session.assigned = action.assigned
 
         def send() -> None:
             partitions = [found for one in sorted(action.assigned) if (found := self._assigned(action.group, one))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from shmlog.control.group_messages import GroupOffset
 from shmlog.errors import CorruptRecordError, ForeignVersionError
@@ -11,7 +12,11 @@ from shmlog.machines.group.records import TopicIdPartition
 from shmlog.memory import names
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.client_slot import member_token
+from shmlog.model import TopicPartition
 from shmlog.partition.group_topics import GroupTopics
+
+NEW_CELL = -1
+"""In the place of an offset that was seen: the cell is another one, and any offset in it is news."""
 
 
 class MemberRegions:
@@ -56,17 +61,31 @@ class MemberCells:
 
     def news(self, group: str, member_id: str, region: ClientRegion, seen: dict[int, int]) -> list[GroupOffset]:
         """Cells of a member with another offset than `seen`, which is brought up to date. What is not the member's,
-        or not in the log, is left out."""
+        or not in the log, is left out; so is what was not seen before and is less than what is committed: it was stored
+        before that commit, which came by message, or by another member."""
         found = []
         for partition_id, cell in region.cells(member_token(group, member_id)).items():
             if seen.get(partition_id) == cell.offset:
                 continue
-            seen[partition_id] = cell.offset
+            is_first, seen[partition_id] = partition_id not in seen, cell.offset
             named = self._topics.partition(partition_id)
-            if named is None:
+            if named is None or (is_first and cell.offset < self._committed(group, named)):
                 continue
             end = self._topics.log_end_offset(*named)
             one = TopicIdPartition(self._topics.topic_id(named.topic) or "", named.partition)
             if one in self._machine.may_commit(group, member_id) and (end is None or cell.offset <= end):
                 found.append(GroupOffset(named.topic, named.partition, cell.offset, cell.leader_epoch))
         return found
+
+    def still_its(self, group: str, member_id: str, offsets: Iterable[GroupOffset]) -> list[GroupOffset]:
+        """Those of partitions that are the member's still. It says final positions again until it knows that they were
+        heard, also after others have these partitions; the rest counts all the same."""
+        mine = self._machine.may_commit(group, member_id)
+        return [one for one in offsets if (self._topics.topic_id(one.topic), one.partition) in mine]
+
+    def _committed(self, group: str, partition: TopicPartition) -> int:
+        """-1: nothing is, for the topic that there is now."""
+        found = self._machine.offset(group, *partition)
+        if found is None or found.topic_id not in ("", self._topics.topic_id(partition.topic)):
+            return -1
+        return found.offset

@@ -10,12 +10,13 @@ from shmlog.control.messages import OwnerSpec
 from shmlog.control.paths import RuntimePaths
 from shmlog.machines.group import requests
 from shmlog.machines.group.machine import Groups
+from shmlog.machines.group.records import Partitions
 from shmlog.memory.client_slot import member_token
 from shmlog.partition.coordinating import NEVER_NS
 from shmlog.partition.group_session import GroupSession, Member
 from shmlog.partition.group_steps import GroupSteps
 from shmlog.partition.group_topics import GroupTopics
-from shmlog.partition.member_cells import MemberCells, MemberRegions
+from shmlog.partition.member_cells import NEW_CELL, MemberCells, MemberRegions
 from shmlog.partition.member_host import MemberHost
 
 CELLS_PAUSE_NS = 100_000_000
@@ -75,6 +76,18 @@ class MemberWatch:
         if offsets:
             self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
         return len(offsets)
+
+    def says(self, session: GroupSession, owned: Partitions) -> None:
+        """A member has taken up partitions: what they had for a cell when it had them before is let go by now."""
+        for one in owned - session.said:
+            session.seen_cells[self._topics.partition_id(one)] = NEW_CELL
+        session.said = owned
+
+    def commit_final(self, group: str, member_id: str, final: Iterable[GroupOffset]) -> None:
+        """Up to where a member has read what it gives up."""
+        offsets = self._cells.still_its(group, member_id, final)
+        if offsets:
+            self._steps.take(self._machine.commit(commit_request(group, member_id, offsets)))
 
     def commit_cells_of(self, group: str, member_id: str | None = None) -> None:
         """Of the members of a group, or of one, as far as they are connected."""

@@ -246,6 +246,35 @@ def test_an_offset_that_was_committed_before_the_partition_went_away_and_came_ba
         assert b.committed("delays")["flights", 1] == 3
 
 
+def test_a_final_position_in_what_others_have_by_now_does_not_stop_the_others(peer: Peer) -> None:
+    with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
+        a.follow()
+        b.follow()
+        assert a.follow(final={2: 5}) == [0, 1]
+        assert b.follow() == [2, 3]
+        final = [GroupOffset("flights", 1, 3), GroupOffset("flights", 2, 4)]  # it does not know whether 2 was heard
+        a.channel.send(OwnPartitions(0, 2, a.owned, final))
+        assert a.committed("delays") == {("flights", 1): 3, ("flights", 2): 5}
+        a.ask(LeaveGroup(0, [GroupOffset("flights", 0, 7), *final]), Done)
+        assert b.committed("delays") == {("flights", 0): 7, ("flights", 1): 3, ("flights", 2): 5}
+
+
+def test_a_successor_does_not_take_a_cell_for_news_that_is_older_than_a_commit(peer: Peer) -> None:
+    produce(peer, "flights", 1, 10)
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        a.store(peer.partition("flights", 1).partition_id, 3)
+        a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 6)]), Done)
+        kill_coordinator(peer)
+        wait_until(lambda: has_hung_up(a))
+        a.reconnect()
+        a.join()
+        a.follow()
+        assert a.committed("delays")["flights", 1] == 6
+        a.store(peer.partition("flights", 1).partition_id, 5)
+        assert a.committed("delays")["flights", 1] == 5, "that is news"
+
+
 def test_a_member_that_says_much_at_once_is_heard_to_the_end(peer: Peer) -> None:
     produce(peer, "flights", 1, 300)
     with member(peer, "delays", "a", ["flights"]) as a:
