@@ -66,6 +66,7 @@ def test_a_users_own_file_arrives_exactly_although_an_owner_is_killed(orders: Pa
     done = shmlog("demo", "--input", str(orders), "--key", "customer", "--kill-owner")
     assert (done.returncode, done.stderr) == (0, "")
     assert "all exact" in done.stdout
+    assert re.search(r"consumer +pid \d+, one of a group of 3, killed; pid \d+ joined", done.stdout)
     killed = re.search(
         r"owner killed +pid \d+, owner of partition \d, at offset [\d,]+: epoch (\d+) -> (\d+), pause [\d.]+ ms,"
         r" ([\d,]+) records in flight",

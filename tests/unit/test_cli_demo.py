@@ -12,6 +12,7 @@ import pytest
 from shmlog.cli.demo import delays
 from shmlog.cli.demo.expectation import Expectation, read_expectation
 from shmlog.cli.demo.flights import InputError
+from shmlog.cli.demo.journal import Journal, Piece, put_together
 from shmlog.cli.demo.owner_kill import OwnerKill
 from shmlog.cli.demo.replay import Arrival
 from shmlog.cli.demo.report import delay_table, kill_sentence
@@ -74,14 +75,44 @@ def test_records_of_different_keys_may_change_places() -> None:
     assert altered(swap) == []
 
 
-def test_a_key_that_reached_two_consumers_is_found() -> None:
+def test_a_key_that_is_in_two_partitions_is_found() -> None:
     found = compare(tally_of(RECORDS), [tally_of(RECORDS[:1]), tally_of(RECORDS[1:])])
-    assert found[0] == "key a reached two consumers"
+    assert found[0] == "key a is in two partitions"
 
 
-def test_an_account_survives_its_file(tmp_path: Path) -> None:
-    tally_of(RECORDS).store(tmp_path / "account")
-    assert compare(tally_of(RECORDS), [Tally.load(tmp_path / "account")]) == []
+def piece_of(first: int, end: int) -> Piece:
+    return Piece(first, end, tally_of(RECORDS[first:end]), {"AA": delays.CarrierDelay(end - first, 1, 5)})
+
+
+def test_an_account_in_pieces_is_the_same_and_survives_its_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for first, end in ((0, 2), (2, 3), (3, 5)):
+        journal.append(piece_of(first, end))
+    account, gaps = put_together(journal.read())
+    assert gaps == []
+    assert compare(tally_of(RECORDS), [account]) == []
+    assert delays.merge(piece.table for piece in journal.read()) == {"AA": delays.CarrierDelay(5, 3, 15)}
+
+
+def test_what_was_not_committed_is_taken_back_and_read_again(tmp_path: Path) -> None:
+    killed, successor = Journal(tmp_path / "journal"), Journal(tmp_path / "journal")
+    killed.append(piece_of(0, 2))
+    killed.append(piece_of(2, 4))
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(b"\0\0\0\0\0\0\0\7")  # of a piece that a kill has left incomplete
+    successor.take_back(2)
+    successor.append(piece_of(2, 5))
+    account, gaps = put_together(successor.read())
+    assert gaps == []
+    assert compare(tally_of(RECORDS), [account]) == []
+
+
+def test_pieces_that_do_not_meet_are_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.take_back(0)
+    journal.append(piece_of(0, 2))
+    journal.append(piece_of(3, 5))
+    assert put_together(journal.read())[1] == ["offset 3 came where 2 was due"]
 
 
 def arrival_of(records: list[KeyedValue]) -> Arrival:

@@ -60,9 +60,10 @@ Examples:
 def demo(kill_owner: bool, input_file: str | None, key_field: str | None, data_dir: str | None, output: str) -> None:
     """Replay 336,776 real flights through an embedded cluster and verify every record.
 
-    2 producer processes send them as JSON, keyed by tail number, to a topic with 6 partitions; 3 consumer processes
-    count flights and average the departure delay per carrier. Then everything is compared with the file: offsets,
-    order per key, the exact multiset of payloads, the table. Any difference makes the exit code 1.
+    2 producer processes send them as JSON, keyed by tail number, to a topic with 6 partitions; a group of 3
+    consumer processes counts flights and averages the departure delay per carrier. While records flow one of the
+    consumers is killed, and another one joins. Then everything is compared with the file: offsets, order per key, the
+    exact multiset of payloads, the table. Any difference makes the exit code 1.
     """
     if key_field is not None and input_file is None:
         raise click.UsageError("--key FIELD is for --input FILE: the flights are keyed by tail number")

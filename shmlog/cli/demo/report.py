@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from shmlog.cli.demo import delays
+from shmlog.cli.demo.consumer_kill import ConsumerKill
 from shmlog.cli.demo.expectation import Expectation
 from shmlog.cli.demo.owner_kill import OwnerKill
 from shmlog.cli.demo.replay import Arrival
@@ -62,6 +63,8 @@ class Report:
             ("consumed", consumed),
             ("latency", latency),
         ]
+        if self.arrival.consumer_kill is not None:
+            facts.append(("consumer", consumer_sentence(self.arrival.consumer_kill)))
         if self.arrival.kill is not None:
             facts.append(("owner killed", kill_sentence(self.arrival.kill)))
         checked = "offsets dense, order per key, payloads" + (", table" if self.with_table else "")
@@ -89,6 +92,11 @@ def kill_sentence(kill: OwnerKill) -> str:
         f" epoch {kill.old_epoch} -> {kill.new_epoch}, pause {kill.pause_ms:.1f} ms,"
         f" {count_of(kill.in_flight, 'record')} in flight"
     )
+
+
+def consumer_sentence(kill: ConsumerKill) -> str:
+    """Who was killed, and who joined."""
+    return f"pid {kill.pid}, one of a group of {kill.members}, killed; pid {kill.joined_pid} joined"
 
 
 def delay_table(table: delays.DelayTable) -> str:

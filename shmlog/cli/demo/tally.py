@@ -11,9 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
-
-import orjson
 
 MASK = (1 << 63) - 1  # a hash fits a signed column
 CHAIN_FACTOR = 6364136223846793005  # Knuth's; odd, so that the order of the links matters
@@ -43,27 +40,17 @@ class Tally:
             chains[key] = (chain * CHAIN_FACTOR + link + 1) & MASK
             counts[key] += 1
 
-    def store(self, file: Path) -> None:
-        """Write the account for another process: a line of JSON with the keys, then the hashes."""
-        keys = [[key.hex(), chain, self.counts[key]] for key, chain in self.chains.items()]
-        with file.open("wb") as stream:
-            stream.write(orjson.dumps(keys) + b"\n")
-            self.hashes.tofile(stream)
-
-    @classmethod
-    def load(cls, file: Path) -> Tally:
-        """Read what store() wrote."""
-        tally = cls()
-        with file.open("rb") as stream:
-            for key, chain, count in orjson.loads(stream.readline()):
-                tally.chains[bytes.fromhex(key)] = chain
-                tally.counts[bytes.fromhex(key)] = count
-            tally.hashes.frombytes(stream.read())
-        return tally
+    def follow(self, later: Tally) -> None:
+        """Account for records that came after these, and were accounted for by themselves."""
+        self.hashes.extend(later.hashes)
+        for key, chain in later.chains.items():
+            count = later.counts[key]
+            self.chains[key] = (self.chains.get(key, 0) * pow(CHAIN_FACTOR, count, MASK + 1) + chain) & MASK
+            self.counts[key] = self.counts.get(key, 0) + count
 
 
 def compare(expected: Tally, parts: Iterable[Tally]) -> list[str]:
-    """One sentence per difference between the file and what the consumers have; a key in two of them is one as well.
+    """One sentence per difference between the file and the partitions' accounts; a key in two of them is one as well.
 
     Records without a key have no order; they are only part of the multiset.
     """
@@ -73,7 +60,7 @@ def compare(expected: Tally, parts: Iterable[Tally]) -> list[str]:
     differences = []
     for part in parts:
         found.hashes.extend(part.hashes)
-        differences += [f"key {_text(key)} reached two consumers" for key in part.chains if key in found.chains]
+        differences += [f"key {_text(key)} is in two partitions" for key in part.chains if key in found.chains]
         found.chains.update(part.chains)
         found.counts.update(part.counts)
     if not np.array_equal(np.sort(np.array(expected.hashes)), np.sort(np.array(found.hashes))):
