@@ -18,6 +18,8 @@ KINDS = {
     "startup": "starts over many segments, and the owner of a large against a small partition",
     "compaction": "a topic of many records of fewer keys compacted, and what a producer notices of it",
     "takeover": "supervisors killed with a standby beside them, until topics can be created again",
+    "rebalance": "members of a consumer group killed, and new ones, until all that moved is read",
+    "commit": "commits of a consumer in a group: in its memory, in the log, synced",
     "failover": "owners killed under a steady load: pauses, and whether anything was lost",
 }
 
@@ -37,6 +39,8 @@ Examples:
   shmlog bench latency --ladder                 what each level of acks costs
   shmlog bench failover --kills 50
   shmlog bench takeover --rounds 20
+  shmlog bench rebalance --members 10 --partitions 100
+  shmlog bench commit -o json
   shmlog bench seek --records 10000000 --cold
   shmlog bench startup --segments 10000
   shmlog bench scale --partitions 100 --clients 20

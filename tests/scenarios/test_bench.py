@@ -18,6 +18,7 @@ from shmlog.testing.latency_probe import LatencyPlan
 from shmlog.tools.bench import seek as seek_bench, startup as startup_bench, targets, throughput, versus_worker
 from shmlog.tools.bench.figures import Figures
 from shmlog.tools.bench.pinning import FREE, pinnings
+from shmlog.tools.bench.rebalance_worker import Reads
 from shmlog.tools.bench.throughput_worker import make_payloads
 
 pytestmark = pytest.mark.slow
@@ -180,6 +181,35 @@ def test_takeover_kills_supervisors_and_loses_no_record() -> None:
     assert noticed["most_ms"] > 0 < quiet["most_ms"]
     assert found["records"] > found["unread"] == 0
     assert found["verdict"] == ("met" if topic["p99_ms"] <= 200 else "missed")
+
+
+def test_rebalance_kills_and_adds_members_and_finds_every_partition_read_again() -> None:
+    found, _ = bench("rebalance", "--rounds", "1", "--members", "2", "--partitions", "4", "--rate", "50")
+    kill, join, unmoved, quiet = found["cases"]
+    assert 0 < kill["p50_ms"] == found["p50_ms"] == found["p99_ms"]
+    assert 0 < join["p50_ms"] == found["join_p50_ms"]
+    assert unmoved["samples"] == 2 + 2  # of the survivor: what it had, then what it keeps beside the new member
+    assert found["unmoved_pause_ms_max"] == pytest.approx(max(0.0, unmoved["most_ms"] - quiet["most_ms"]), abs=0.02)
+    assert found["unmoved_revoked"] == 0 < found["records_sent"]
+
+
+def test_a_member_tells_first_reads_gaps_and_what_it_gave_up_within_a_time() -> None:
+    reads = Reads()
+    for at_ns, partitions in ((10, [1]), (20, [1, 2]), (25, [2]), (60, [1, 2]), (65, [1]), (99, [1])):
+        reads.note(partitions, at_ns)
+    reads.revoked = [(5, 1), (30, 2), (31, 2), (90, 3)]
+    told = reads.between(15, 70)
+    assert told == {"partitions": [1, 2], "first_ns": [20, 20], "gap_ns": [40, 35], "revoked": [2]}
+    reads.forget()
+    assert reads.between(0, 100) == {"partitions": [], "first_ns": [], "gap_ns": [], "revoked": []}
+
+
+def test_commits_are_measured_in_memory_in_the_log_and_synced_and_none_is_lost() -> None:
+    found, _ = bench("commit", "--commits", "30")
+    assert [case["case"] for case in found["cases"]] == ["asynchronous", "committed", "synced"]
+    assert all(0 < case["p50_us"] <= case["p99_us"] <= case["most_us"] for case in found["cases"])
+    assert [case["records_written"] >= 50 for case in found["cases"]] == [False, True, True]
+    assert (found["last_offset"], found["lost"]) == (150, 0)
 
 
 def test_the_segments_of_the_startup_benchmark_are_a_log_that_can_be_read_through(tmp_path: Path) -> None:
