@@ -23,7 +23,7 @@ class GroupMemberInfo:
 
     `state` is "stable", "unrevoked_partitions" (it has something to give up) or "unreleased_partitions" (it waits for
     others to give up). `assignment`: what it may read now; `target`: what it will have in the end. `polled_ms_ago`:
-    since it last asked for records; None, and `pid` 0, while its process is not connected.
+    since it last asked for records; None while it is not connected.
     """
 
     member_id: str

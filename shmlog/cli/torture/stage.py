@@ -29,7 +29,7 @@ from shmlog.control import life
 from shmlog.control.paths import runtime_paths
 from shmlog.errors import ShmlogError
 from shmlog.memory import region
-from shmlog.model import OFFSETS_TOPIC, TopicPartition
+from shmlog.model import TopicPartition
 from shmlog.native import fault_shim
 
 DOWN_TIMEOUT_S = 60.0
@@ -49,7 +49,6 @@ class Stage:
         self.log_file = self.data_dir / "supervisor.log"
         self.partition_ids: dict[TopicPartition, int] = {}
         self.tag = ""
-        self._coordinator: int | None = None  # its partition's id, once there is one
         self._up: subprocess.Popen[bytes] | None = None
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed at exit)
 
@@ -167,11 +166,13 @@ class Stage:
         return life.holder(self.runtime.owner(self.partition_ids[place]))
 
     def coordinator_pid(self) -> int | None:
-        """The process that holds the life lock of the owner of the coordinator's partition."""
-        if self._coordinator is None:
-            with contextlib.suppress(ShmlogError), shmlog.connect(self.name) as cluster:
-                self._coordinator = cluster.admin.describe_topic(OFFSETS_TOPIC).partitions[0].partition_id
-        return None if self._coordinator is None else life.holder(self.runtime.owner(self._coordinator))
+        """The process that holds the life lock of the one partition that is not ours: the coordinator's."""
+        ours = set(self.partition_ids.values())
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.runtime.owners):
+                if name.isdigit() and int(name) not in ours:
+                    return life.holder(self.runtime.owner(int(name)))
+        return None
 
     def follower_pid(self, place: TopicPartition, number: int) -> int | None:
         """One of the processes that hold life locks of a partition's followers; None if there is none."""

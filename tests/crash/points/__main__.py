@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 PLACE = "SHMLOG_POINTS_PLACE"  # in the environment: this process counts, and works in that directory
-MEMORY = "/dev/shm"  # what a kill leaves does not depend on the disk, and half of the time would be the disk's
+MEMORY = "/dev/shm"  # what a kill leaves does not depend on the disk, which only costs time
 
 
 def main() -> int:
