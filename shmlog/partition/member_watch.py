@@ -113,23 +113,29 @@ class MemberWatch:
         for member, text in self._absent.items():
             self._commit_absent(member, MemberHost.parse(text))
 
-    def _commit_absent(self, member: Member, host: MemberHost | None) -> None:
+    def _commit_absent(self, member: Member, host: MemberHost | None) -> int:
+        """Returns when it polled last; 0: nobody knows."""
         region = None if host is None else self._regions.open(host.client_id)
-        if region is not None and host is not None:
-            offsets = self._cells.news(*member, region, {})
-            self._regions.release(host.client_id)
-            if offsets:
-                self._steps.take(self._machine.commit(commit_request(*member, offsets)))
+        if region is None or host is None:
+            return 0
+        offsets, polled_ns = self._cells.news(*member, region, {}), region.last_poll(member_token(*member)) or 0
+        self._regions.release(host.client_id)
+        if offsets:
+            self._steps.take(self._machine.commit(commit_request(*member, offsets)))
+        return polled_ns
 
     # --- polls and deaths ---------------------------------------------------------------------------------------------
 
     def ask_when_polled(self, action: requests.AskWhenPolled) -> None:
         """Cells are looked at first: if the member is fenced for it, nobody looks at them again."""
-        session, polled_ns = self._members.get((action.group, action.member_id)), 0
-        if session is not None:
+        member, polled_ns = (action.group, action.member_id), 0
+        session = self._members.get(member)
+        if session is None:
+            polled_ns = self._commit_absent(member, MemberHost.parse(self._absent.get(member, "")))
+        else:
             self.commit_cells(session)
             if session.region is not None:
-                polled_ns = session.region.last_poll(member_token(action.group, action.member_id)) or 0
+                polled_ns = session.region.last_poll(member_token(*member)) or 0
         polled = requests.Polled(action.group, action.member_id, polled_ns)
         self._steps.take(self._machine.polled(polled))
 

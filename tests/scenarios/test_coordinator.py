@@ -306,6 +306,28 @@ def test_a_member_that_does_not_poll_is_fenced_and_what_it_stores_later_is_nobod
         assert (failed.error, "max.poll.interval.ms is 300" in failed.message) == ("CommitFailedError", True)
 
 
+def test_a_member_that_is_stopped_while_its_coordinator_is_replaced_loses_no_offset_when_it_is_fenced(
+    peer: Peer,
+) -> None:
+    produce(peer, "flights", 1, 10)
+    with (
+        member(peer, "delays", "a", ["flights"], poll_interval_ms=1000) as a,
+        member(peer, "delays", "b", ["flights"]) as b,
+    ):
+        a.follow()
+        b.follow()
+        a.follow()
+        b.follow()
+        kill_coordinator(peer)
+        a.store(peer.partition("flights", 1).partition_id, 5)  # and does nothing any more
+        wait_until(lambda: has_hung_up(b))
+        b.reconnect()
+        b.join()
+        while b.follow() != [0, 1, 2, 3]:
+            pass
+        assert b.starts[1] == 5
+
+
 def test_an_assignor_that_only_members_have_is_run_by_one_of_them(peer: Peer) -> None:
     with (
         member(peer, "delays", "a", ["flights"], assignor="custom:mine") as a,
