@@ -65,6 +65,8 @@ class Talk:
 
     def next(self, expected: type[ReplyType]) -> ReplyType:
         """The next thing that comes unasked."""
+        if self.channel.has_unsent:  # the socket had no room for what was said
+            self.channel.flush()
         found = self.news.pop(0) if self.news else self.channel.receive(TIMEOUT_S)
         assert isinstance(found, expected), found
         return found
