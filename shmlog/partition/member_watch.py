@@ -57,6 +57,8 @@ class MemberWatch:
     def look(self, now_ns: int) -> None:
         if now_ns >= self._next_cells_ns:
             self._look_at_cells(now_ns)
+        if self._absent and self._next_absent_ns == 0:
+            self._ring_for_absent()
         if self._absent and now_ns >= self._next_absent_ns:
             self._look_for_absent(now_ns)
 
@@ -151,6 +153,16 @@ class MemberWatch:
         return host.is_registered(self._paths) or (
             host.is_running() and now_ns - self._began_ns < REGISTRATION_GRACE_NS
         )
+
+    def _ring_for_absent(self) -> None:
+        """Who sleeps has not noticed that a predecessor is gone, and would not for a second."""
+        for text in self._absent.values():
+            host = MemberHost.parse(text)
+            region = None if host is None else self._regions.open(host.client_id)
+            if host is not None and region is not None:
+                if region.doorbell is not None:
+                    region.doorbell.ring()
+                self._regions.release(host.client_id)
 
     def _look_for_absent(self, now_ns: int) -> None:
         """Members of a predecessor's time that are not connected yet: those whose process has died are out."""

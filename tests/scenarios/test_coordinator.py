@@ -46,7 +46,7 @@ def described(talk: Talk, group: str) -> GroupDescription:
 
 
 def kill_coordinator(peer: Peer) -> None:
-    os.kill(peer.partition(OFFSETS_TOPIC).pid, signal.SIGKILL)
+    os.kill(wait_until(lambda: peer.partition(OFFSETS_TOPIC).pid), signal.SIGKILL)  # 0 would be all of us
 
 
 def described_offset(talk: Talk, partition: int) -> int:
@@ -128,6 +128,17 @@ def test_what_a_coordinator_said_its_successor_knows(peer: Peer) -> None:
         b.join()
         assert b.follow() == [2, 3]
         wait_until(lambda: described(a, "delays").state == "Stable")
+
+
+def test_who_sleeps_while_its_coordinator_is_replaced_is_woken_by_the_successor(peer: Peer) -> None:
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        described(a, "delays")
+        doorbell = a.region.doorbell
+        assert doorbell is not None
+        ticket = doorbell.prepare()
+        kill_coordinator(peer)
+        assert doorbell.wait(ticket, 20.0)
 
 
 OTHER_PROCESS = """

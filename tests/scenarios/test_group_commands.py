@@ -20,6 +20,7 @@ from shmlog.cli.main import run
 from shmlog.client.group_results import ConsumerGroupListing
 from shmlog.errors import GroupSubscribedToTopicError, InvalidGroupIdError, NonEmptyGroupError, UnknownGroupError
 from shmlog.model import OFFSETS_TOPIC, OffsetAndMetadata
+from shmlog.testing import wait_until
 from tests.scenarios.bare_member import BareMember, member
 from tests.scenarios.conftest import Peer
 
@@ -155,7 +156,7 @@ def test_wrong_names_and_offsets_are_refused(cluster: shmlog.Cluster, delays: st
 
 
 def test_a_coordinator_that_is_killed_is_waited_for(cluster: shmlog.Cluster, delays: str) -> None:
-    pid = cluster.admin.describe_topic(OFFSETS_TOPIC).partitions[0].pid
+    pid = wait_until(lambda: cluster.admin.describe_topic(OFFSETS_TOPIC).partitions[0].pid)
     os.kill(pid, signal.SIGKILL)
     assert offsets(cluster, delays) == {P0: 10, P1: 5, P2: 5}
     cluster.admin.alter_consumer_group_offsets(delays, {P0: 3})
