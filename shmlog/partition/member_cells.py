@@ -69,7 +69,10 @@ class MemberCells:
                 continue
             is_first, seen[partition_id] = partition_id not in seen, cell.offset
             named = self._topics.partition(partition_id)
-            if named is None or (is_first and cell.offset < self._committed(group, named)):
+            if named is None:
+                continue
+            committed = self._committed(group, named)
+            if cell.offset == committed or (is_first and cell.offset < committed):
                 continue
             end = self._topics.log_end_offset(*named)
             one = TopicIdPartition(self._topics.topic_id(named.topic) or "", named.partition)

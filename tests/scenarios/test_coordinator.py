@@ -30,6 +30,7 @@ from shmlog.control.group_messages import (
     OwnPartitions,
 )
 from shmlog.control.messages import CreateTopic, DeleteTopic, Done, OpenLane
+from shmlog.memory.control_page import ControlPage
 from shmlog.model import OFFSETS_TOPIC
 from shmlog.testing import wait_until
 from tests.scenarios.bare_member import BareMember, Talk, coordinator_socket, has_hung_up, member
@@ -51,6 +52,11 @@ def kill_coordinator(peer: Peer) -> None:
 
 def described_offset(talk: Talk, partition: int) -> int:
     return {one.partition: one.offset for one in described(talk, "delays").offsets}[partition]
+
+
+def end_of_offsets(peer: Peer) -> int:
+    """How many records coordinators have written."""
+    return ControlPage.open(peer.welcome.cid8, peer.partition(OFFSETS_TOPIC).partition_id).log_end_offset
 
 
 def produce(peer: Peer, topic: str, partition: int, count: int) -> None:
@@ -224,6 +230,10 @@ def test_offsets_in_cells_are_committed_by_themselves_and_at_the_death_of_their_
             wait_until(lambda: described_offset(a, 1) == 4)
             a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 6)]), Done)
             assert looking.committed("delays") == {("flights", 1): 6}, "what is in the cell is older"
+            ends = end_of_offsets(peer)
+            a.store(place, 6)
+            assert looking.committed("delays") == {("flights", 1): 6}
+            assert end_of_offsets(peer) == ends, "it is no news"
             a.store(place, 11)
             assert looking.committed("delays") == {("flights", 1): 6}, "that is beyond the end of the log"
         with member(peer, "delays", "b", ["flights"]) as b:
