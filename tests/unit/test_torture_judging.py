@@ -165,6 +165,7 @@ CAUSE = [
     *("Traceback (most recent call last):", "  File x", "ValueError: y", ""),
     *("The above exception was the direct cause of the following exception:", ""),
 ]
+AWAY = "2026-01-01 10:00:00,000 WARNING the owner of alpha-0 (process 41) does not come back: killing it"
 STUCK = "2026-01-01 10:00:00,000 WARNING the owner of alpha-0 does not react: killing it"
 
 
@@ -174,6 +175,7 @@ STUCK = "2026-01-01 10:00:00,000 WARNING the owner of alpha-0 does not react: ki
         ([DIED], {41}, 0),
         ([DIED], set(), 1),
         ([STUCK, DIED], set(), 0),
+        ([AWAY, DIED], set(), 0),
         ([STUCK, DIED, DIED], set(), 1),
         (["Traceback (most recent call last):", "  File x", "ValueError: y"], set(), 1),
         ([*CAUSE, "Traceback (most recent call last):", "  File z", "OSError: w"], set(), 1),

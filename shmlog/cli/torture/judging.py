@@ -23,7 +23,7 @@ from shmlog.testing.segments import StoredRecord, UndecodableSegmentError, read_
 SEGMENTS = 1 << 16
 """The number under which the segments take part as a reader."""
 DIED = re.compile(r": owner ([1-9]\d*) died$")  # 0 is one that the zygote was killed over, before it had a pid
-KILLED = re.compile(r"the owner of (\S+) does not react: killing it$")
+KILLED = re.compile(r"the owner of (\S+) (?:does not react|\(process \d+\) does not come back): killing it$")
 TRACE = "Traceback (most recent call last):"
 CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 
