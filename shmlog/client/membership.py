@@ -111,7 +111,7 @@ class Membership:
         if self._registrations != self._connection.registrations:
             self._registrations = self._connection.registrations
             self._slot = None  # it lies in a region that is gone
-            self._has_joined, self._joining = False, None  # it joins again, as the same member, from there
+            self._join_again()  # from there
         if self._slot is None:
             self._slot = self._connection.region.claim_member_slot(self.token)
         self._slot.note_poll(int(self.polled_s * 1e9))
@@ -305,8 +305,13 @@ class Membership:
     def resubscribe(self, topics: Topics) -> None:
         """Be subscribed to something else from now on."""
         self.topics = topics
-        self._has_joined = False  # it says so once more, under the same id
-        self._next_attempt_s = 0.0
+        self._join_again()
+
+    def _join_again(self) -> None:
+        """Say once more, under the same id, what it is and wants, whatever was said and not answered yet."""
+        if self._channel is not None and self._joining is not None:
+            self._channel.forget(self._joining)
+        self._has_joined, self._joining, self._next_attempt_s = False, None, 0.0
 
     def own(self, serial: int, partitions: Collection[GroupPartition], final: Collection[GroupOffset]) -> None:
         """All that is read from now on, having followed the assignment `serial`. `final`: where others go on with what

@@ -5,19 +5,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
+import pytest
+
+import shmlog
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.group_messages import (
     AssignmentIs,
     CoordinatorFound,
+    DescribeGroups,
     FetchOffsets,
     FindCoordinator,
+    GroupDescription,
     GroupJoined,
     GroupOffset,
     GroupPartition,
+    GroupsDescribed,
     JoinGroup,
     OffsetsFetched,
     OwnPartitions,
@@ -26,6 +34,8 @@ from shmlog.control.messages import Failed, Message
 from shmlog.memory import names
 from shmlog.memory.client_region import ClientRegion
 from shmlog.memory.client_slot import MemberSlot, Slot, member_token
+from shmlog.model import OFFSETS_TOPIC
+from shmlog.testing import wait_until
 from tests.scenarios.conftest import TIMEOUT_S, Peer
 
 ReplyType = TypeVar("ReplyType")
@@ -178,3 +188,21 @@ def member(peer: Peer, group: str, member_id: str, topics: list[str], **wanted: 
         yield one
     finally:
         one.close()
+
+
+def described(talk: Talk, group: str) -> GroupDescription:
+    (found,) = talk.ask(DescribeGroups(0, [group]), GroupsDescribed).groups
+    return found
+
+
+def kill_coordinator(peer: Peer) -> None:
+    os.kill(wait_until(lambda: peer.partition(OFFSETS_TOPIC).pid), signal.SIGKILL)  # 0 would be all of us
+
+
+def produce(peer: Peer, topic: str, partition: int, count: int) -> None:
+    """So many records into a partition."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHMLOG_RUNTIME_DIR", os.path.dirname(peer.welcome.runtime_dir))
+        with shmlog.connect("t") as cluster, cluster.producer() as one:
+            for number in range(count):
+                one.send(topic, b"%d" % number, partition=partition)

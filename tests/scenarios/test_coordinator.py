@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-import shmlog
 from shmlog.control.group_messages import (
     AssignmentComputed,
     CommitOffsets,
     ComputeAssignment,
     DeleteGroup,
-    DescribeGroups,
     FindCoordinator,
-    GroupDescription,
     GroupOffset,
     GroupPartition,
-    GroupsDescribed,
     LeaveGroup,
     MemberAssignment,
     MemberFenced,
@@ -33,21 +25,20 @@ from shmlog.control.messages import CreateTopic, DeleteTopic, Done, OpenLane
 from shmlog.memory.control_page import ControlPage
 from shmlog.model import OFFSETS_TOPIC
 from shmlog.testing import wait_until
-from tests.scenarios.bare_member import BareMember, Talk, coordinator_socket, has_hung_up, member
+from tests.scenarios.bare_member import (
+    BareMember,
+    Talk,
+    coordinator_socket,
+    described,
+    has_hung_up,
+    member,
+    produce,
+)
 from tests.scenarios.conftest import Daemon, Peer
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
-
-
-def described(talk: Talk, group: str) -> GroupDescription:
-    (found,) = talk.ask(DescribeGroups(0, [group]), GroupsDescribed).groups
-    return found
-
-
-def kill_coordinator(peer: Peer) -> None:
-    os.kill(wait_until(lambda: peer.partition(OFFSETS_TOPIC).pid), signal.SIGKILL)  # 0 would be all of us
 
 
 def described_offset(talk: Talk, partition: int) -> int:
@@ -57,15 +48,6 @@ def described_offset(talk: Talk, partition: int) -> int:
 def end_of_offsets(peer: Peer) -> int:
     """How many records coordinators have written."""
     return ControlPage.open(peer.welcome.cid8, peer.partition(OFFSETS_TOPIC).partition_id).log_end_offset
-
-
-def produce(peer: Peer, topic: str, partition: int, count: int) -> None:
-    """So many records into a partition."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHMLOG_RUNTIME_DIR", os.path.dirname(peer.welcome.runtime_dir))
-        with shmlog.connect("t") as cluster, cluster.producer() as one:
-            for number in range(count):
-                one.send(topic, b"%d" % number, partition=partition)
 
 
 def next_order(talk: Talk) -> ComputeAssignment:
@@ -114,106 +96,6 @@ def test_a_partition_is_given_to_nobody_while_an_assignment_is_on_its_way_to_its
         a.follow()
         assert a.follow() == [0, 1]
         assert b.follow() == [2, 3]
-
-
-def test_what_a_coordinator_said_its_successor_knows(peer: Peer) -> None:
-    with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
-        a.follow()
-        b.follow()
-        a.follow()
-        b.follow()
-        a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 0, 0, -1, "so far")]), Done)
-        kill_coordinator(peer)
-        wait_until(lambda: has_hung_up(a) and has_hung_up(b))
-        a.reconnect()
-        a.join()
-        assert a.follow() == [0, 1], "b lives, and keeps what it has"
-        (offset,) = described(a, "delays").offsets
-        assert (offset.partition, offset.offset, offset.metadata) == (0, 0, "so far")
-        b.reconnect()
-        b.join()
-        assert b.follow() == [2, 3]
-        wait_until(lambda: described(a, "delays").state == "Stable")
-
-
-def test_who_sleeps_while_its_coordinator_is_replaced_is_woken_by_the_successor(peer: Peer) -> None:
-    with member(peer, "delays", "a", ["flights"]) as a:
-        a.follow()
-        described(a, "delays")
-        doorbell = a.region.doorbell
-        assert doorbell is not None
-        ticket = doorbell.prepare()
-        kill_coordinator(peer)
-        assert doorbell.wait(ticket, 20.0)
-
-
-OTHER_PROCESS = """
-import sys
-from shmlog.control.paths import RuntimePaths
-from tests.scenarios.bare_member import BareMember, Peer
-peer = Peer(RuntimePaths(sys.argv[1]))
-b = BareMember(peer, "delays", "b", ["flights"])
-b.join()
-while b.follow() != [2, 3]:
-    pass
-b.store(peer.partition("flights", 2).partition_id, 0)
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_members_that_died_with_their_coordinator_are_out_when_its_successor_has_seen_it(peer: Peer) -> None:
-    command = [sys.executable, "-c", OTHER_PROCESS, peer.welcome.runtime_dir]
-    with (
-        member(peer, "delays", "a", ["flights"]) as a,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other,
-    ):
-        a.follow()
-        a.follow()
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"ready\n"
-        kill_coordinator(peer)
-        other.kill()
-        wait_until(lambda: has_hung_up(a))
-        a.reconnect()
-        a.join()
-        while a.follow() != [0, 1, 2, 3]:
-            pass
-        assert a.committed("delays") == {("flights", 2): 0}, "the last look at its cells"
-
-
-def test_what_members_stored_and_who_they_are_outlives_a_restart_of_the_cluster(
-    real_daemon: Daemon, peer: Peer
-) -> None:
-    produce(peer, "flights", 2, 10)
-    with member(peer, "delays", "b", ["flights"]) as b, member(peer, "delays", "a", ["flights"]) as a:
-        b.follow()
-        a.follow()
-        b.follow()
-        a.follow()
-        b.store(peer.partition("flights", 2).partition_id, 5)
-        peer.close()
-        assert real_daemon.stop() == 0
-        real_daemon.start()
-        again = real_daemon.peer()
-        coordinator_socket(again, "delays")
-        b.reconnect()
-        wait_until(lambda: b.committed("delays") == {("flights", 2): 5})
-        names = [one.member_id for one in described(b, "delays").members]
-        assert names == ["a", "b"], "their process lives, under another registration"
-
-
-def test_groups_go_on_while_there_is_no_supervisor(real_daemon: Daemon, peer: Peer) -> None:
-    with BareMember(peer, "delays", "b", ["flights"]) as b, member(peer, "delays", "a", ["flights"]) as a:
-        a.follow()
-        real_daemon.kill()
-        b.join()
-        assert b.follow() == []
-        assert a.follow() == [0, 1]
-        assert b.follow() == [2, 3]
-        b.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 2, 0)]), Done)
-        real_daemon.start()
-        assert b.committed("delays") == {("flights", 2): 0}
 
 
 def test_offsets_in_cells_are_committed_by_themselves_and_at_the_death_of_their_member(
@@ -280,22 +162,6 @@ def test_a_final_position_in_what_others_have_by_now_does_not_stop_the_others(pe
         assert b.committed("delays") == {("flights", 0): 7, ("flights", 1): 3, ("flights", 2): 5}
 
 
-def test_a_successor_does_not_take_a_cell_for_news_that_is_older_than_a_commit(peer: Peer) -> None:
-    produce(peer, "flights", 1, 10)
-    with member(peer, "delays", "a", ["flights"]) as a:
-        a.follow()
-        a.store(peer.partition("flights", 1).partition_id, 3)
-        a.ask(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 6)]), Done)
-        kill_coordinator(peer)
-        wait_until(lambda: has_hung_up(a))
-        a.reconnect()
-        a.join()
-        a.follow()
-        assert a.committed("delays")["flights", 1] == 6
-        a.store(peer.partition("flights", 1).partition_id, 5)
-        assert a.committed("delays")["flights", 1] == 5, "that is news"
-
-
 def test_a_member_that_says_much_at_once_is_heard_to_the_end(peer: Peer) -> None:
     produce(peer, "flights", 1, 300)
     with member(peer, "delays", "a", ["flights"]) as a:
@@ -325,28 +191,6 @@ def test_a_member_that_does_not_poll_is_fenced_and_what_it_stores_later_is_nobod
         assert b.committed("delays") == {("flights", 1): 2}
         failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("flights", 1, 5)]))
         assert (failed.error, "max.poll.interval.ms is 300" in failed.message) == ("CommitFailedError", True)
-
-
-def test_a_member_that_is_stopped_while_its_coordinator_is_replaced_loses_no_offset_when_it_is_fenced(
-    peer: Peer,
-) -> None:
-    produce(peer, "flights", 1, 10)
-    with (
-        member(peer, "delays", "a", ["flights"], poll_interval_ms=1000) as a,
-        member(peer, "delays", "b", ["flights"]) as b,
-    ):
-        a.follow()
-        b.follow()
-        a.follow()
-        b.follow()
-        kill_coordinator(peer)
-        a.store(peer.partition("flights", 1).partition_id, 5)  # and does nothing any more
-        wait_until(lambda: has_hung_up(b))
-        b.reconnect()
-        b.join()
-        while b.follow() != [0, 1, 2, 3]:
-            pass
-        assert b.starts[1] == 5
 
 
 def test_an_assignor_that_only_members_have_is_run_by_one_of_them(peer: Peer) -> None:

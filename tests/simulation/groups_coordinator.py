@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from shmlog.machines.group.assignors import NAMES
-from shmlog.machines.group.held import Held
 from shmlog.machines.group.machine import Groups
 from shmlog.machines.group.records import OffsetCommitted, TopicIdPartition
 from shmlog.machines.group.requests import (
@@ -32,6 +31,7 @@ from shmlog.machines.group.requests import (
 )
 from shmlog.machines.group.serials import Serials
 from tests.group_trace import MS, spread, topic_id
+from tests.simulation.groups_held import Held
 from tests.simulation.groups_member import (
     AssignHeard,
     CommitHeard,

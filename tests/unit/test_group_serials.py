@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shmlog.errors import InvalidRequestError
-from shmlog.machines.group.held import Held
 from shmlog.machines.group.serials import Serials
 from tests.group_trace import parts
+from tests.simulation.groups_held import Held
 
 
 def test_a_member_may_read_what_it_has_said_and_what_it_was_assigned_since() -> None:

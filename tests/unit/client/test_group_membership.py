@@ -237,6 +237,26 @@ def test_subscribing_to_something_else_is_said_under_the_same_id(
         assert [one.topic for one in second.owned] == ["flights"]
 
 
+def test_who_changes_its_mind_before_it_was_answered_is_heard(world: FakeCluster, coordinator: FakeCoordinator) -> None:
+    world.supervisor.topics["weather"] = 1
+    coordinator.first = [P0]
+    with member(world) as consumer:
+        reads(consumer, P0)
+        consumer.subscribe(["weather"])
+        assert consumer._group is not None
+        consumer._group.membership.listen()  # it says so, and goes on without having heard
+        consumer.subscribe(["flights", "weather"])
+
+        def said() -> bool:
+            consumer.poll(1)
+            return len(coordinator.of(JoinGroup)) == 3
+
+        wait_until(said)
+        last = coordinator.of(JoinGroup)[-1]
+        assert isinstance(last, JoinGroup)
+        assert last.topics == ["flights", "weather"]
+
+
 def test_a_member_computes_the_assignment_with_its_own_function(
     world: FakeCluster, coordinator: FakeCoordinator
 ) -> None:
