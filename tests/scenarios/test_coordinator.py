@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +34,6 @@ from tests.scenarios.bare_member import (
     produce,
 )
 from tests.scenarios.conftest import Daemon, Peer
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
