@@ -84,8 +84,8 @@ class Coordinator:
         """Hear everybody, do what is due; returns how much there was. Until topics are known everybody waits."""
         if self._is_closed or not self._topics.are_known:
             return 0
+        self._watch.look(now_ns)  # first: what members stored in a predecessor's time is older than what anybody says
         done = self._connections.look()
-        self._watch.look(now_ns)
         due_ns = self._machine.next_deadline_ns()
         if due_ns is not None and now_ns >= due_ns:
             self._steps.take(self._machine.tick(now_ns, wall_ms()))

@@ -58,6 +58,7 @@ class MemberWatch:
         if now_ns >= self._next_cells_ns:
             self._look_at_cells(now_ns)
         if self._absent and self._next_absent_ns == 0:
+            self.commit_absent_cells()  # their regions may be gone soon: that of a process that died, or registers anew
             self._ring_for_absent()
         if self._absent and now_ns >= self._next_absent_ns:
             self._look_for_absent(now_ns)

@@ -25,7 +25,7 @@ LOOK_AT_LIFE_S = 1.0
 
 COMMITS_GRACE_S = 5.0
 """So long the region of a member of a group stays that died: a coordinator that died with it has a successor by then,
-which looks at what the member committed last."""
+which looks at what the member committed last. It is counted from when all coordinators run."""
 
 
 @dataclass(slots=True)
@@ -55,6 +55,8 @@ class Clients:
         self._clients: dict[int, Client] = {}
         self.on_gone: Callable[[Client], None] = self.forget
         """Called once for each client that is gone, to let go of its lanes; it calls forget() in the end."""
+        self.coordinators_run: Callable[[], bool] = lambda: True
+        """Whether there is nobody missing who looks at what members of groups have committed."""
 
     def all(self) -> list[Client]:
         return [client for client in self._clients.values() if not client.gone]
@@ -124,9 +126,21 @@ class Clients:
             with contextlib.suppress(OSError):  # first: killed between the two, our successor finds it by its region
                 os.unlink(self._identity.runtime.life(client.client_id))
             if _has_commits(client.region):
-                self._loop.call_in(COMMITS_GRACE_S, lambda: self._regions.unlink(client.region))
+                self._unlink_read(client.region)
             else:
                 self._regions.unlink(client.region)
+
+    def _unlink_read(self, region: str) -> None:
+        """When the commits in it were seen: coordinators look first of all at what members stored that are gone."""
+        began = self.coordinators_run()
+
+        def over() -> None:
+            if began and self.coordinators_run():
+                self._regions.unlink(region)
+            else:
+                self._unlink_read(region)
+
+        self._loop.call_in(COMMITS_GRACE_S, over)
 
     def _add(self, client: Client, pidfd: int | None) -> None:
         self._clients[client.client_id] = client

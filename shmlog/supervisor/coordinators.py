@@ -6,7 +6,7 @@ Members talk to a coordinator without us. We make its topic when the first group
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shmlog.control.messages import (
     AlterTopic,
@@ -35,6 +35,7 @@ from shmlog.machines.metadata_records import (
 from shmlog.model import OFFSETS_TOPIC
 from shmlog.setting import LONG_MAX
 from shmlog.supervisor.answer import Answer
+from shmlog.supervisor.clients import Clients
 from shmlog.supervisor.identity import ClusterIdentity
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerWatcher
@@ -48,7 +49,9 @@ _CHANGES = (TopicAdded, PartitionsAdded, TopicDeletionBegun, TopicDeleted)
 class Coordinators(OwnerWatcher):
     """Answers FindCoordinator, and feeds the owners that host a coordinator."""
 
-    def __init__(self, identity: ClusterIdentity, catalog: Catalog, owners: Owners, topics: Topics) -> None:
+    def __init__(
+        self, identity: ClusterIdentity, catalog: Catalog, owners: Owners, topics: Topics, clients: Clients
+    ) -> None:
         self._identity = identity
         self._catalog = catalog
         self._owners = owners
@@ -56,6 +59,17 @@ class Coordinators(OwnerWatcher):
         self._awaiting: list[tuple[FindCoordinator, Answer]] = []
         owners.watchers.append(self)
         catalog.on_commit.append(self._committed)
+        clients.coordinators_run = self.all_run
+
+    def all_run(self) -> bool:
+        """Also where there are none, because there is no group."""
+        return all(self._owners.running(one) is not None for one in self._partition_ids())
+
+    def are_among(self, partition_ids: Iterable[int]) -> bool:
+        return not set(partition_ids).isdisjoint(self._partition_ids())
+
+    def _partition_ids(self) -> list[int]:
+        return [one.partition_id for one in self._catalog.machine.partitions() if hosts_coordinator(one)]
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -125,9 +139,7 @@ class Coordinators(OwnerWatcher):
 
     def _committed(self, records: Sequence[MetadataRecord]) -> None:
         if any(isinstance(record, _CHANGES) for record in records):
-            self._tell(
-                [one.partition_id for one in self._catalog.machine.partitions() if hosts_coordinator(one)],
-            )
+            self._tell(self._partition_ids())
 
     def _tell(self, partition_ids: list[int]) -> None:
         opened = (self._owners.opened(one) for one in partition_ids)

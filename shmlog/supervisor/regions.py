@@ -192,14 +192,15 @@ class Regions:
             if lane_id not in kept and not needed(lane_id):
                 region.unlink(names.lane(self._tag, lane_id))
 
-    def sweep(self, *, keep_partitions: set[int]) -> None:
-        """Unlink everything of the cluster but the rings of these partitions, and the lanes that feed them."""
+    def sweep(self, *, keep_partitions: set[int], keep_clients: bool) -> None:
+        """Unlink everything of the cluster but the rings of these partitions, the lanes that feed them, and, if that is
+        wanted, the regions of clients, in which members of groups commit."""
         if not keep_partitions:
             region.sweep(self._tag)
             return
         for partition_id in self.leftover_partitions() - keep_partitions:
             self.drop_partition(partition_id)
-        for client_id in self.leftover_numbers("c"):
+        for client_id in () if keep_clients else self.leftover_numbers("c"):
             region.unlink(names.client(self._tag, client_id))
         self.sweep_lanes(lambda _: False, keep_partitions=keep_partitions)
 

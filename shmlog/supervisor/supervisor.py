@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import grp
 import logging
-import os
-import signal
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +29,7 @@ from shmlog.supervisor.directory_opening import check_listed, open_directories
 from shmlog.supervisor.directory_return import DirectoryReturn
 from shmlog.supervisor.directory_watch import DirectoryLook, DirectoryWatch
 from shmlog.supervisor.disk_reserve import DiskReserve
+from shmlog.supervisor.ends import watch_for_end
 from shmlog.supervisor.failover import Failover
 from shmlog.supervisor.followers import Followers
 from shmlog.supervisor.heartbeats import Heartbeats
@@ -180,6 +178,7 @@ class Supervisor(OwnerWatcher):
         )
         self._owners.watchers.append(self)
         self._followers.on_gone.append(lambda _: self._stop_when_closed())
+        self._coordinators = Coordinators(identity, self._catalog, self._owners, self._topics, self._clients)
         self._requests = Requests(
             identity,
             self._catalog,
@@ -194,7 +193,7 @@ class Supervisor(OwnerWatcher):
             self._disk_reserve,
             Mends(identity, self._catalog, self._owners, self._followers).order,
             Deletions(self._catalog, self._owners),
-            Coordinators(identity, self._catalog, self._owners, self._topics),
+            self._coordinators,
             lambda: self.stop("a client asked for it"),
         )
         self._listener = Listener(loop, identity, self._clients, self._requests)
@@ -208,11 +207,7 @@ class Supervisor(OwnerWatcher):
         )
         self._retention = Retention(self._catalog, self._owners)
         self._removal = RemovalWatch(identity, self._home, self._owners, self._listener)
-        self._watch_signals()
-        if options.lifetime_fd is not None:
-            self._watch_lifetime(options.lifetime_fd)
-        if options.host_pidfd is not None:
-            self._watch_host(options.host_pidfd)
+        watch_for_end(loop, self._undo, self.stop, lifetime_fd=options.lifetime_fd, host_pidfd=options.host_pidfd)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -313,7 +308,8 @@ class Supervisor(OwnerWatcher):
     def _close(self) -> None:
         self._listener.close()
         self._reunion.close()
-        self._regions.sweep(keep_partitions=self._left_in_memory)
+        left = self._left_in_memory
+        self._regions.sweep(keep_partitions=left, keep_clients=self._coordinators.are_among(left))
         self._zygote.close()
         self._catalog.close(clean=True)
         self._directories.release()
@@ -350,41 +346,6 @@ class Supervisor(OwnerWatcher):
             if self._removed is not None:
                 log.error("%s", self._removed)
                 self.stop("its names were removed")
-
-    def _watch_signals(self) -> None:
-        reading, writing = socket.socketpair()
-        for end in (reading, writing):
-            end.setblocking(False)
-            self._undo.callback(end.close)
-
-        def caught() -> None:
-            number = reading.recv(1)[0]
-            self.stop(signal.Signals(number).name)
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        self._undo.callback(lambda: signal.set_wakeup_fd(-1))
-        self._loop.watch(reading.fileno(), caught)
-
-    def _watch_lifetime(self, fd: int) -> None:
-        os.set_inheritable(fd, False)
-
-        def ended() -> None:
-            if not os.read(fd, 64):
-                self._loop.forget(watch)
-                self.stop("the process that started this cluster is gone")
-
-        watch = self._loop.watch(fd, ended)
-
-    def _watch_host(self, pidfd: int) -> None:
-        os.set_inheritable(pidfd, False)
-
-        def ended() -> None:
-            self._loop.forget(watch)
-            self.stop("the process that started this cluster is gone")
-
-        watch = self._loop.watch(pidfd, ended)
 
 
 def _gid(name: str) -> int | None:

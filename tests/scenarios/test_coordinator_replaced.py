@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -13,9 +15,11 @@ from shmlog.control.group_messages import (
     GroupOffset,
 )
 from shmlog.control.messages import Done
+from shmlog.model import OFFSETS_TOPIC
 from shmlog.testing import wait_until
 from tests.scenarios.bare_member import (
     BareMember,
+    Talk,
     coordinator_socket,
     described,
     has_hung_up,
@@ -119,6 +123,33 @@ def test_what_members_stored_and_who_they_are_outlives_a_restart_of_the_cluster(
         wait_until(lambda: b.committed("delays") == {("flights", 2): 5})
         names = [one.member_id for one in described(b, "delays").members]
         assert names == ["a", "b"], "their process lives, under another registration"
+
+
+def test_a_stop_of_the_cluster_whose_coordinator_cannot_be_closed_keeps_what_members_stored(
+    real_daemon: Daemon, peer: Peer
+) -> None:
+    produce(peer, "flights", 2, 10)
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        flights = peer.partition("flights", 2).partition_id
+        coordinator = peer.partition(OFFSETS_TOPIC).pid
+        os.kill(coordinator, signal.SIGSTOP)  # it looks at no cell any more
+        a.store(flights, 5)
+        directory = real_daemon.data_dir / f"{OFFSETS_TOPIC}-0"
+        away = directory.rename(real_daemon.data_dir / "away")
+        directory.touch()  # no successor can open it
+        peer.close()
+        os.kill(real_daemon.pid, signal.SIGTERM)
+        os.kill(coordinator, signal.SIGKILL)
+        assert real_daemon.ended() == 0
+        assert "1 partitions could not be closed" in real_daemon.log()
+        directory.unlink()
+        away.rename(directory)
+        real_daemon.start()
+        again = real_daemon.peer()
+        with closing(Talk(coordinator_socket(again, "delays"))) as talk:
+            wait_until(lambda: talk.committed("delays") == {("flights", 2): 5})
+    wait_until(lambda: {one for one in real_daemon.regions(again) if one[0] == "c"} == {f"c{again.welcome.client_id}"})
 
 
 def test_groups_go_on_while_there_is_no_supervisor(real_daemon: Daemon, peer: Peer) -> None:

@@ -208,7 +208,7 @@ class ClusterRole:
         return {topic.name: topic.partition_ids for topic in self.catalog.machine.topics()}
 
     def close(self) -> None:
-        self.regions.sweep(keep_partitions=set())
+        self.regions.sweep(keep_partitions=set(), keep_clients=False)
         self.catalog.close(clean=True)
         self.opened.release()
         self.home.release(empty=True)

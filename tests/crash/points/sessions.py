@@ -95,7 +95,7 @@ class MeetingRole(ClusterRole):
             no_reserve(),
             lambda _: None,
             Deletions(self.catalog, self.owners),
-            Coordinators(self.identity, self.catalog, self.owners, self.topics),
+            Coordinators(self.identity, self.catalog, self.owners, self.topics, self.clients),
             lambda: None,
         )
         self.listener = Listener(self.loop, self.identity, self.clients, requests)

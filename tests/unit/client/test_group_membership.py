@@ -83,7 +83,7 @@ def test_the_first_poll_waits_for_the_assignment(world: FakeCluster, coordinator
     world.fill(3)
     with member(world) as consumer:
         assert consumer.poll(timeout=0.01) == []
-        assert consumer.metrics()["sleeps"] == 1  # it did not spin
+        assert 1 <= consumer.metrics()["sleeps"] < 10, "it did not spin"
         coordinator.assign(id_of(consumer), P0)
         assert offsets(consumer.poll(timeout=30.0)) == [0, 1, 2]
 
