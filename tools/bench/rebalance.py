@@ -59,7 +59,7 @@ class _Found:
     joins_ms: list[float] = field(default_factory=list)
     quiet_gaps_ms: list[float] = field(default_factory=list)
     unmoved_gaps_ms: list[float] = field(default_factory=list)
-    unmoved_revoked: int = 0
+    unmoved_pauses_ms: list[float] = field(default_factory=list)
 
 
 def measure(plan: RebalancePlan, directory: Path) -> tuple[list[dict[str, object]], dict[str, object]]:
@@ -90,14 +90,14 @@ def _report(plan: RebalancePlan, found: _Found, sent: int) -> tuple[list[dict[st
         _row("the same without a rebalance", found.quiet_gaps_ms),
     ]
     kills, joins = sorted(found.kills_ms), sorted(found.joins_ms)
-    pause_ms = max(found.unmoved_gaps_ms) - max(found.quiet_gaps_ms)
     facts: dict[str, object] = {
         "p50_ms": round(percentile(kills, 0.5), 2),
         "p99_ms": round(percentile(kills, 0.99), 2),
         "join_p50_ms": round(percentile(joins, 0.5), 2),
         "join_p99_ms": round(percentile(joins, 0.99), 2),
-        "unmoved_pause_ms_max": round(max(0.0, pause_ms), 2),
-        "unmoved_revoked": found.unmoved_revoked,
+        "unmoved_pause_ms_max": round(max(found.unmoved_pauses_ms), 2),
+        "unmoved_gap_p99_ms": round(percentile(sorted(found.unmoved_gaps_ms), 0.99), 2),
+        "quiet_gap_p99_ms": round(percentile(sorted(found.quiet_gaps_ms), 0.99), 2),
         "members": plan.members,
         "partitions": plan.partitions,
         "rounds": plan.rounds,
@@ -257,9 +257,10 @@ def _until_all_read(partitions: set[int], told: dict[int, Message], since_ns: in
 def _look_at_unmoved(
     before: dict[int, set[int]], after: dict[int, set[int]], told: dict[int, Message], found: _Found
 ) -> None:
-    """At partitions that a member has before and after. One that it gave up and got back did pause."""
+    """At partitions that a member has before and after."""
     for pid, one in told.items():
         gaps = dict(zip(one["partitions"], one["gap_ns"], strict=True))
+        pauses = dict(zip(one["partitions"], one["paused_ns"], strict=True))
         kept = before.get(pid, set()) & after[pid]
         found.unmoved_gaps_ms += [gaps[partition] / 1e6 for partition in kept]
-        found.unmoved_revoked += len(kept & set(one["revoked"]))
+        found.unmoved_pauses_ms += [pauses[partition] / 1e6 for partition in kept]

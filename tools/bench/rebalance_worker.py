@@ -34,13 +34,15 @@ def send(order: Message) -> None:
 
 
 class Reads:
-    """What a member has read since it last told: partition and time of each poll that brought some of it."""
+    """What a member has read since it last told: partition and time of each poll that brought some of it; and when it
+    was told to stop or to begin reading which partition."""
 
     def __init__(self) -> None:
         self._partitions: array[int] = array("q")
         self._times_ns: array[int] = array("q")
         self.revoked: list[tuple[int, int]] = []
-        """When it had to give up which partition."""
+        self.assigned: list[tuple[int, int]] = []
+        """Times and partitions."""
 
     def note(self, partitions: Sequence[int], now_ns: int) -> None:
         for partition in partitions:
@@ -61,18 +63,27 @@ class Reads:
             first.setdefault(partition, at_ns)
             gap[partition] = max(gap.get(partition, 0), at_ns - last.get(partition, at_ns))
             last[partition] = at_ns
-        revoked = sorted({partition for at_ns, partition in self.revoked if start_ns <= at_ns <= end_ns})
         return {
             "partitions": sorted(first),
             "first_ns": [first[one] for one in sorted(first)],
             "gap_ns": [gap[one] for one in sorted(first)],
-            "revoked": revoked,
+            "paused_ns": [self._paused_ns(one, start_ns, end_ns) for one in sorted(first)],
         }
+
+    def _paused_ns(self, partition: int, start_ns: int, end_ns: int) -> int:
+        """The longest that a partition was taken from this member within that time, until it was given back."""
+        longest = 0
+        for at_ns, revoked in self.revoked:
+            if revoked == partition and start_ns <= at_ns <= end_ns:
+                back = (when for when, assigned in self.assigned if assigned == partition and when >= at_ns)
+                longest = max(longest, min([end_ns, *back]) - at_ns)
+        return longest
 
     def forget(self) -> None:
         """All of it."""
         del self._partitions[:], self._times_ns[:]
         self.revoked.clear()
+        self.assigned.clear()
 
     def _in_order(self) -> Iterator[tuple[int, int]]:
         return zip(self._partitions, self._times_ns, strict=True)
@@ -85,11 +96,16 @@ def take_part(order: Message) -> None:
     def on_revoke(_: shmlog.Consumer, partitions: Sequence[shmlog.TopicPartition]) -> None:
         reads.revoked += [(time.monotonic_ns(), place.partition) for place in partitions]
 
+    def on_assign(_: shmlog.Consumer, partitions: Sequence[shmlog.TopicPartition]) -> None:
+        reads.assigned += [(time.monotonic_ns(), place.partition) for place in partitions]
+
     with shmlog.connect(order["cluster"]) as cluster:
         say(ready=True)
         hear()
         joins_ns = time.monotonic_ns()
-        with cluster.consumer(order["topic"], group_id=order["group"], on_revoke=on_revoke) as consumer:
+        with cluster.consumer(
+            order["topic"], group_id=order["group"], on_assign=on_assign, on_revoke=on_revoke
+        ) as consumer:
             while True:
                 records = consumer.poll(timeout=POLL_S)
                 now_ns = time.monotonic_ns()
