@@ -11,6 +11,7 @@ import select
 from collections import deque
 from typing import TypeVar
 
+from shmlog.client.replies import expected_reply
 from shmlog.control.channel import Channel, ChannelClosedError
 from shmlog.control.group_messages import (
     AssignmentComputed,
@@ -22,8 +23,8 @@ from shmlog.control.group_messages import (
     MemberFenced,
     OwnPartitions,
 )
-from shmlog.control.messages import Done, Failed
-from shmlog.errors import ForeignVersionError, ShmlogError, by_class_name
+from shmlog.control.messages import Done
+from shmlog.errors import ShmlogError
 
 ReplyType = TypeVar("ReplyType", bound=GroupReply | Done)
 
@@ -100,16 +101,7 @@ class GroupChannel:
         if found is None:
             return None
         del self._replies[request_id]
-        if isinstance(found, ShmlogError):
-            raise found
-        if isinstance(found, Failed):
-            raise by_class_name(found.error)(found.message)
-        if not isinstance(found, expected):
-            raise ForeignVersionError(
-                f"the coordinator answered {type(found).__name__} where {expected.__name__} was due:"
-                " run the same shmlog version on both sides"
-            )
-        return found
+        return expected_reply(found, expected, "the coordinator")
 
     def forget(self, request_id: int) -> None:
         """Nobody waits for this reply any more."""

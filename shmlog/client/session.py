@@ -13,9 +13,10 @@ import threading
 import time
 from typing import Any, Final, TypeVar
 
+from shmlog.client.replies import expected_reply
 from shmlog.control.channel import Channel, ChannelClosedError
-from shmlog.control.messages import Failed, Reply, Request
-from shmlog.errors import ForeignVersionError, PollTimeoutError, ShmlogError, by_class_name
+from shmlog.control.messages import Reply, Request
+from shmlog.errors import PollTimeoutError, ShmlogError
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
 
@@ -75,16 +76,7 @@ class Session:
             found = self._await(request_id, expected, deadline)
         finally:
             self._forget(request_id)
-        if isinstance(found, ShmlogError):
-            raise found
-        if isinstance(found, Failed):
-            raise by_class_name(found.error)(found.message)
-        if not isinstance(found, expected):
-            raise ForeignVersionError(
-                f"the supervisor answered {type(found).__name__} where {expected.__name__} was due:"
-                " run the same shmlog version on both sides"
-            )
-        return found
+        return expected_reply(found, expected, "the supervisor")
 
     def reply_if_there(self, request_id: int, expected: type[ReplyType]) -> ReplyType | None:
         """As reply(), without waiting; None: not yet. Ask until there is a reply or an error."""
