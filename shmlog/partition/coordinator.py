@@ -44,6 +44,7 @@ from shmlog.partition.member_host import MemberHost
 from shmlog.partition.member_watch import MemberWatch, commit_request
 from shmlog.partition.opened import OpenPartition
 from shmlog.partition.own_lane import OwnLane
+from shmlog.partition.pattern_matching import PatternMatcher
 
 
 class Coordinator:
@@ -58,6 +59,7 @@ class Coordinator:
             NAMES,
             offsets_retention_ms=spec.groups.offsets_retention_ms,
             metadata_bytes_max=spec.groups.metadata_bytes_max,
+            matcher=PatternMatcher(),
         )
         for record in stored_records(opened.log):
             self._machine.replay(record)

@@ -13,6 +13,7 @@ from shmlog.control.group_messages import (
     ComputeAssignment,
     DeleteGroup,
     FindCoordinator,
+    GroupJoined,
     GroupOffset,
     GroupPartition,
     LeaveGroup,
@@ -214,6 +215,28 @@ def test_topics_that_come_and_go_move_in_and_out_of_assignments(peer: Peer) -> N
         peer.ask(DeleteTopic(0, "flights"), Done)
         a.follow()
         assert {one.topic for one in a.owned} == {"freight"}
+
+
+def test_a_pattern_without_end_stops_no_coordinator(peer: Peer) -> None:
+    trap, endless = "a" * 60, "(a+)+b"
+    peer.create("aab")
+    with member(peer, "delays", "a", [], pattern=endless) as a:
+        coordinator = peer.partition(OFFSETS_TOPIC).pid
+        assert a.follow() == [0]
+        peer.create(trap)
+        peer.create("ab")
+        while len(a.owned) < 2:
+            a.follow()
+        assert {one.topic for one in a.owned} == {"aab", "ab"}
+        late = BareMember(peer, "others", "b", [], pattern=endless)
+        failed = late.refused(late.request())
+        assert (failed.error, f"takes too long on topic '{trap}'" in failed.message) == (
+            "InvalidRegularExpressionError",
+            True,
+        )
+        late.close()
+        assert a.ask(a.request(), GroupJoined).member_epoch > 0, "who was a member before that topic came stays one"
+        assert peer.partition(OFFSETS_TOPIC).pid == coordinator
 
 
 def test_what_is_wrong_is_said_and_changes_nothing(peer: Peer) -> None:

@@ -23,7 +23,7 @@ from shmlog.machines.group.custom import CustomAssignors
 from shmlog.machines.group.description import GroupDescription, describe
 from shmlog.machines.group.expiry import Expiry
 from shmlog.machines.group.liveness import MS, Life, Lives, Verdict
-from shmlog.machines.group.membership import admit, bad_join, fenced_by, refusal, topics_unknown
+from shmlog.machines.group.membership import admit, bad_join, fenced_by, pattern_too_slow, refusal, topics_unknown
 from shmlog.machines.group.offsets import (
     bad_commit,
     bad_delete_group,
@@ -62,16 +62,24 @@ from shmlog.machines.group.requests import (
 )
 from shmlog.machines.group.state import Draft, Group, held
 from shmlog.machines.group.steps import Steps, refused, together
-from shmlog.machines.group.topics import Topics
+from shmlog.machines.group.topics import Matcher, Topics, match_all
 from shmlog.machines.step import Step
 
 
 class Groups:
     """The machine. `assignors`: by the names that members choose from; beside them are `custom:` ones, which only
-    members have. now_ns is of one monotonic clock, now_ms of the wall clock."""
+    members have. `matcher` tells which topics a pattern matches. now_ns is of one monotonic clock, now_ms of the wall
+    clock."""
 
-    def __init__(self, assignors: Mapping[str, Assignor], offsets_retention_ms: int, metadata_bytes_max: int) -> None:
+    def __init__(
+        self,
+        assignors: Mapping[str, Assignor],
+        offsets_retention_ms: int,
+        metadata_bytes_max: int,
+        matcher: Matcher = match_all,
+    ) -> None:
         self._assignors = assignors
+        self._matcher = matcher
         self._metadata_bytes_max = metadata_bytes_max
         self._groups: dict[str, Group] = {}
         self._lives, self._custom = Lives(), CustomAssignors()
@@ -89,6 +97,9 @@ class Groups:
             return refused(problem)
         if topics is None:
             return refused(topics_unknown(request.group))
+        problem = pattern_too_slow(group, request, topics)
+        if problem is not None:
+            return refused(problem)
         draft, told = Draft(group), list[GroupAction]()
         predecessor = group.of_instance(request.instance_id)
         if predecessor is not None and predecessor != request.member_id:
@@ -198,7 +209,7 @@ class Groups:
 
     def topics_are(self, request: TopicsAre) -> GroupStep:
         """Members get partitions of new topics; those of topics that are gone leave them, and their offsets go."""
-        before, topics = self._steps.topics, Topics(request.topics)
+        before, topics = self._steps.topics, Topics(request.topics, self._matcher)
         self._steps.topics = topics
         steps = []
         for _, group in sorted(self._groups.items()):

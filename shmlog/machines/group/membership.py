@@ -19,7 +19,7 @@ from shmlog.machines.group.assigning import CUSTOM_PREFIX
 from shmlog.machines.group.records import CurrentChanged, MemberChanged, TargetChanged
 from shmlog.machines.group.requests import Join, Refused
 from shmlog.machines.group.state import Draft, Group
-from shmlog.machines.group.topics import pattern_error
+from shmlog.machines.group.topics import Topics, pattern_error
 
 
 def refusal(error: type[ShmlogError], message: str) -> Refused:
@@ -67,6 +67,19 @@ def _bad_words(request: Join, assignors: Container[str]) -> Refused | None:
         said = f"there is no assignor {request.assignor!r}: choose another partition.assignment.strategy"
         return refusal(InvalidRequestError, said)
     return None
+
+
+def pattern_too_slow(group: Group, request: Join, topics: Topics) -> Refused | None:
+    """Who comes with such a pattern is told. Who is a member with it stays one: a topic has come that it is slow on."""
+    known = group.members.get(request.member_id)
+    slow = topics.too_slow(request.pattern)
+    if not slow or (known is not None and known.pattern == request.pattern):
+        return None
+    said = (
+        f"the pattern {request.pattern!r} takes too long on topic {slow[0]!r}: write it without repetitions of"
+        " repetitions, such as (a+)+ or (.*,)*"
+    )
+    return refusal(InvalidRegularExpressionError, said)
 
 
 def _not_a_member(group: Group, request: Join) -> Refused | None:

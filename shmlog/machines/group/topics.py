@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from shmlog.machines.group.records import Partitions, TopicIdPartition
 from shmlog.machines.group.requests import TopicFacts
@@ -12,24 +13,47 @@ from shmlog.model import TopicPartition
 INTERNAL_PREFIX = "__"
 
 
+class Matches(NamedTuple):
+    """Names that a pattern matches, and those for which nobody has the time to find out."""
+
+    names: frozenset[str]
+    too_slow: tuple[str, ...] = ()
+
+
+Matcher = Callable[[str, Iterable[str]], Matches]
+
+
+def match_all(pattern: str, names: Iterable[str]) -> Matches:
+    """However long it takes."""
+    matches = re.compile(pattern).fullmatch
+    return Matches(frozenset(name for name in names if matches(name)))
+
+
 class Topics:
     """Immutable. A pattern is for whole names, and never for an internal topic, whose name begins with `__`: who wants
     such a one names it, as in Kafka."""
 
-    def __init__(self, facts: Mapping[str, TopicFacts]) -> None:
+    def __init__(self, facts: Mapping[str, TopicFacts], matcher: Matcher = match_all) -> None:
         self.facts = dict(facts)
         self.ids = {each.topic_id for each in facts.values()}
         self._names = {each.topic_id: each.name for each in facts.values()}
-        self._matching: dict[str, frozenset[str]] = {}
+        self._matcher = matcher
+        self._matching: dict[str, Matches] = {}
 
     def wanted(self, topics: Iterable[str], pattern: str | None) -> frozenset[str]:
         """The names of those that exist, of a subscription."""
         if pattern is None:
             return frozenset(topic for topic in topics if topic in self.facts)
+        return self._matches(pattern).names
+
+    def too_slow(self, pattern: str | None) -> tuple[str, ...]:
+        """Topics for which nobody can tell in time whether the pattern matches; it counts as not matching them."""
+        return () if pattern is None else self._matches(pattern).too_slow
+
+    def _matches(self, pattern: str) -> Matches:
         if pattern not in self._matching:
-            matches = re.compile(pattern).fullmatch
-            found = (name for name in self.facts if not name.startswith(INTERNAL_PREFIX) and matches(name))
-            self._matching[pattern] = frozenset(found)
+            names = (name for name in self.facts if not name.startswith(INTERNAL_PREFIX))
+            self._matching[pattern] = self._matcher(pattern, names)
         return self._matching[pattern]
 
     def partition(self, topic: str, partition: int) -> TopicIdPartition | None:
