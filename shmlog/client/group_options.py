@@ -60,7 +60,7 @@ class Topics:
             )
         try:
             re.compile(patterns[0])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InvalidRegularExpressionError(f"the pattern {patterns[0]!r} does not compile: {error}") from None
         return cls(pattern=patterns[0])
 

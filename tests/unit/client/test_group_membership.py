@@ -93,6 +93,7 @@ def test_the_first_poll_waits_for_the_assignment(world: FakeCluster, coordinator
     [
         (("^a", "b"), {}, InvalidRequestError, "stands alone"),
         (("^a(",), {}, InvalidRegularExpressionError, "does not compile"),
+        (("^a{99999999999999999999}",), {}, InvalidRegularExpressionError, "does not compile"),
         (("flights",), {"group_id": ""}, InvalidGroupIdError, "must not be empty"),
         (("flights",), {"group_id": None, "group_instance_id": "one"}, InvalidConfigError, "give group.id, too"),
         (("^a",), {"group_id": None}, InvalidRequestError, "those are for groups"),
