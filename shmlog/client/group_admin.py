@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from shmlog import arguments
 from shmlog.client.connection import Connection
@@ -31,6 +31,8 @@ from shmlog.model import OFFSETS_TOPIC, OffsetAndMetadata, TopicPartition
 from shmlog.settings import did_you_mean
 
 ReplyType = TypeVar("ReplyType", bound=GroupReply | Done)
+
+INT32_MAX: Final = 2**31 - 1
 
 
 class NativeGroupAdmin:
@@ -124,8 +126,11 @@ def _one_name_each(coordinators: int) -> list[str]:
 
 
 def _offset(partition: TopicPartition, offset: object) -> GroupOffset:
-    if isinstance(offset, OffsetAndMetadata):
-        return GroupOffset(
-            *partition, arguments.integer(offset.offset, "an offset", 0), offset.leader_epoch, offset.metadata
-        )
-    return GroupOffset(*partition, arguments.integer(offset, "an offset in offsets", 0))
+    if not isinstance(offset, OffsetAndMetadata):
+        return GroupOffset(*partition, arguments.integer(offset, "an offset in offsets", 0))
+    return GroupOffset(
+        *partition,
+        arguments.integer(offset.offset, "an offset", 0),
+        arguments.integer(offset.leader_epoch, "a leader epoch", -1, INT32_MAX),
+        arguments.text(offset.metadata, "the metadata of an offset"),
+    )

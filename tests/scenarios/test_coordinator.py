@@ -251,6 +251,8 @@ def test_what_is_wrong_is_said_and_changes_nothing(peer: Peer) -> None:
         assert (failed.error, "ends at 0" in failed.message) == ("InvalidRequestError", True)
         failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("freight", 0, 0)]))
         assert failed.error == "UnknownTopicOrPartitionError"
+        failed = a.refused(CommitOffsets(0, "delays", [GroupOffset("flights", 0, 0, leader_epoch=2**40)]))
+        assert failed.error == "InvalidRequestError"
         wrong = BareMember(peer, "delays", "b", [], pattern="f(")
         assert wrong.refused(wrong.request()).error == "InvalidRegularExpressionError"
         wrong.close()

@@ -25,6 +25,17 @@ def test_a_commit_for_somebody_elses_partition_names_who_has_it(one: Coordinator
     assert "UnknownMemberError: z is not" in refusal(one.commit("z", 5))
 
 
+def test_numbers_that_no_record_of_kafkas_takes_are_refused(one: Coordinator) -> None:
+    assert "InvalidRequestError: the leader epoch of the offset of t-0 is 2147483648" in refusal(
+        one.commit("", 5, leader_epoch=2**31)
+    )
+    assert "is -2, and may be from -1 to 2147483647" in refusal(one.commit("", 5, leader_epoch=-2))
+    assert "OffsetOutOfRangeError: offset 9223372036854775808 of t-0 is larger than any" in refusal(
+        one.commit("", 2**63)
+    )
+    assert one.machine.groups() == ()
+
+
 def test_what_a_member_is_giving_up_it_still_commits(one: Coordinator) -> None:
     one.join("a")
     one.join("b")
@@ -40,8 +51,8 @@ def test_nobody_sets_offsets_of_a_group_with_members_or_deletes_it(one: Coordina
     one.commit("", 5)
     one.join("a", "u", instance="i")
     one.died("a")
-    assert "NonEmptyGroupError: group 'g' has 1 members" in refusal(one.commit("", 1))
-    assert "NonEmptyGroupError: group 'g' has 1 members" in refusal(one.delete_group())
+    assert "NonEmptyGroupError: group 'g' has 1 member," in refusal(one.commit("", 1))
+    assert "NonEmptyGroupError: group 'g' has 1 member:" in refusal(one.delete_group())
     one.delete_offsets(0)
     assert one.machine.offsets("g") == (), "of a topic that no member reads"
     one.tick(500)

@@ -20,6 +20,9 @@ from shmlog.machines.group.records import CurrentChanged, MemberChanged, TargetC
 from shmlog.machines.group.requests import Join, Refused
 from shmlog.machines.group.state import Draft, Group
 from shmlog.machines.group.topics import Topics, pattern_error
+from shmlog.record.kafka_fields import TEXT_BYTES_MAX
+
+INT32_MAX = 2**31 - 1
 
 
 def refusal(error: type[ShmlogError], message: str) -> Refused:
@@ -53,15 +56,20 @@ def _bad_words(request: Join, assignors: Container[str]) -> Refused | None:
         return bad_name
     if not request.member_id:
         return refusal(InvalidRequestError, f"a member of group {request.group!r} needs a member id of its own")
+    texts = (request.member_id, request.instance_id, request.client_name, request.pattern, request.assignor)
+    for text in (*texts, *request.topics):
+        if text is not None and len(text.encode()) > TEXT_BYTES_MAX:
+            said = f"what a member of group {request.group!r} says of itself has a text of {len(text.encode())} bytes"
+            return refusal(InvalidRequestError, f"{said} ({text[:40]!r}...), and Kafka's records take {TEXT_BYTES_MAX}")
     if (request.pattern is None) == (not request.topics):
         said = f"member {request.member_id} of group {request.group!r} has to name either topics or a pattern of them"
         return refusal(InvalidRequestError, said)
     if request.pattern is not None and (problem := pattern_error(request.pattern)) is not None:
         said = f"the pattern {request.pattern!r} of topics is no regular expression: {problem}"
         return refusal(InvalidRegularExpressionError, said)
-    if request.rebalance_timeout_ms <= 0 or request.session_timeout_ms <= 0:
+    if not all(0 < time_ms <= INT32_MAX for time_ms in (request.rebalance_timeout_ms, request.session_timeout_ms)):
         said = f"max.poll.interval.ms and session.timeout.ms of group {request.group!r} have to be more than 0"
-        return refusal(InvalidRequestError, said)
+        return refusal(InvalidRequestError, f"{said}, and no more than {INT32_MAX}")
     is_custom = request.assignor.startswith(CUSTOM_PREFIX) and request.assignor != CUSTOM_PREFIX
     if not is_custom and request.assignor not in assignors:
         said = f"there is no assignor {request.assignor!r}: choose another partition.assignment.strategy"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from shmlog.errors import (
     CommitFailedError,
     GroupSubscribedToTopicError,
+    InvalidRequestError,
     NonEmptyGroupError,
     OffsetMetadataTooLargeError,
     OffsetOutOfRangeError,
@@ -27,6 +28,9 @@ from shmlog.machines.group.requests import Commit, DeleteOffsets, OffsetToCommit
 from shmlog.machines.group.state import Group, OffsetKey, held
 from shmlog.machines.group.topics import Topics
 
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+
 
 def bad_commit(group: Group, request: Commit, topics: Topics, metadata_bytes_max: int) -> Refused | None:
     """Why nothing of a commit is done."""
@@ -37,9 +41,7 @@ def bad_commit(group: Group, request: Commit, topics: Topics, metadata_bytes_max
         said = f"{request.member_id} is not, or not any more, a member of group {group.name!r}: nothing was committed"
         return refusal(UnknownMemberError, said)
     if not request.member_id and group.members:
-        said = (
-            f"group {group.name!r} has {len(group.members)} members, and only they commit its offsets: stop them first"
-        )
+        said = f"group {group.name!r} has {members_of(group)}, and only members commit its offsets: stop them first"
         return refusal(NonEmptyGroupError, said)
     for offset in request.offsets:
         problem = _bad_offset(group, request.member_id, offset, topics, metadata_bytes_max)
@@ -58,9 +60,12 @@ def _bad_offset(
     if member_id and partition not in held(group.current(member_id)):
         said = f"{where} is not {member_id}'s in group {group.name!r}, {holder_named(group, partition)}"
         return refusal(CommitFailedError, f"{said}: nothing was committed")
-    if offset.offset < 0:
-        said = f"offset {offset.offset} of {where} is negative: nothing was committed"
-        return refusal(OffsetOutOfRangeError, said)
+    if not 0 <= offset.offset <= INT64_MAX:
+        said = f"offset {offset.offset} of {where} is {'negative' if offset.offset < 0 else 'larger than any'}"
+        return refusal(OffsetOutOfRangeError, f"{said}: nothing was committed")
+    if not -1 <= offset.leader_epoch <= INT32_MAX:
+        said = f"the leader epoch of the offset of {where} is {offset.leader_epoch}, and may be from -1 to {INT32_MAX}"
+        return refusal(InvalidRequestError, f"{said}: nothing was committed")
     size_bytes = len(offset.metadata.encode(errors="surrogatepass"))
     if size_bytes > metadata_bytes_max:
         said = f"the metadata of the offset of {where} has {size_bytes} bytes, and offset.metadata.max.bytes "
@@ -87,9 +92,14 @@ def committed(request: Commit, topics: Topics) -> tuple[OffsetCommitted, ...]:
 
 def bad_delete_group(group: Group) -> Refused | None:
     if group.members:
-        said = f"group {group.name!r} has {len(group.members)} members: stop them first"
+        said = f"group {group.name!r} has {members_of(group)}: stop them first"
         return refusal(NonEmptyGroupError, f"{said}, or wait until they have left")
     return None
+
+
+def members_of(group: Group) -> str:
+    """How many, in words."""
+    return "1 member" if len(group.members) == 1 else f"{len(group.members)} members"
 
 
 def bad_delete_offsets(group: Group, request: DeleteOffsets, topics: Topics) -> Refused | None:
