@@ -222,7 +222,16 @@ def test_a_new_group_begins_where_it_is_told_to(cluster: shmlog.Cluster, command
 def test_a_group_with_members_is_not_reset_or_deleted(command: Command, delays: str, joined: BareMember) -> None:
     assert "has 1 member, which would go on where they are" in command("reset-offsets", delays, "--to", "0", code=1)
     assert "has 1 member: stop them first" in command("delete", delays, "--yes", code=1)
-    command("reset-offsets", delays, "--to", "0", "--dry-run")
+
+
+def test_a_dry_run_of_what_would_be_refused_ends_as_the_refusal_does(
+    cluster: shmlog.Cluster, command: Command, delays: str, joined: BareMember, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "has 1 member, which would go on" in command("reset-offsets", delays, "--to", "0", "--dry-run", code=1)
+    assert "has 1 member: stop them first" in command("delete", delays, "--dry-run", code=1)
+    assert "is subscribed to flights" in command("delete-offsets", delays, "--dry-run", code=1)
+    assert run(["group", "reset-offsets", delays, "--to", "0", "--dry-run", "-o", "json", "--name", cluster.name]) == 1
+    assert len(orjson.loads(capsys.readouterr().out)) == 3, "the plan is shown all the same"
 
 
 def test_what_is_deleted_is_gone_once_it_was_agreed_to(cluster: shmlog.Cluster, command: Command, delays: str) -> None:

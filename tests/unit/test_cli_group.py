@@ -9,6 +9,7 @@ import pytest
 
 from shmlog.cli.group.lag import LagMeter, total
 from shmlog.cli.group.targets import Target
+from shmlog.cli.output import text_table
 from shmlog.client.group_results import ConsumerGroupDescription, GroupMemberInfo
 from shmlog.errors import OffsetOutOfRangeError
 from shmlog.model import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition, Watermarks
@@ -70,6 +71,14 @@ def group(offsets: dict[TopicPartition, int], *assigned: TopicPartition, member:
     reader = GroupMemberInfo(member, None, 7, "py", 4711, ("flights",), None, 1, "stable", assigned, assigned, 0)
     known = {place: OffsetAndMetadata(offset, "note") for place, offset in offsets.items()}
     return ConsumerGroupDescription("g", "Stable", 1, "range", (reader,), known, dict.fromkeys(offsets, 5))
+
+
+def test_a_name_with_line_ends_and_escapes_stays_on_its_line() -> None:
+    assert text_table(["group", "lag"], [["a\nb\x1b[31m", 1], ["é 日", 2]]).splitlines() == [
+        "group         lag",
+        r"a\nb\x1b[31m    1",
+        "é 日             2",
+    ]
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------

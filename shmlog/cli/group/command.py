@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +14,11 @@ from shmlog.cli.group.describe import describe
 from shmlog.cli.group.lag import LagMeter, total
 from shmlog.cli.group.places import chosen_places, complete_group, group_argument, topic_option
 from shmlog.cli.group.reset_offsets import reset_offsets
-from shmlog.cli.output import count_of, output_option, print_rows
-from shmlog.errors import NonEmptyGroupError
+from shmlog.cli.output import count_of, output_option, print_rows, printable
+from shmlog.errors import GroupSubscribedToTopicError, NonEmptyGroupError
+
+if TYPE_CHECKING:
+    from shmlog.client.group_results import ConsumerGroupDescription
 
 
 @click.group()
@@ -93,7 +98,7 @@ def members(group: str, name: str | None, output: str) -> None:
         for one in found.members
     ]
     columns = ["member", "instance", "client", "pid", "epoch", "state", "partitions", "moving", "polled_s_ago"]
-    print_rows(output, rows, [*columns, "assignment"], empty=f"group {group} has no members")
+    print_rows(output, rows, [*columns, "assignment"], empty=f"group {printable(group)} has no members")
 
 
 @group.command(
@@ -119,7 +124,7 @@ def delete(groups: tuple[str, ...], dry_run: bool, yes: bool, name: str | None) 
                     f"group {found.group_id!r} has {count_of(len(found.members), 'member')}: stop them first, see"
                     f" `shmlog group members {found.group_id}`"
                 )
-            what = f"{found.group_id}: {count_of(len(found.offsets), 'committed offset')}"
+            what = f"{printable(found.group_id)}: {count_of(len(found.offsets), 'committed offset')}"
             if not dry_run:
                 _confirm(what, yes)
                 cluster.admin.delete_consumer_groups([found.group_id])
@@ -149,6 +154,7 @@ def delete_offsets(
     Asks first; where there is no terminal to ask on, --yes is needed.
     """
     with connect(name) as cluster:
+        (found,) = cluster.admin.describe_consumer_groups([group])
         committed = cluster.admin.list_consumer_group_offsets(group)
         wanted = chosen_places(cluster, topics) if topics else list(committed)
         rows: list[dict[str, object]] = [
@@ -156,13 +162,25 @@ def delete_offsets(
             for place in wanted
             if place in committed
         ]
-        what = f"{count_of(len(rows), 'committed offset')} of {group}"
+        what = f"{count_of(len(rows), 'committed offset')} of {printable(group)}"
         if rows and not dry_run:
             _confirm(what, yes)
             cluster.admin.delete_consumer_group_offsets(group, [place for place in wanted if place in committed])
     print_rows(output, rows, ["topic", "partition", "committed"], empty="nothing is committed there")
+    if dry_run:
+        _refuse_subscribed(found, {place.topic for place in wanted if place in committed})
     if output != "json":
         click.echo(f"{'would delete' if dry_run else 'deleted'} {what}", err=True)
+
+
+def _refuse_subscribed(group: ConsumerGroupDescription, topics: set[str]) -> None:
+    for member in group.members:
+        for topic in sorted(topics):
+            if topic in member.topics or (member.pattern is not None and re.fullmatch(member.pattern, topic)):
+                raise GroupSubscribedToTopicError(
+                    f"{member.member_id} ({member.client_name}) of group {group.group_id!r} is subscribed to {topic}:"
+                    f" its offsets stay while it is, see `shmlog group members {group.group_id}`"
+                )
 
 
 def _confirm(what: str, yes: bool) -> None:

@@ -19,6 +19,7 @@ from shmlog.cli.output import (
     fit,
     output_option,
     print_json,
+    printable,
     require_reader,
     text_table,
 )
@@ -107,7 +108,7 @@ class View:
         if self._lags:
             click.echo(text_table(HEADERS, self.rows()))
         if self.found.error:
-            click.echo(self.found.error, err=True)
+            click.echo(printable(self.found.error), err=True)
 
     def as_json(self) -> dict[str, object]:
         """Everything that is known."""
@@ -130,7 +131,7 @@ class View:
         behind = f"{count_of(lag, 'record')} behind" + (f", {lag_seconds:,.1f} s at most" if lag else "")
         assignor = f", {self.found.assignor}" if self.found.assignor else ""
         return (
-            f"group {self.found.group_id}: {self.found.state}, epoch {self.found.epoch}{assignor},"
+            f"group {printable(self.found.group_id)}: {self.found.state}, epoch {self.found.epoch}{assignor},"
             f" {count_of(len(self.found.members), 'member')}, {behind if self._lags else 'nothing committed'}"
         )
 

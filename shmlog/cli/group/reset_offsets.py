@@ -9,7 +9,7 @@ import click
 from shmlog.cli.attach import cluster_option, connect
 from shmlog.cli.group.places import chosen_places, group_argument, topic_option
 from shmlog.cli.group.targets import Target
-from shmlog.cli.output import count_of, output_option, print_rows
+from shmlog.cli.output import count_of, output_option, print_rows, printable
 from shmlog.errors import NonEmptyGroupError, UnknownGroupError
 
 if TYPE_CHECKING:
@@ -42,16 +42,14 @@ def reset_offsets(group: str, to: str, topics: tuple[str, ...], dry_run: bool, n
     """Set where GROUP goes on in the log.
 
     In all partitions or in none; it must not have members. What is not in a partition any more, or not yet, becomes
-    its first or its last offset. With --topic the group may be a new one.
+    its first or its last offset. With --topic the group may be a new one. With --dry-run the plan is shown also of a
+    group that has members, and then why it would be refused: exit code 1, as without it.
     """
     target = Target.parse(to)
     with connect(name) as cluster:
         known = _known(cluster, group, may_be_new=bool(topics))
         if known is not None and known.members and not dry_run:
-            raise NonEmptyGroupError(
-                f"group {group!r} has {count_of(len(known.members), 'member')}, which would go on where they are: stop"
-                f" them first, see `shmlog group members {group}`"
-            )
+            raise _has_members(known)
         committed = {} if known is None else {place: one.offset for place, one in known.offsets.items()}
         wanted = chosen_places(cluster, topics) if topics else sorted(committed)
         with cluster.consumer() as consumer:
@@ -62,7 +60,14 @@ def reset_offsets(group: str, to: str, topics: tuple[str, ...], dry_run: bool, n
             cluster.admin.alter_consumer_group_offsets(group, dict(offsets))
     _say(group, committed, offsets, dry_run=dry_run, output=output)
     if known is not None and known.members:
-        click.echo(f"group {group} has {count_of(len(known.members), 'member')}: stop them first", err=True)
+        raise _has_members(known)
+
+
+def _has_members(group: ConsumerGroupDescription) -> NonEmptyGroupError:
+    return NonEmptyGroupError(
+        f"group {group.group_id!r} has {count_of(len(group.members), 'member')}, which would go on where they are: stop"
+        f" them first, see `shmlog group members {group.group_id}`"
+    )
 
 
 def _known(cluster: Cluster, group: str, *, may_be_new: bool) -> ConsumerGroupDescription | None:
@@ -94,7 +99,7 @@ def _say(
         for place, offset in offsets.items()
     ]
     columns = ["topic", "partition", "before", "offset", "moves_by"]
-    print_rows(output, rows, columns, empty=f"group {group} has committed nothing there to go on from")
+    print_rows(output, rows, columns, empty=f"group {printable(group)} has committed nothing there to go on from")
     if output != "json" and rows:
-        what = f"{count_of(len(rows), 'offset')} of {group}"
+        what = f"{count_of(len(rows), 'offset')} of {printable(group)}"
         click.echo(f"would reset {what}" if dry_run else f"reset {what}", err=True)
