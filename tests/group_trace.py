@@ -156,9 +156,16 @@ class Coordinator:
         return self.done(f"{member_id} polled at {at_ms}", self.machine.polled(request))
 
     def commit(
-        self, member_id: str, offset: int, number: int = 0, topic: str = "t", metadata: str = "", group: str = "g"
+        self,
+        member_id: str,
+        offset: int,
+        number: int = 0,
+        topic: str = "t",
+        metadata: str = "",
+        group: str = "g",
+        leader_epoch: int = 3,
     ) -> GroupStep:
-        offsets = (OffsetToCommit(topic, number, offset, 3, metadata),)
+        offsets = (OffsetToCommit(topic, number, offset, leader_epoch, metadata),)
         request = Commit(group, member_id, offsets, self.now_ms)
         return self.done(f"{member_id or 'nobody'} commits {topic}-{number} {offset}", self.machine.commit(request))
 
@@ -166,7 +173,8 @@ class Coordinator:
         assignment = {key: frozenset(TopicPartition("t", each) for each in given[key]) for key in given}
         request = AssignmentComputed("g", member_id, epoch, assignment, error)
         said = error or " ".join(f"{key}:{','.join(map(str, given[key]))}" for key in given)
-        return self.done(f"{member_id} computed {said} for {epoch}", self.machine.assignment_computed(request))
+        step = self.machine.assignment_computed(request, self.now_ms * MS)
+        return self.done(f"{member_id} computed {said} for {epoch}", step)
 
     def delete_group(self, group: str = "g") -> GroupStep:
         return self.done(f"delete {group}", self.machine.delete_group(DeleteGroup(group)))

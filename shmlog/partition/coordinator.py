@@ -230,7 +230,7 @@ class Coordinator:
             for one in message.assignment
         }
         computed = requests.AssignmentComputed(group, member_id, message.epoch, assignment, message.error)
-        self._steps.take(self._machine.assignment_computed(computed))
+        self._steps.take(self._machine.assignment_computed(computed, monotonic_ns()))
 
     def _commit(self, session: GroupSession, message: CommitOffsets) -> None:
         if session.fenced:

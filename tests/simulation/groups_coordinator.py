@@ -265,7 +265,7 @@ class Coordinator:
                 order = said.order
                 given = spread(order.members, order.partitions)
                 request = AssignmentComputed(GROUP, member_id, order.epoch, given)
-                self.take(self.machine.assignment_computed(request))
+                self.take(self.machine.assignment_computed(request, self.world.now_ms * MS))
 
     def _gone(self, session: Session) -> None:
         self.sessions.remove(session)

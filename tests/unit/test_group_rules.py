@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shmlog.machines.group.custom import AGAIN_NS
 from shmlog.machines.group.requests import Joined
 from tests.group_trace import MS, Coordinator, parts, refusal
 
@@ -38,6 +39,8 @@ def test_a_group_needs_a_name_and_a_member_an_id_and_a_subscription(one: Coordin
     assert "needs a member id" in refusal(one.join(""))
     assert "either topics or a pattern" in refusal(one.join("a", "t", pattern="t"))
     assert "max.poll.interval.ms" in refusal(one.join("a", poll_ms=0))
+    assert "max.poll.interval.ms" in refusal(one.join("a", poll_ms=2**31))
+    assert "has a text of 40000 bytes" in refusal(one.join("a" * 40_000))
     assert one.machine.groups() == ()
 
 
@@ -149,7 +152,7 @@ def test_an_assignment_that_cannot_be_is_described_and_the_group_keeps_what_it_h
     one.topics(t=4, v=1)
     one.died("c")
     assert error_of(one) == ""
-    one.computed("a", 4, a=[0, 1], b=[2, 3])
+    one.computed("b", 4, a=[0, 1], b=[2, 3])
     assert one.state() == "Stable 4"
 
 
@@ -181,6 +184,27 @@ def test_what_an_assignor_raised_stands_in_the_description(one: Coordinator) -> 
     one.join("a", assignor="custom:mine")
     one.computed("a", 1, error="ZeroDivisionError: division by zero")
     assert error_of(one) == "custom:mine: ZeroDivisionError: division by zero"
+
+
+def test_when_one_members_assignor_fails_the_next_is_asked_and_all_of_them_again_after_a_while(
+    one: Coordinator,
+) -> None:
+    for member_id in "ab":
+        one.join(member_id, assignor="custom:mine")
+    one.trace()
+    one.computed("a", 2, error="OSError: no answer")
+    assert "> b: compute epoch 2" in one.trace()
+    one.computed("b", 2, error="OSError: no answer, either")
+    assert error_of(one) == "custom:mine: OSError: no answer, either"
+    assert "> " not in one.trace(), "both have failed"
+    one.tick(AGAIN_NS // MS - 1)
+    assert "> a: compute" not in one.trace()
+    assert (one.machine.next_deadline_ns() or 0) <= AGAIN_NS
+    one.tick(AGAIN_NS // MS)
+    assert "> a: compute epoch 2" in one.trace()
+    assert error_of(one), "it is shown until it is mended"
+    one.computed("a", 2, a=[0, 1], b=[2, 3])
+    assert (one.state(), error_of(one)) == ("Stable 2", "")
 
 
 def test_a_new_coordinator_asks_the_first_member_that_comes_for_an_assignment(one: Coordinator) -> None:

@@ -164,13 +164,15 @@ class Groups:
             group, [request.member_id], self._steps.fence_stuck(group.name, request.member_id, life, asked_ns)
         )
 
-    def assignment_computed(self, request: AssignmentComputed) -> GroupStep:
-        """Not answered: what is wrong with it stands in the group's description, and the group keeps what it has."""
+    def assignment_computed(self, request: AssignmentComputed, now_ns: int) -> GroupStep:
+        """Not answered: what is wrong with it stands in the group's description, and the group keeps what it has until
+        another member, or the same one some time later, makes a better one."""
         group, topics = self._groups.get(request.group), self._steps.topics
-        if group is None or topics is None or not self._custom.take(group, topics, request):
+        if group is None or topics is None:
             return Step()
         draft = Draft(group)
-        put_targets(draft, topics, request.assignment)
+        if self._custom.take(group, topics, request, now_ns):
+            put_targets(draft, topics, request.assignment)
         return self._steps.of(draft)
 
     def static_member(self, group: str, instance_id: str | None) -> str | None:
@@ -235,12 +237,15 @@ class Groups:
             if verdict is Verdict.STUCK and life is not None:
                 told.setdefault(name, []).extend(self._steps.fence_stuck(name, member_id, life, now_ns))
         steps = [self._steps.without(self._groups[name], over[name], told.get(name, ())) for name in over]
+        again = self._custom.due(now_ns)
+        steps += [self._steps.of(Draft(self._groups[name])) for name in again if name not in over]
         steps.append(Step(tuple(self._expiry.tick(self._groups, now_ns, now_ms)), actions=tuple(asked)))
         return together(steps)
 
     def next_deadline_ns(self) -> int | None:
         """When tick() is to be called at the latest. None: time changes nothing."""
-        due = (self._lives.next_deadline_ns(), self._expiry.next_deadline_ns(self._groups))
+        lives, custom = self._lives.next_deadline_ns(), self._custom.next_deadline_ns()
+        due = (lives, custom, self._expiry.next_deadline_ns(self._groups))
         return min((each for each in due if each is not None), default=None)
 
     def replay(self, record: GroupRecord) -> None:
