@@ -99,7 +99,9 @@ def _refuse() -> Any:
 
 
 def _parse_text(_: Setting, value: object) -> str:
-    return value if isinstance(value, str) else _refuse()
+    text: str = value if isinstance(value, str) else _refuse()
+    text.encode()  # a ValueError for what UTF-8 does not have
+    return text
 
 
 def _parse_paths(_: Setting, value: object) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from shmlog.client.fetcher import Fetcher
 from shmlog.client.subscription import Partitions
 from shmlog.control.messages import PartitionDescription
 from shmlog.errors import HandleClosedError
+from shmlog.memory.client_slot import Slot
 from shmlog.model import TopicPartition
 from shmlog.partition.reader import PartitionReader
 
@@ -61,15 +62,24 @@ class Assigned:
 
     def let_go(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these no more. Needs no supervisor."""
+        self.release(self.take_out(partitions))
+
+    def take_out(self, partitions: Iterable[TopicPartition]) -> list[Slot]:
+        """let_go(), but for the slots, whose commits stay to be found until somebody gives them to release()."""
         cursors = [self._fetcher.remove(partition) for partition in partitions]
+        slots = [cursor.slot for cursor in cursors if cursor.slot is not None]
         for cursor in cursors:
-            if cursor.slot is not None and self._registrations == self._connection.registrations:
-                with suppress(HandleClosedError):  # the connection may be closed before us
-                    cursor.slot.release()
             cursor.slot = None
             cursor.reader.close()
         if cursors:
             self._connection.unsubscribe(cursor.partition_id for cursor in cursors)
+        return slots if self._registrations == self._connection.registrations else []
+
+    def release(self, slots: Iterable[Slot]) -> None:
+        """Nobody has to look at these any more."""
+        with suppress(HandleClosedError):  # the connection may be closed before us
+            for slot in slots:
+                slot.release()
 
     def reattach(self) -> None:
         """Now and then: the cluster may have come back from nothing."""

@@ -18,6 +18,7 @@ from shmlog.client.connection import Connection
 from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
 from shmlog.client.group_calls import GroupCalls, refuse_without_group, simple_offsets
+from shmlog.client.group_offsets import Steps
 from shmlog.client.group_options import GroupOptions, RebalanceCallback, Topics, take_callbacks
 from shmlog.client.group_reading import GroupReading
 from shmlog.client.handle import ClosableHandle
@@ -226,6 +227,7 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading,
         self.check_usable()
         if self._group is not None:
             self._group.tend(self._call_back)
+            self.check_usable()  # a callback may have closed it
         elif not self._fetcher.cursors:
             raise InvalidRequestError(
                 "this consumer has no partitions: give cluster.consumer() topics, or assign() some"
@@ -275,21 +277,27 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading,
         }
 
     def close(self) -> None:
+        self._run(self._closing())
+
+    async def aclose(self) -> None:
+        await self._arun(self._closing())
+
+    def _closing(self) -> Steps[None]:
         if self._closed or self.inherited:
             return
         try:
             if not self._connection.closed:
                 self._commits.settle(of_poll=False)
-                self._finish()
+                yield from self._finish()
         finally:
             self._assigned.let_go(list(self._fetcher.cursors))
             self._closed = True
             self._connection.nudge()
 
-    def _finish(self) -> None:
+    def _finish(self) -> Steps[None]:
         """Commit what is settled, and leave."""
         if self._group is not None:
-            self._leave()
+            yield from self._leave()
         elif self._offsets is not None:
             self._offsets.commit_finished()
             self._offsets.close()

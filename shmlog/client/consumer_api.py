@@ -88,7 +88,8 @@ class Consumer(Protocol):
 
         The callbacks get (consumer, partitions) in the thread that polls, between records: `on_assign` when it has got
         some, and may seek(); `on_revoke` before it gives some up, and may commit(); `on_lost` when others have them
-        already (by default `on_revoke`). What they raise comes out of the poll, after everything was done."""
+        already (by default `on_revoke`). They may close() and unsubscribe(). What they raise comes out of the poll,
+        after everything was done."""
 
     def unsubscribe(self) -> None:
         """Read nothing from now on, and leave the group."""
@@ -192,7 +193,7 @@ class Consumer(Protocol):
         records of it get HandleClosedError."""
 
     async def aclose(self) -> None:
-        """close(), for a task."""
+        """close(), for a task: others run while the group's coordinator is told. Cancelled, it has hung up on it."""
 
     def __enter__(self) -> Self: ...
 

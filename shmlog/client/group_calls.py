@@ -6,6 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final, TypeVar
 
 from shmlog import arguments
@@ -105,29 +106,38 @@ class GroupCalls(ABC):
         self.check_usable()
         self._commits.settle(of_poll=False)
         try:
-            self._leave()
+            self._run(self._leave())
         finally:
             self._read_topics(())
 
-    def _leave(self) -> None:
-        """Leave the group, if this is a member, with what was committed in its own memory."""
+    def _leave(self) -> Steps[None]:
+        """Leave the group, if this is a member, with what was committed in its own memory. Also in a callback, and
+        whatever a callback raises."""
         group, offsets = self._group, self._offsets
-        if group is None or offsets is None:
+        if group is None or offsets is None or group.is_over:
             return
-        problem = group.give_up_all(self._call_back)
+        problem: Exception | None = None
+        try:
+            problem = group.give_up_all(self._call_back)
+        finally:
+            if not group.is_over:
+                yield from self._take_leave(group, offsets)
+        if problem is not None:
+            raise problem
+
+    def _take_leave(self, group: GroupReading, offsets: GroupOffsets) -> Steps[None]:
+        final = self._commits.final(self._fetcher.cursors.values())
+        slots = group.end()
         try:
             if group.membership.fenced is None:
-                final = self._commits.final(self._fetcher.cursors.values())
-                self._run(offsets.leave(final, time.monotonic() + LEAVE_S))
-        except ShmlogError as error:
+                yield from offsets.leave(final, time.monotonic() + LEAVE_S)
+            self._assigned.release(slots)
+        except ShmlogError as error:  # the slots stay: whoever sees the end of this member looks at them
             group.log_unheard(error)
         finally:
-            group.forget_all()
             group.membership.close()
             self._group = self._fetcher.company = offsets.reading = None
             self._commits.in_cells = False
-        if problem is not None:
-            raise problem
 
     def subscription(self) -> set[str]:
         self.check_usable()
@@ -148,6 +158,8 @@ class GroupCalls(ABC):
     ) -> None:
         found, wanted, deadline = self._commit_arguments(offsets, timeout)
         if asynchronous:
+            if isinstance(offsets, Mapping):
+                self._check_ends(wanted)
             self._store(wanted)
         else:
             self._run(found.commit(wanted, deadline))
@@ -212,6 +224,15 @@ class GroupCalls(ABC):
         if self._group is None:
             self._offsets.commit_finished()
 
+    def _check_ends(self, offsets: Sequence[GroupOffset]) -> None:
+        """What the coordinator says of offsets that are sent to it; from cells it only leaves them out."""
+        for one in offsets:
+            cursor = self._cursor(TopicPartition(one.topic, one.partition))
+            if cursor.reader.ready and one.offset > (end := cursor.reader.watermarks().high):
+                raise InvalidRequestError(
+                    f"offset {one.offset} of {cursor.partition} cannot be committed: it ends at {end}"
+                )
+
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def _run(self, steps: Steps[T]) -> T:
@@ -224,16 +245,17 @@ class GroupCalls(ABC):
             self._group.membership.wait(pause_s)
 
     async def _arun(self, steps: Steps[T]) -> T:
-        while True:
-            try:
-                pause_s = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # typed by Steps
-            if self._group is None:
-                raise HandleClosedError("this consumer has left its group meanwhile")
-            member = self._group.membership
-            await self._connection.loop_bells.here().sleep(lambda: member.has_news, pause_s)  # noqa: B023 # at once
-            self.check_usable()
+        group = self._group
+        with closing(steps):  # where it is cancelled, it ends at once
+            while True:
+                try:
+                    pause_s = next(steps)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]  # typed by Steps
+                assert group is not None, "only members wait in steps"
+                await self._connection.loop_bells.here().sleep(lambda: group.membership.has_news, pause_s)
+                if self._group is not group:
+                    raise HandleClosedError("this consumer has left its group meanwhile")
 
 
 def refuse_without_group(topics: Topics, callbacks: Callbacks) -> None:

@@ -53,6 +53,9 @@ class GroupOffsets:
     def commit(self, offsets: list[GroupOffset], deadline: float) -> Steps[None]:
         """Until the coordinator has them in its log."""
         if not offsets:
+            problem = None if self.reading is None else self.reading.why_fenced()
+            if problem is not None:
+                raise problem
             return
         yield from self._ask(CommitOffsets(0, self._options.group, offsets), Done, deadline)
         self._commits.note(offsets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from shmlog.errors import (
     InvalidRequestError,
 )
 from shmlog.machines.group.assignor import Assignor
+from shmlog.machines.group.topics import pattern_error
+from shmlog.machines.log_names import check_topic_name
 from shmlog.model import TopicPartition
 
 if TYPE_CHECKING:
@@ -53,15 +55,16 @@ class Topics:
         names = [arguments.text(topic, "a topic", hint=SEVERAL) for topic in given]
         patterns = [name for name in names if name.startswith("^")]
         if not patterns:
+            for name in names:
+                check_topic_name(name)
             return cls(tuple(dict.fromkeys(names)))
         if len(names) > 1:
             raise InvalidRequestError(
                 f"{patterns[0]!r} is a pattern, because it begins with ^, and stands alone: join several with |"
             )
-        try:
-            re.compile(patterns[0])
-        except (re.error, OverflowError, RecursionError) as error:
-            raise InvalidRegularExpressionError(f"the pattern {patterns[0]!r} does not compile: {error}") from None
+        problem = pattern_error(patterns[0])
+        if problem is not None:
+            raise InvalidRegularExpressionError(f"the pattern {reprlib.repr(patterns[0])} does not compile: {problem}")
         return cls(pattern=patterns[0])
 
     @property
@@ -101,7 +104,7 @@ class GroupOptions:
         return cls(
             group=group,
             instance_id=instance_id or None,
-            client_name=os.path.basename(sys.argv[0]) or "python",
+            client_name=os.path.basename(sys.argv[0]).encode(errors="replace").decode() or "python",
             assignor=strategy if isinstance(strategy, str) else CUSTOM + _name_of(strategy),
             function=None if isinstance(strategy, str) else cast(Assignor, strategy),
             auto_commit=config["enable.auto.commit"],

@@ -24,6 +24,7 @@ from shmlog.client.group_topics import GroupTopics
 from shmlog.client.membership import Membership
 from shmlog.control.group_messages import AssignmentIs, GroupPartition
 from shmlog.errors import FencedInstanceIdError, ShmlogError
+from shmlog.memory.client_slot import Slot
 from shmlog.model import OffsetAndMetadata, TopicPartition
 from shmlog.native.records import Record
 
@@ -66,7 +67,10 @@ class GroupReading:
         self._waiting: dict[TopicPartition, GroupPartition] = {}  # those that nobody could say where they are
         self._next_attempt_s = 0.0
         self._is_tending = False
+        self._told: list[TopicPartition] = []  # those that a callback hears of just now
         self._call: Calls | None = None
+        self.is_over = False
+        """Whether the consumer has left, in a callback perhaps: nothing is followed any more."""
 
     # --- for Fetcher, while the consumer sleeps -----------------------------------------------------------------------
 
@@ -84,7 +88,7 @@ class GroupReading:
 
     def tend(self, call: Calls) -> None:
         """Hear the coordinator, and do what it says. Raises what callbacks raise, when everything is done."""
-        if self._is_tending:  # a callback polls
+        if self._is_tending or self.is_over:  # a callback polls; another task leaves
             return
         self._is_tending = True
         self._call = call
@@ -100,7 +104,7 @@ class GroupReading:
         member = self.membership
         if member.fenced is not None:
             self._lose(self._explained(member.fenced, busy_s))
-        while member.orders:
+        while member.orders and not self.is_over:
             member.send(computed(member.options, member.orders.pop(0)))
         if member.assignment is not None:
             self._follow(member.assignment)
@@ -114,6 +118,8 @@ class GroupReading:
         gone = [key for key, one in self._read.items() if key not in wanted or wanted[key].topic_id != one.topic_id]
         fresh = {key: one for key, one in wanted.items() if key not in self._read or key in gone}
         problem = self._give_up(gone, self.callbacks.on_revoke)
+        if self._has_ended(problem):
+            return
         cursors = [self._fetcher.cursors[key] for key in gone if key in self._fetcher.cursors]
         self.membership.own(news.serial, wanted.values(), self._commits.final(cursors))
         self._forget(gone)
@@ -157,7 +163,14 @@ class GroupReading:
             return None
         self.rebalances += 1
         _log.info("%s gives up %s", self.membership, _several(partitions))
-        return self._called(callback, [key for key in partitions if key in self._fetcher.cursors])
+        told = [key for key in partitions if key in self._fetcher.cursors and key not in self._told]
+        return self._called(callback, told)
+
+    def _has_ended(self, problem: Exception | None) -> bool:
+        """After a callback: whether it has made the consumer leave. What it raised then is raised."""
+        if self.is_over and problem is not None:
+            raise problem
+        return self.is_over
 
     def _forget(self, partitions: Collection[TopicPartition]) -> None:
         for key in partitions:
@@ -171,6 +184,8 @@ class GroupReading:
         if lost or not isinstance(error, FencedInstanceIdError):
             _log.warning("%s", error)
         problem = self._called(self.callbacks.on_lost or self.callbacks.on_revoke, [*self._fetcher.cursors])
+        if self._has_ended(problem):
+            return
         self._forget(lost)
         if isinstance(error, FencedInstanceIdError):  # to come back would throw the other one out
             raise error from problem
@@ -205,10 +220,13 @@ class GroupReading:
         if callback is None or not partitions:
             return None
         assert self._call is not None
+        before, self._told = self._told, [*self._told, *partitions]
         try:
             self._call(callback, sorted(partitions))
         except Exception as error:  # noqa: BLE001  # it is raised when what has begun is done
             return error
+        finally:
+            self._told = before
         return None
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -219,18 +237,22 @@ class GroupReading:
         self.membership.resubscribe(topics)
 
     def give_up_all(self, call: Calls) -> Exception | None:
-        """Before leaving: on_revoke for everything. Returns what it raised."""
+        """Before leaving: on_revoke for everything, but what it is told of already. Returns what it raised."""
         self._call = call
-        return self._give_up(list(self._read), self.callbacks.on_revoke)
+        is_lost = self.membership.fenced is not None
+        return self._give_up(list(self._read), (is_lost and self.callbacks.on_lost) or self.callbacks.on_revoke)
 
     def log_unheard(self, error: ShmlogError) -> None:
         """Nobody took leave of this member."""
         _log.warning("%s could not say that it leaves: %s", self.membership, error)
 
-    def forget_all(self) -> None:
-        """After leaving."""
-        self._forget(list(self._read))
+    def end(self) -> list[Slot]:
+        """Read nothing any more. Returns the slots, whose commits count until the coordinator has heard the last."""
+        self.is_over = True
+        slots = self._assigned.take_out(list(self._fetcher.cursors))
+        self._read.clear()
         self._waiting.clear()
+        return slots
 
 
 def _at(record: Record) -> str:

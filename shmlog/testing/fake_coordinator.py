@@ -152,6 +152,13 @@ class FakeCoordinator:
         with self._lock:
             self._tell(self.members[member_id], ComputeAssignment(0, 7, list(members), list(topics)))
 
+    def hang_up(self) -> None:
+        """End all connections, as a coordinator that dies does, and let in who comes again."""
+        with self._lock:
+            for channel in self._channels.values():
+                with contextlib.suppress(OSError):
+                    channel.endpoint.shutdown(socket.SHUT_RDWR)
+
     def cells(self, member_id: str) -> dict[int, CommittedCell]:
         """What this member has stored, by partition id."""
         member = self.members[member_id]

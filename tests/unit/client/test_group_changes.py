@@ -138,6 +138,21 @@ def test_the_older_of_two_with_one_instance_id_is_out_for_good(
     assert not coordinator.of(LeaveGroup)
 
 
+def test_a_fenced_member_that_has_nothing_to_commit_hears_of_it_all_the_same(
+    world: FakeCluster, coordinator: FakeCoordinator
+) -> None:
+    coordinator.first = [P0]
+    consumer = member(world)
+    reads(consumer, P0)
+    coordinator.fence(id_of(consumer), "FencedInstanceIdError")
+    with pytest.raises(FencedInstanceIdError):
+        consumer.poll(timeout=30.0)
+    assert consumer.assignment() == set()
+    with pytest.raises(FencedInstanceIdError):
+        consumer.commit()
+    consumer.close()
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 

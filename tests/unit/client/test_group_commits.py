@@ -247,6 +247,8 @@ def test_an_asynchronous_commit_is_one_store_and_asks_nobody(world: FakeCluster,
         assert not one.of(CommitOffsets)
         with pytest.raises(InvalidRequestError, match="flights-2 is not assigned"):
             consumer.commit({P2: 3}, asynchronous=True)
+        with pytest.raises(InvalidRequestError, match="offset 101 of flights-0 cannot be committed: it ends at 100"):
+            consumer.commit({P0: 101}, asynchronous=True)
     assert one.committed[P0].offset == 50  # as it left
 
 

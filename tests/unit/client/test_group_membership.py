@@ -23,6 +23,7 @@ from shmlog.errors import (
     InvalidGroupIdError,
     InvalidRegularExpressionError,
     InvalidRequestError,
+    InvalidTopicError,
 )
 from shmlog.machines.group.assignor import Assignment, MemberSubscription
 from shmlog.model import TopicPartition
@@ -93,7 +94,11 @@ def test_the_first_poll_waits_for_the_assignment(world: FakeCluster, coordinator
     [
         (("^a", "b"), {}, InvalidRequestError, "stands alone"),
         (("^a(",), {}, InvalidRegularExpressionError, "does not compile"),
-        (("^a{99999999999999999999}",), {}, InvalidRegularExpressionError, "does not compile"),
+        (("^a{99999999999999}",), {}, InvalidRegularExpressionError, "does not compile: the repetition number"),
+        (("^" + "(" * 5000 + ")" * 5000,), {}, InvalidRegularExpressionError, "does not compile: maximum recursion"),
+        (("",), {}, InvalidTopicError, "it is empty"),
+        (("flights", "a/b"), {}, InvalidTopicError, "'a/b' cannot be the name of a topic"),
+        (("flights",), {"group_id": "\udc80"}, InvalidConfigError, "group.id must be text"),
         (("flights",), {"group_id": ""}, InvalidGroupIdError, "must not be empty"),
         (("flights",), {"group_id": None, "group_instance_id": "one"}, InvalidConfigError, "give group.id, too"),
         (("^a",), {"group_id": None}, InvalidRequestError, "those are for groups"),
