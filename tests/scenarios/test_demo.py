@@ -68,7 +68,7 @@ def test_a_users_own_file_arrives_exactly_although_an_owner_is_killed(orders: Pa
     assert "all exact" in done.stdout
     assert re.search(r"consumer +pid \d+, one of a group of 3, killed; pid \d+ joined", done.stdout)
     killed = re.search(
-        r"owner killed +pid \d+, owner of partition \d, at offset [\d,]+: epoch (\d+) -> (\d+), pause [\d.]+ ms,"
+        r"owner +pid \d+ of partition \d killed at offset [\d,]+: epoch (\d+) -> (\d+), pause [\d.]+ ms,"
         r" ([\d,]+) records in flight",
         done.stdout,
     )
@@ -89,7 +89,7 @@ def test_a_file_too_small_for_a_kill_is_answered_with_what_to_do(tmp_path: Path)
     file.write_text("customer\nc1\n")
     done = shmlog("demo", "--input", str(file), "--kill-owner")
     assert done.returncode == 1
-    assert "produced      1 record, 1 of them" in done.stdout
+    assert "produced  1 record, 1 of them" in done.stdout
     assert "take a larger --input" in done.stderr
     assert done.stderr.count("\n") == 1
 

@@ -135,7 +135,7 @@ def _unheard(latencies: Latencies) -> list[str]:
 def _finish(report: Report, kill_owner: bool, output: str) -> None:
     if output == "json":
         if report.arrival.kill is not None:
-            click.echo("owner killed: " + kill_sentence(report.arrival.kill), err=True)
+            click.echo("owner: " + kill_sentence(report.arrival.kill), err=True)
         print_differences(report.differences)
         print_json(report.as_json())
     else:

@@ -55,8 +55,8 @@ class Report:
             f" {human_rate(self.records_per_second)}, {volume}/s from send() to the account"
         )
         latency = (
-            f"p50 {self.latencies.microseconds(0.5):g} us, p99 {self.latencies.microseconds(0.99):g} us"
-            f" ({count_of(len(self.latencies.sorted_ns), 'paced record')}, from when each should have been sent)"
+            f"p50 {self.latencies.microseconds(0.5):,.1f} us, p99 {self.latencies.microseconds(0.99):,.1f} us"
+            f" ({count_of(len(self.latencies.sorted_ns), 'paced record')}, each from when it was due)"
         )
         facts = [
             ("produced", f"{count_of(self.arrival.produced, 'record')}{without_key}"),
@@ -66,14 +66,14 @@ class Report:
         if self.arrival.consumer_kill is not None:
             facts.append(("consumer", consumer_sentence(self.arrival.consumer_kill)))
         if self.arrival.kill is not None:
-            facts.append(("owner killed", kill_sentence(self.arrival.kill)))
+            facts.append(("owner", kill_sentence(self.arrival.kill)))
         checked = "offsets dense, order per key, payloads" + (", table" if self.with_table else "")
         verdict = (
             count_of(len(self.differences), "MISMATCH", "MISMATCHES") if self.differences else f"{checked}: all exact"
         )
         facts.append(("verified", verdict))
         for name, text in facts:
-            click.echo(f"{name:<14}{text}")
+            click.echo(f"{name:<10}{text}")
         print_differences(self.differences)
 
 
@@ -88,7 +88,7 @@ def print_differences(differences: list[str]) -> None:
 def kill_sentence(kill: OwnerKill) -> str:
     """pid, offset, epochs, pause, and what was in flight."""
     return (
-        f"pid {kill.pid}, owner of partition {kill.partition}, at offset {kill.offset:,}:"
+        f"pid {kill.pid} of partition {kill.partition} killed at offset {kill.offset:,}:"
         f" epoch {kill.old_epoch} -> {kill.new_epoch}, pause {kill.pause_ms:.1f} ms,"
         f" {count_of(kill.in_flight, 'record')} in flight"
     )
