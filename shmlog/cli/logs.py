@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 from shmlog.cli.attach import cluster_option
-from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
+from shmlog.cli.cluster_paths import ClusterPlace, expect_cluster, find_cluster
 from shmlog.cli.output import require_reader
 from shmlog.errors import NoClusterError
 
@@ -32,7 +32,7 @@ Examples:
 @cluster_option
 def logs(follow: bool, lines: int, data_dir: str | None, name: str | None) -> None:
     """Show the log of a cluster that was started with `shmlog up --detach`."""
-    place = find_cluster(name, data_dir=data_dir)
+    place = find_cluster(name) if data_dir is None else expect_cluster(name, data_dir=data_dir)
     log = _open(place)
     with log:
         for line in deque(log, maxlen=lines):

@@ -62,6 +62,11 @@ def import_(
         manifest = archive.manifest
     made = topic if topic is not None else manifest.topic
     if place.pid is not None:
+        if data_dir is not None and os.path.realpath(place.data_dir) != os.path.realpath(data_dir):
+            raise click.UsageError(
+                f"--data-dir is for a cluster that is stopped, and {place.name!r} runs (pid {place.pid}) with its data"
+                f" in {place.data_dir}: leave it out, or say with --name whose data is in {data_dir}"
+            )
         if log_dirs:
             raise click.UsageError(
                 f"--log-dir is for a cluster that is stopped, and {place.name!r} runs (pid {place.pid})"

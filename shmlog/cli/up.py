@@ -15,6 +15,7 @@ from shmlog.cli.cluster_paths import ClusterPlace, find_cluster
 from shmlog.client.readiness import ReadinessSocket
 from shmlog.control import data_directory, paths
 from shmlog.control.config_file import load_config
+from shmlog.control.last_start import command_after, read_last_start, up_command
 from shmlog.errors import ClusterAlreadyRunningError, StartError
 from shmlog.limits import STANDBYS_MAX
 from shmlog.log import damage
@@ -91,12 +92,26 @@ def up(
             f"cluster {place.name!r} is already running (pid {place.pid}, data in {place.data_dir});"
             f" stop it with `shmlog down --name {place.name}`, or give this one another --name"
         )
+    if data_dir is None and not configured.data_dir and not os.environ.get("SHMLOG_DATA_DIR"):
+        _require_same_place(place)
     command = supervisor_command(place, log_dirs, config)
     command += ["--standbys", str(standbys)] if standbys else []
     if detach:
         start_detached(place, log_dirs, command)
     else:
         os.execv(command[0], command)
+
+
+def _require_same_place(place: ClusterPlace) -> None:
+    """Raise StartError if the cluster died with its data elsewhere than the default leads to: it would be another one,
+    and empty."""
+    last = read_last_start(place.runtime.supervisor_lock)
+    if last is not None and last.data_dir != place.data_dir:
+        raise StartError(
+            f"cluster {place.name!r} died with its data in {last.data_dir}, and the default is {place.data_dir}:"
+            f" `{command_after(place.name, last)}` goes on with it,"
+            f" `{up_command(place.name, place.data_dir)}` starts another one"
+        )
 
 
 def supervisor_command(place: ClusterPlace, log_dirs: Sequence[str], config: str | None) -> list[str]:

@@ -13,6 +13,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shmlog.control.paths import data_directory
+
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
@@ -51,7 +53,14 @@ def up_command(name: str, data_dir: str | None = None, log_dirs: Sequence[str] =
     return shlex.join(command)
 
 
+def command_after(name: str, last: LastStart | None) -> str:
+    """The command that starts a cluster as it was last started. It names the directories, unless the defaults and the
+    environment of this process lead to them."""
+    if last is None or (not last.log_dirs and last.data_dir == data_directory(name)):
+        return up_command(name)
+    return up_command(name, last.data_dir, last.log_dirs)
+
+
 def restart_command(name: str, lock_file: str) -> str:
-    """The command that starts a cluster as it was last started, with what the defaults may not find by themselves."""
-    last = read_last_start(lock_file)
-    return up_command(name) if last is None or not last.log_dirs else up_command(name, last.data_dir, last.log_dirs)
+    """The same, by what the lock file of the supervisor says."""
+    return command_after(name, read_last_start(lock_file))

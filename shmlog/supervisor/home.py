@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from shmlog.control import data_directory
-from shmlog.control.last_start import LastStart, lock_text, parse_lock_text, up_command
+from shmlog.control.last_start import LastStart, command_after, lock_text, parse_lock_text
 from shmlog.control.life import LifeLock, LockHeldError
 from shmlog.control.paths import RuntimePaths, make_runtime_directory
 from shmlog.errors import ClusterAlreadyRunningError, StartError
@@ -28,7 +28,7 @@ class Home:
 
     def restart_command(self, name: str) -> str:
         """The command that starts the cluster with the same directories."""
-        return up_command(name, self.data_dir, self.log_dirs) if self.log_dirs else up_command(name)
+        return command_after(name, LastStart(self.data_dir, self.log_dirs))
 
     def release(self, *, empty: bool) -> None:
         """Let go. `empty`: the cluster is closed, so remove what is in the runtime directory; otherwise only what is

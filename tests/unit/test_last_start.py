@@ -15,7 +15,7 @@ from shmlog.cli.cluster_paths import ClusterPlace
 from shmlog.cli.host_checks import Finding, check_log_directories
 from shmlog.client.absence import explain
 from shmlog.control.last_start import LastStart, lock_text, parse_lock_text, restart_command, up_command
-from shmlog.control.paths import RuntimePaths, runtime_paths
+from shmlog.control.paths import RuntimePaths, data_directory, runtime_paths
 from shmlog.machines.metadata_records import DirectoryRegistered, ReplicasAssigned, TopicAdded
 from shmlog.settings import ClusterConfig
 from shmlog.supervisor import home
@@ -36,13 +36,16 @@ def test_commands_are_quoted_for_a_shell() -> None:
     assert up_command("orders", "/d a", ("/disk1",)) == "shmlog up --name orders --data-dir '/d a' --log-dir /disk1"
 
 
-def test_who_finds_no_supervisor_is_told_to_start_it_with_the_log_directories_that_it_had(tmp_path: Path) -> None:
+def test_who_finds_no_supervisor_is_told_to_start_it_with_the_directories_that_it_had(tmp_path: Path) -> None:
     runtime = RuntimePaths(str(tmp_path))
     Path(runtime.control_socket).touch()
     lock = Path(runtime.supervisor_lock)
     assert "`shmlog up --name orders` takes the cluster over" in str(explain("orders", runtime, was_connected=True))
-    lock.write_text(lock_text(17, LastStart("/data")))
+    lock.write_text(lock_text(17, LastStart(data_directory("orders"))))
     assert restart_command("orders", str(lock)) == "shmlog up --name orders", "defaults and environment find it"
+    lock.write_text(lock_text(17, LastStart("/data")))
+    elsewhere = "`shmlog up --name orders --data-dir /data` takes the cluster over"
+    assert elsewhere in str(explain("orders", runtime, was_connected=True))
     lock.write_text(lock_text(17, LastStart("/data", ("/disk1", "/disk2"))))
     command = "shmlog up --name orders --data-dir /data --log-dir /disk1 --log-dir /disk2"
     assert f"`{command}` takes the cluster over" in str(explain("orders", runtime, was_connected=True))

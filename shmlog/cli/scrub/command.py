@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shmlog.cli.attach import cluster_option, complete_topic, connect
-from shmlog.cli.cluster_paths import find_cluster
+from shmlog.cli.cluster_paths import expect_cluster, find_cluster
 from shmlog.cli.output import count_of, human_bytes, output_option, print_json
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def _replicas(
     from shmlog.cli.scrub.repairs import RunningMender, StoppedMender
     from shmlog.client.connection import Connection
 
-    cluster = find_cluster(name, data_dir=data_dir)
-    if data_dir is None and not log_dirs and cluster.pid is not None:
+    cluster = find_cluster(name) if data_dir is None else expect_cluster(name, data_dir=data_dir)
+    if not log_dirs and cluster.pid is not None:
         found = places.of_running(held.enter_context(connect(name)), topics)
         if not repair:
             return found, None
