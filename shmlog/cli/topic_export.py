@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -61,7 +62,7 @@ def export(topic: str, file: str, overwrite: bool, name: str | None) -> None:
             epochs = [[one.epoch, one.start_offset] for one in log.leader_epochs() if one.start_offset <= end]
             partitions.append(ArchivedPartition(number, min(start, end), end, epochs))
         manifest = Manifest(topic, found.config, partitions, wall_ms(), VERSION)
-        with ArchiveWriter(file, manifest) as archive:
+        with _naming(file), ArchiveWriter(file, manifest) as archive:
             offsets = sum(one.end_offset - one.start_offset for one in partitions)
             hidden = not sys.stderr.isatty()
             with click.progressbar(length=offsets, label="export", file=sys.stderr, hidden=hidden) as bar:
@@ -69,6 +70,17 @@ def export(topic: str, file: str, overwrite: bool, name: str | None) -> None:
             size_bytes = archive.finish()
     what = f"{count_of(len(partitions), 'partition')}, {count_of(records, 'record')}, {human_bytes(size_bytes)}"
     click.echo(f"exported {topic} to {file}: {what}")
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """What the kernel says of FILE names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and error.filename != file + ".part":
+            raise
+        raise OSError(error.errno, f"{error.strerror}; nothing was exported", file) from error
 
 
 def _write(archive: ArchiveWriter, log: LogReader, partition: ArchivedPartition, advance: Callable[[int], None]) -> int:

@@ -6,6 +6,7 @@ A running cluster's topic is made beside the others, in directories that no read
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 
@@ -60,18 +61,26 @@ class ImportedTopic:
     def fill(self, batches: Iterable[tuple[int, bytes]]) -> None:
         """Append (partition, batches), all there are. Everything is durable then.
 
-        Raises CorruptRecordError, OSError, StorageError if somebody has removed them, DiskFullError in front of the
-        reserve.
+        Raises CorruptRecordError, OSError, StorageError if somebody has removed them, DiskFullError when the disk is
+        full or in front of the reserve.
         """
+        directory = ""
         try:
             for number, some in batches:
-                self._check_room(self._logs[number].directory, len(some))
+                directory = self._logs[number].directory
+                self._check_room(directory, len(some))
                 self._logs[number].append(some)
             for log, one in zip(self._logs, self._partitions, strict=True):
+                directory = log.directory
                 log.finish([EpochStart(epoch, start) for epoch, start in one.leader_epochs])
         except (OSError, ShmlogError) as error:
             gone = next((log.directory for log in self._logs if not os.path.isdir(log.directory)), None)
             self.abandon()
+            if gone is None and isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise DiskFullError(
+                    f"the disk of {os.path.dirname(directory)} is full: nothing was imported; make room, or add a"
+                    " directory to log.dirs"
+                ) from error
             if gone is None:
                 raise
             raise StorageError(

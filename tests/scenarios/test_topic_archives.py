@@ -132,11 +132,16 @@ def test_a_topic_is_imported_while_its_cluster_and_producers_run(
             cluster.admin.delete_records({shmlog.TopicPartition("orders", 1): 5})
             sent = everything(cluster, "orders")
             assert cli.run(["topic", "export", "orders", file, "--name", cluster.name]) == 0
+            nowhere = str(tmp_path / "nowhere" / "orders.tar")
+            assert cli.run(["topic", "export", "orders", nowhere, "--name", cluster.name]) == 1
+            assert f"{nowhere}: No such file or directory; nothing was exported" in capsys.readouterr().err
             command = ["topic", "import", file, "--name", cluster.name, "--replication-factor", "2"]
             assert cli.run(command) == 1
             assert "'orders' already exists" in capsys.readouterr().err
             assert cli.run([*command, "--topic", "again", "--log-dir", str(tmp_path)]) == 2
             assert "--log-dir is for a cluster that is stopped" in capsys.readouterr().err
+            assert cli.run([*command, "--topic", "again", "--data-dir", str(tmp_path)]) == 2
+            assert f"with its data in {tmp_path / 'data'}: leave it out" in capsys.readouterr().err
             assert cli.run([*command, "--topic", "again"]) == 0
             assert f"imported again: 2 partitions, {COUNT - 5} records\n" in capsys.readouterr().out
             assert list(map(fields, everything(cluster, "again"))) == list(map(fields, sent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -222,6 +223,20 @@ def test_an_import_stops_in_front_of_the_reserve_and_leaves_nothing(tmp_path: Pa
     manifest = Manifest("t", {}, [ArchivedPartition(0, 0, 8)], 0, "0")
     made = ImportedTopic(manifest, [str(tmp_path / "log")], CONFIG, topic_id=TOPIC_ID, reserve_bytes=1 << 60)
     with pytest.raises(DiskFullError, match=r"disk\.reserve\.bytes keeps 1152921504606846976: nothing was imported"):
+        made.fill([(0, batch_at(0))])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_import_that_fills_the_disk_names_it_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    manifest = Manifest("t", {}, [ArchivedPartition(0, 0, 8)], 0, "0")
+    made = ImportedTopic(manifest, [str(tmp_path / "log")], CONFIG, topic_id=TOPIC_ID)
+    monkeypatch.setattr(made._logs[0], "append", is_full)
+    with pytest.raises(DiskFullError, match=f"the disk of {tmp_path} is full: nothing was imported"):
         made.fill([(0, batch_at(0))])
     assert list(tmp_path.iterdir()) == []
 
