@@ -51,7 +51,8 @@ def refusal(name: str, *scopes: Scope) -> InvalidConfigError:
     if why:
         return InvalidConfigError(f"{name!r} {why}")
     known = [known for scope in scopes for known in SCOPES[scope]]
-    return InvalidConfigError(f"unknown {scopes[0]} setting {name!r}" + did_you_mean(dotted, known))
+    hint = did_you_mean(dotted, known) or f": `shmlog config list --scope {scopes[0]}` shows what there is"
+    return InvalidConfigError(f"unknown {scopes[0]} setting {name!r}{hint}")
 
 
 def parse(scope: Scope, given: Mapping[str, object]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ Examples:
     add_help_option=False,
 )
 @click.option("-h", "--help", "wants_help", is_flag=True, help="Show this message, or that of KIND, and exit.")
-@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="[KIND]", required=False)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @output_option
 @click.pass_context

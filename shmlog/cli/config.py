@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from shmlog.cli.output import output_option, print_rows
 from shmlog.setting_tables import SCOPES, Scope
-from shmlog.settings import as_text, find
+from shmlog.settings import as_text, find, refusal
 
 
 @click.group()
@@ -16,6 +18,7 @@ def config() -> None:
 
 @config.command(
     "list",
+    short_help="List the settings of a scope.",
     epilog="""\b
 Examples:
   shmlog config list
@@ -42,17 +45,22 @@ def list_settings(scope: Scope, output: str) -> None:
     epilog="""\b
 Examples:
   shmlog config explain cleanup.policy
-  shmlog config explain acks --scope producer
+  shmlog config explain compression.type                     that of topics, and that of producers
+  shmlog config explain compression.type --scope producer
 """
 )
 @click.argument("setting")
-@click.option("--scope", type=click.Choice(list(SCOPES)), default="topic", show_default=True)
-def explain(setting: str, scope: Scope) -> None:
+@click.option("--scope", type=click.Choice(list(SCOPES)), help="Default: every scope that has it.")
+def explain(setting: str, scope: Scope | None) -> None:
     """Say what SETTING does, and what it may be."""
-    found = find(scope, setting)
-    click.echo(f"{found.name}: {found.doc}")
-    click.echo(
-        f"It is {found.allowed}; by default {as_text(found.default) if found.default not in (None, ()) else 'none'}."
-    )
-    if scope == "topic":
-        click.echo(f"A change takes effect {found.takes_effect}.")
+    scopes: Iterable[Scope] = SCOPES if scope is None else [scope]
+    homes = [one for one in scopes if setting.replace("_", ".") in SCOPES[one]]
+    if not homes:
+        raise refusal(setting, *scopes)
+    for home in homes:
+        found = find(home, setting)
+        click.echo(f"{found.name} ({home}): {found.doc}")
+        default = as_text(found.default) if found.default not in (None, ()) else "none"
+        click.echo(f"It is {found.allowed}; by default {default}.")
+        if home == "topic":
+            click.echo(f"A change takes effect {found.takes_effect}.")

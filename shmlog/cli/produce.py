@@ -47,7 +47,7 @@ Examples:
 @click.option("--file", "file_name", type=click.Path(dir_okay=False), help="Read this file instead of standard input.")
 @click.option("-K", "--key-separator", metavar="TEXT", help=r"Each line is key, TEXT, value; \t is a tab.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME=VALUE", help="For every record; repeatable.")
-@click.option("-p", "--partition", type=click.IntRange(min=0), help="Default: by key; without key, in turn.")
+@click.option("-p", "--partition", type=click.IntRange(min=0), help="Default: by key; without key, batch by batch.")
 @click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
 @click.option("--linger-ms", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(

@@ -29,11 +29,12 @@ def replica() -> None:
 
 
 @replica.command(
+    short_help="Let another replica lead.",
     epilog="""\b
 Examples:
   shmlog replica elect orders                   leaders as they were at first
   shmlog replica elect orders -p 0 --replica 1
-"""
+""",
 )
 @topic_argument
 @partition_option
@@ -81,10 +82,11 @@ def move(topic: str, partition: int, replica_id: int, log_dir: str, no_wait: boo
 
 
 @replica.command(
+    short_help="Move every replica out of LOG_DIR.",
     epilog="""\b
 Examples:
   shmlog replica drain /disk1          before the disk is taken out
-"""
+""",
 )
 @click.argument("log_dir", type=click.Path(file_okay=False))
 @cluster_option

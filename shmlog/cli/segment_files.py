@@ -52,7 +52,7 @@ def require_file(path: str, suffixes: Sequence[str] = SUFFIXES) -> None:
     if not is_file:
         raise InvalidRequestError(f"{path}: not a file")
     if not path.endswith(tuple(suffixes)):
-        raise InvalidRequestError(f"{path}: its name must end with one of {', '.join(suffixes)}")
+        raise InvalidRequestError(f"{path}: its name must end with {' or '.join(suffixes)}")
 
 
 def _files_in(directory: str, suffixes: Sequence[str]) -> list[str]:

@@ -58,7 +58,14 @@ def create(
         click.echo(f"warning: {made.warning}", err=True)
 
 
-@topic.command("list")
+@topic.command(
+    "list",
+    epilog="""\b
+Examples:
+  shmlog topic list
+  shmlog topic list -o json | jq -r '.[].topic'
+""",
+)
 @click.option("--internal", is_flag=True, help="Also the cluster's own topics.")
 @cluster_option
 @output_option
@@ -84,7 +91,15 @@ def list_topics(internal: bool, name: str | None, output: str) -> None:
     print_rows(output, rows, ["topic", "partitions", "records", "config"], empty=empty)
 
 
-@topic.command()
+@topic.command(
+    short_help="Show TOPIC's settings and partitions.",
+    epilog="""\b
+Examples:
+  shmlog topic describe orders
+  shmlog topic describe orders --all-settings
+  shmlog topic describe orders -o json | jq -r '.partitions[].directory'
+""",
+)
 @topic_argument
 @click.option("--all-settings", is_flag=True, help="Also the settings that are at their defaults.")
 @cluster_option
@@ -145,7 +160,13 @@ def describe(topic: str, all_settings: bool, name: str | None, output: str) -> N
         click.echo(f"damage: {one.message}", err=True)
 
 
-@topic.command()
+@topic.command(
+    epilog="""\b
+Examples:
+  shmlog topic delete clicks --dry-run
+  shmlog topic delete clicks --yes
+"""
+)
 @topic_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")

@@ -112,7 +112,8 @@ class NativeGroupAdmin:
 
     def _unknown(self, group: str) -> UnknownGroupError:
         known = [one.group for one in self._all_groups()]
-        return UnknownGroupError(f"no consumer group {group!r}{did_you_mean(group, known)}")
+        hint = did_you_mean(group, known) or ("; `shmlog group list` shows those that there are" if known else "")
+        return UnknownGroupError(f"no consumer group {group!r}{hint}")
 
 
 def _one_name_each(coordinators: int) -> list[str]:

@@ -32,6 +32,11 @@ def test_every_command_has_help_with_examples(command: str, capsys: pytest.Captu
     loaded = root.get_command(click.Context(root), command)
     if not isinstance(loaded, click.Group):
         assert "Examples:" in shown
+        return
+    assert "..." not in shown.partition("Commands:")[2], "a summary that is cut off"
+    for name in loaded.commands:
+        assert cli.run([command, name, "--help"]) == 0
+        assert "Examples:" in capsys.readouterr().out, name
 
 
 def test_help_loads_neither_rich_nor_numpy_nor_the_library() -> None:

@@ -99,7 +99,11 @@ def _say(
         for place, offset in offsets.items()
     ]
     columns = ["topic", "partition", "before", "offset", "moves_by"]
-    print_rows(output, rows, columns, empty=f"group {printable(group)} has committed nothing there to go on from")
+    empty = (
+        f"group {printable(group)} has committed nothing there: with --topic, --to earliest, latest, OFFSET or"
+        " @TIMESTAMP says where it begins"
+    )
+    print_rows(output, rows, columns, empty=empty)
     if output != "json" and rows:
         what = f"{count_of(len(rows), 'offset')} of {printable(group)}"
         click.echo(f"would reset {what}" if dry_run else f"reset {what}", err=True)

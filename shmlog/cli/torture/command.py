@@ -80,10 +80,11 @@ def torture(
 ) -> None:
     """Torture a cluster of real processes, and judge whether it kept its promises.
 
-    Starts a cluster of its own, with producers and consumers. By a plan that follows from the seed it kills and stops
-    clients, owners, the supervisor and the zygote, makes the disk fail (full, broken, or writing half), and sets the
-    clock. Then it heals everything, demands progress, reads all records through consumers and from the segment files,
-    and compares them with what every client noted: nothing acknowledged may be lost, doubled, out of order or unread.
+    Starts a cluster of its own, with producers, consumers and a consumer group. By a plan that follows from the seed it
+    kills and stops clients, members of the group and its coordinator, owners, the supervisor and the zygote, makes the
+    disk fail (full, broken, or writing half), and sets the clock. Then it heals everything, demands progress, reads all
+    records through consumers and from the segment files, and compares them with what every client noted: nothing
+    acknowledged may be lost, doubled, out of order or unread; the group may read again only what was not committed.
     The last line is the verdict; anything wrong makes the exit code 1.
     """
     profile = load_profile(profile_file)
