@@ -164,8 +164,9 @@ class Coordinator:
         metadata: str = "",
         group: str = "g",
         leader_epoch: int = 3,
+        id_of_topic: str = "",
     ) -> GroupStep:
-        offsets = (OffsetToCommit(topic, number, offset, leader_epoch, metadata),)
+        offsets = (OffsetToCommit(topic, number, offset, leader_epoch, metadata, id_of_topic),)
         request = Commit(group, member_id, offsets, self.now_ms)
         return self.done(f"{member_id or 'nobody'} commits {topic}-{number} {offset}", self.machine.commit(request))
 

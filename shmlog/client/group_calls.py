@@ -126,7 +126,7 @@ class GroupCalls(ABC):
             raise problem
 
     def _take_leave(self, group: GroupReading, offsets: GroupOffsets) -> Steps[None]:
-        final = self._commits.final(self._fetcher.cursors.values())
+        final = group.of_what_is_read(self._commits.final(self._fetcher.cursors.values()))
         slots = group.end()
         try:
             if group.membership.fenced is None:
@@ -194,6 +194,8 @@ class GroupCalls(ABC):
     ) -> tuple[GroupOffsets, list[GroupOffset], float]:
         found = self._in_group("commit")
         wanted = self._commits.positions() if offsets is None else list(map(_offset, *_pairs(offsets)))
+        if self._group is not None:
+            wanted = self._group.of_what_is_read(wanted)
         return found, wanted, _deadline(timeout)
 
     def _committed_arguments(

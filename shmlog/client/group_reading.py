@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from shmlog.client.assigned import Assigned
@@ -22,7 +23,7 @@ from shmlog.client.group_assignor import computed
 from shmlog.client.group_options import Callbacks, RebalanceCallback, Topics
 from shmlog.client.group_topics import GroupTopics
 from shmlog.client.membership import Membership
-from shmlog.control.group_messages import AssignmentIs, GroupPartition
+from shmlog.control.group_messages import AssignmentIs, GroupOffset, GroupPartition
 from shmlog.errors import FencedInstanceIdError, ShmlogError
 from shmlog.memory.client_slot import Slot
 from shmlog.model import OffsetAndMetadata, TopicPartition
@@ -121,7 +122,7 @@ class GroupReading:
         if self._has_ended(problem):
             return
         cursors = [self._fetcher.cursors[key] for key in gone if key in self._fetcher.cursors]
-        self.membership.own(news.serial, wanted.values(), self._commits.final(cursors))
+        self.membership.own(news.serial, wanted.values(), self.of_what_is_read(self._commits.final(cursors)))
         self._forget(gone)
         self._read = wanted
         self._waiting |= fresh
@@ -196,6 +197,14 @@ class GroupReading:
         self.membership.note_poll()
         self.membership.look_again()
         self.membership.look()
+
+    def of_what_is_read(self, offsets: Iterable[GroupOffset]) -> list[GroupOffset]:
+        """The same with the ids of their topics, of which another one may have the name by now."""
+        found = []
+        for one in offsets:
+            read = self._read.get(TopicPartition(one.topic, one.partition))
+            found.append(one if read is None else replace(one, topic_id=read.topic_id))
+        return found
 
     def why_fenced(self) -> ShmlogError | None:
         """What is wrong with who commits now, and is no member any more; the next poll will find out."""

@@ -56,11 +56,14 @@ class GroupPartition:
 
 @dataclass(frozen=True, slots=True)
 class GroupOffset:
+    """`topic_id`: of the topic that was read, in 32 hex digits; "" if that is not known."""
+
     topic: str
     partition: int
     offset: int
     leader_epoch: int = -1
     metadata: str = ""
+    topic_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

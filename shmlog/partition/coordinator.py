@@ -245,6 +245,8 @@ class Coordinator:
 
     def _check_ends(self, offsets: Iterable[GroupOffset]) -> None:
         for one in offsets:
+            if one.topic_id not in ("", self._topics.topic_id(one.topic)):
+                continue  # of another topic of that name: refused for that
             end = self._topics.log_end_offset(one.topic, one.partition)
             if end is not None and one.offset > end:
                 raise InvalidRequestError(

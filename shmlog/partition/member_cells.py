@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from shmlog.control.group_messages import GroupOffset
 from shmlog.errors import CorruptRecordError, ForeignVersionError
@@ -80,11 +80,14 @@ class MemberCells:
                 found.append(GroupOffset(named.topic, named.partition, cell.offset, cell.leader_epoch))
         return found
 
-    def still_its(self, group: str, member_id: str, offsets: Iterable[GroupOffset]) -> list[GroupOffset]:
-        """Those of partitions that are the member's still. It says final positions again until it knows that they were
-        heard, also after others have these partitions; the rest counts all the same."""
+    def still_its(self, group: str, member_id: str, offsets: Collection[GroupOffset]) -> list[GroupOffset]:
+        """Those of partitions that are the member's still, and of the topic that it read. It says final positions again
+        until it knows that they were heard, also after others have these partitions; the rest counts all the same."""
         mine = self._machine.may_commit(group, member_id)
-        return [one for one in offsets if (self._topics.topic_id(one.topic), one.partition) in mine]
+        now = {one.topic: self._topics.topic_id(one.topic) or "" for one in offsets}
+        return [
+            one for one in offsets if (now[one.topic], one.partition) in mine and one.topic_id in ("", now[one.topic])
+        ]
 
     def _committed(self, group: str, partition: TopicPartition) -> int:
         """-1: nothing is, for the topic that there is now."""

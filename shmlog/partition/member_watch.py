@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from shmlog.clock import monotonic_ns, wall_ms
 from shmlog.control.group_messages import GroupOffset
@@ -86,7 +86,7 @@ class MemberWatch:
             session.seen_cells[self._topics.partition_id(one)] = NEW_CELL
         session.said = owned
 
-    def commit_final(self, group: str, member_id: str, final: Iterable[GroupOffset]) -> None:
+    def commit_final(self, group: str, member_id: str, final: Collection[GroupOffset]) -> None:
         """Up to where a member has read what it gives up."""
         offsets = self._cells.still_its(group, member_id, final)
         if offsets:
@@ -149,11 +149,17 @@ class MemberWatch:
         self.commit_cells(session)
         self._steps.take(self._machine.died(requests.Died(group, member_id), monotonic_ns()))
 
-    def _may_come(self, host: MemberHost, now_ns: int) -> bool:
-        """Who is registered will. Who is not, but runs, has left meanwhile, or is about to be registered anew."""
-        return host.is_registered(self._paths) or (
-            host.is_running() and now_ns - self._began_ns < REGISTRATION_GRACE_NS
-        )
+    def _may_come(self, member: Member, host: MemberHost, now_ns: int) -> bool:
+        """Who is registered will, unless it has left meanwhile, which nobody heard: then it polls no more. Who is not,
+        but runs, has left, or is about to be registered anew."""
+        if not host.is_registered(self._paths):
+            return host.is_running() and now_ns - self._began_ns < REGISTRATION_GRACE_NS
+        region = self._regions.open(host.client_id)
+        if region is None:
+            return True
+        polls = region.last_poll(member_token(*member)) is not None
+        self._regions.release(host.client_id)
+        return polls
 
     def _ring_for_absent(self) -> None:
         """Who sleeps has not noticed that a predecessor is gone, and would not for a second."""
@@ -170,7 +176,7 @@ class MemberWatch:
         self._next_absent_ns = now_ns + ABSENT_PAUSE_NS
         for (group, member_id), text in list(self._absent.items()):
             host = MemberHost.parse(text)
-            if host is not None and self._may_come(host, now_ns):
+            if host is not None and self._may_come((group, member_id), host, now_ns):
                 continue
             self._commit_absent((group, member_id), host)
             del self._absent[group, member_id]
@@ -179,6 +185,7 @@ class MemberWatch:
 
 def commit_request(group: str, member_id: str, offsets: Iterable[GroupOffset]) -> requests.Commit:
     wanted = (
-        requests.OffsetToCommit(one.topic, one.partition, one.offset, one.leader_epoch, one.metadata) for one in offsets
+        requests.OffsetToCommit(one.topic, one.partition, one.offset, one.leader_epoch, one.metadata, one.topic_id)
+        for one in offsets
     )
     return requests.Commit(group, member_id, tuple(wanted), wall_ms())

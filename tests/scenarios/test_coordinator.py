@@ -160,6 +160,15 @@ def test_a_final_position_in_what_others_have_by_now_does_not_stop_the_others(pe
         assert b.committed("delays") == {("flights", 0): 7, ("flights", 1): 3, ("flights", 2): 5}
 
 
+def test_a_final_position_in_a_topic_that_was_made_anew_does_not_stop_the_others(peer: Peer) -> None:
+    produce(peer, "flights", 1, 10)
+    with member(peer, "delays", "a", ["flights"]) as a:
+        a.follow()
+        gone, there = GroupOffset("flights", 0, 0, topic_id="0" * 32), GroupOffset("flights", 1, 3)
+        a.ask(LeaveGroup(0, [gone, there]), Done)
+        assert a.committed("delays") == {("flights", 1): 3}
+
+
 def test_a_member_that_says_much_at_once_is_heard_to_the_end(peer: Peer) -> None:
     produce(peer, "flights", 1, 300)
     with member(peer, "delays", "a", ["flights"]) as a:

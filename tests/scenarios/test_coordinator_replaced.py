@@ -104,6 +104,25 @@ def test_members_that_died_with_their_coordinator_are_out_when_its_successor_has
         assert list(a.committed("delays").values()) == [0], "the last look at its cells"
 
 
+def test_who_left_while_nobody_heard_it_is_out_although_its_process_lives(peer: Peer) -> None:
+    with member(peer, "delays", "b", ["flights"]) as b, member(peer, "delays", "a", ["flights"]) as a:
+        b.follow()
+        a.follow()
+        b.follow()
+        a.follow()
+        b.store(peer.partition("flights", 2).partition_id, 0)
+        kill_coordinator(peer)
+        wait_until(lambda: has_hung_up(a))
+        b.channel.close()
+        assert b.polls is not None
+        b.polls.release()
+        a.reconnect()
+        a.join()
+        while a.follow() != [0, 1, 2, 3]:
+            pass
+        assert a.committed("delays") == {("flights", 2): 0}
+
+
 def test_what_members_stored_and_who_they_are_outlives_a_restart_of_the_cluster(
     real_daemon: Daemon, peer: Peer
 ) -> None:

@@ -269,6 +269,22 @@ def read_in_a_child(name: str, ready: Any, done: Any) -> None:
         wait_until(lambda: consumer.poll(timeout=0.05) == [] and done.is_set())
 
 
+@pytest.mark.parametrize("how", ["commit", "close"])
+def test_what_was_read_of_a_deleted_topic_skips_nothing_of_the_next_one_of_its_name(
+    cluster: shmlog.Cluster, how: str
+) -> None:
+    produce(cluster, 50)
+    with cluster.consumer("flights", group_id="delays", auto_offset_reset="earliest") as first:
+        wait_until(lambda: first.poll() is not None and set(first.lag().values()) == {0})
+        cluster.admin.delete_topic("flights")
+        cluster.admin.create_topic("flights", partitions=PARTITIONS)
+        produce(cluster, 60)
+        if how == "commit":
+            with pytest.raises(UnknownTopicOrPartitionError, match="that was read is gone"):
+                first.commit()
+    assert committed(cluster) == {}
+
+
 def test_forked_workers_join_by_themselves(cluster: shmlog.Cluster) -> None:
     fork = multiprocessing.get_context("fork")
     with cluster.consumer("flights", group_id="parents") as parents:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.group_trace import METADATA_BYTES_MAX, MS, RETENTION_MS, Coordinator, parts, refusal
+from shmlog.machines.group.requests import TopicFacts
+from tests.group_trace import METADATA_BYTES_MAX, MS, RETENTION_MS, Coordinator, parts, refusal, topic_id
 
 
 @pytest.fixture
@@ -34,6 +35,16 @@ def test_numbers_that_no_record_of_kafkas_takes_are_refused(one: Coordinator) ->
         one.commit("", 2**63)
     )
     assert one.machine.groups() == ()
+
+
+def test_what_was_read_of_a_topic_is_not_committed_for_another_one_of_its_name(one: Coordinator) -> None:
+    one.join("a")
+    one.topics_are({"t": TopicFacts("t", topic_id("t", 1), 4)})
+    assert "UnknownTopicOrPartitionError: the t-0 that was read is gone" in refusal(
+        one.commit("a", 5, id_of_topic=topic_id("t"))
+    )
+    assert one.machine.offset("g", "t", 0) is None
+    assert one.commit("a", 5, id_of_topic=topic_id("t", 1)).records
 
 
 def test_what_a_member_is_giving_up_it_still_commits(one: Coordinator) -> None:

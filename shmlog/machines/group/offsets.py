@@ -57,6 +57,9 @@ def _bad_offset(
     partition = topics.partition(offset.topic, offset.partition)
     if partition is None:
         return refusal(UnknownTopicOrPartitionError, f"there is no {where}: nothing was committed")
+    if offset.topic_id not in ("", partition.topic_id):
+        said = f"the {where} that was read is gone, and another topic has the name now: nothing was committed"
+        return refusal(UnknownTopicOrPartitionError, said)
     if member_id and partition not in held(group.current(member_id)):
         said = f"{where} is not {member_id}'s in group {group.name!r}, {holder_named(group, partition)}"
         return refusal(CommitFailedError, f"{said}: nothing was committed")

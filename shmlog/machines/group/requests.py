@@ -84,11 +84,14 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class OffsetToCommit:
+    """`topic_id`: of the topic that was read, which may have been made anew since; "" if that is not known."""
+
     topic: str
     partition: int
     offset: int
     leader_epoch: int
     metadata: str = ""
+    topic_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
