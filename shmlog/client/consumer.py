@@ -111,7 +111,7 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading,
 
     def _given_out(self) -> Iterator[Record]:
         records = self._fetcher.read_ahead.iterator
-        if self._commits.automatic:
+        if self._group is not None or self._commits.automatic:  # what is to be done for a group is done in between
             records = islice(records, self._max_poll_records)
         if self._key is None and self._value is None:
             return records

@@ -183,6 +183,22 @@ def test_a_revoked_partition_stops_at_once_and_others_go_on(world: FakeCluster, 
         assert [one.partition for one in coordinator.owns(serial).partitions] == [1]
 
 
+@pytest.mark.parametrize("automatic", [True, False])
+def test_a_loop_hears_of_changes_after_max_poll_records(
+    world: FakeCluster, coordinator: FakeCoordinator, automatic: bool
+) -> None:
+    world.fill(100)
+    coordinator.first = [P0]
+    with member(world, enable_auto_commit=automatic, max_poll_records=10, consumer_timeout_ms=0) as consumer:
+        reads(consumer, P0)
+        consumer.seek(P0, 0)
+        records = iter(consumer)
+        next(records)
+        coordinator.assign(id_of(consumer))
+        wait_until(lambda: consumer._group is not None and consumer._group.has_news)  # which has the next poll look
+        assert offsets(records) == [*range(1, 10)]
+
+
 def test_callbacks_are_called_when_partitions_come_and_before_they_go(
     world: FakeCluster, coordinator: FakeCoordinator
 ) -> None:
