@@ -29,6 +29,9 @@ from shmlog.record.compression import codec_named
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
 from shmlog.testing.waiting import await_until
 
+IMPATIENT_MS = 200
+"""The delivery.timeout.ms of a producer whose time is to be over in a test."""
+
 PARTITION = PartitionDescription(0, 1, 0, "running", 1, "", "", "")
 
 
@@ -131,8 +134,8 @@ class RigConnection:
 
 
 def producer_of(connection: RigConnection, **settings: object) -> NativeProducer:
-    """A producer that waits a fifth of a second at most: nobody moves the rig while it does."""
-    return NativeProducer(connection, {"delivery_timeout_ms": 200, **settings})  # type: ignore[arg-type]  # a fake
+    """A producer that has time: a disk that stands still for a moment is no reason to give up."""
+    return NativeProducer(connection, {"delivery_timeout_ms": 20_000, **settings})  # type: ignore[arg-type]  # a fake
 
 
 def lane_of(producer: NativeProducer) -> LaneWriter:

@@ -12,7 +12,7 @@ from shmlog.limits import LANE_BYTES_FIRST
 from shmlog.memory import layout, names, region
 from shmlog.memory.lane import lane_data_bytes
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig, open_rig
-from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
+from shmlog.testing.rig_producer import IMPATIENT_MS, RigConnection, lane_of, producer_of
 
 MAX_MESSAGE_BYTES = 1 << 18
 WHOLE_BYTES = lane_data_bytes(MAX_MESSAGE_BYTES)
@@ -62,7 +62,7 @@ def test_a_full_lane_is_followed_by_a_whole_one_and_every_record_is_there_once_a
 def test_nothing_goes_into_the_larger_lane_before_what_is_in_the_small_one_is_published(
     rig: Rig, connection: RigConnection
 ) -> None:
-    producer = producer_of(connection)
+    producer = producer_of(connection, delivery_timeout_ms=IMPATIENT_MS)
     with pytest.raises(DeliveryTimeoutError, match="it was not sent"):
         producer.send_many(TOPIC_NAME, [record(number) for number in range(MANY)])
     accepted = int(producer.metrics()["records"])
@@ -128,7 +128,7 @@ def test_a_record_that_fits_into_no_lane_that_is_to_be_had_fails_and_others_go_o
 def test_a_batch_that_is_refused_in_a_lane_that_ends_raises_the_epoch_and_the_larger_lane_of_the_old_one_is_not_used(
     rig: Rig, connection: RigConnection
 ) -> None:
-    producer = producer_of(connection, linger_ms=60_000, batch_size=100)
+    producer = producer_of(connection, linger_ms=60_000, batch_size=100, delivery_timeout_ms=IMPATIENT_MS)
     deliveries = [producer.send(TOPIC_NAME, record(number)) for number in range(10)]
     first = lane_of(producer)
     frame = layout.LANE_DATA
@@ -150,7 +150,7 @@ def test_a_batch_that_is_refused_in_a_lane_that_ends_raises_the_epoch_and_the_la
 
 
 def test_a_closed_producer_gives_the_lane_back_that_it_did_not_come_to_use(rig: Rig, connection: RigConnection) -> None:
-    producer = producer_of(connection)
+    producer = producer_of(connection, delivery_timeout_ms=IMPATIENT_MS)
     producer.send(TOPIC_NAME, b"1")
     with pytest.raises(DeliveryTimeoutError):
         producer.send(TOPIC_NAME, LARGE)
@@ -182,7 +182,7 @@ def test_a_small_lane_stays_with_its_owner_until_all_that_it_published_is_acknow
 
 def test_a_producer_that_is_closed_leaves_no_lane_though_it_waits_for_some(rig: Rig, connection: RigConnection) -> None:
     rig.publisher.hold_under_min_isr(True)
-    producer = producer_of(connection)
+    producer = producer_of(connection, delivery_timeout_ms=IMPATIENT_MS)
     connection.while_asleep = rig.run
     producer.send(TOPIC_NAME, b"1")
     rig.run()

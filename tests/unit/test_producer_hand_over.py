@@ -13,7 +13,7 @@ from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
 from shmlog.settings import TopicConfig
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
-from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
+from shmlog.testing.rig_producer import IMPATIENT_MS, RigConnection, lane_of, producer_of
 
 LANE_BYTES = 1 << 20
 SMALL_LANE_BYTES = 1 << 18
@@ -28,9 +28,11 @@ def numbers(rig: Rig) -> list[int]:
     return [int(value[:1]) for value in rig.values()]
 
 
-def stop_behind_a_refused_batch(rig: Rig, connection: RigConnection) -> tuple[NativeProducer, list[Delivery]]:
+def stop_behind_a_refused_batch(
+    rig: Rig, connection: RigConnection, **settings: object
+) -> tuple[NativeProducer, list[Delivery]]:
     """A producer whose lane is stopped, with six records behind the refused one, and gets a smaller lane next."""
-    producer = producer_of(connection, linger_ms=60_000, lane_bytes=LANE_BYTES)
+    producer = producer_of(connection, linger_ms=60_000, lane_bytes=LANE_BYTES, **settings)
     deliveries = []
     for number in range(7):
         deliveries.append(producer.send(TOPIC_NAME, record(number)))
@@ -55,7 +57,7 @@ def test_a_hand_over_to_an_owner_that_stalls_ends_at_delivery_timeout_ms_and_goe
     rig: Rig, connection: RigConnection
 ) -> None:
     """Regression: it took all of a processor for ever, and every other thread of the producer waited for it."""
-    producer, _ = stop_behind_a_refused_batch(rig, connection)
+    producer, _ = stop_behind_a_refused_batch(rig, connection, delivery_timeout_ms=IMPATIENT_MS)
     with pytest.raises(DeliveryTimeoutError, match="no room in the new lane"):
         producer.flush()
     connection.while_asleep = rig.run

@@ -22,7 +22,7 @@ from shmlog.memory import layout
 from shmlog.memory.layout import OwnerState
 from shmlog.native.delivery import Delivery
 from shmlog.testing.partition_rig import TOPIC_NAME, Rig
-from shmlog.testing.rig_producer import RigConnection, lane_of, producer_of
+from shmlog.testing.rig_producer import IMPATIENT_MS, RigConnection, lane_of, producer_of
 
 
 def values(rig: Rig) -> list[bytes]:
@@ -167,7 +167,7 @@ def test_after_the_topic_is_deleted_pending_records_fail_and_say_why(rig: Rig, c
 def test_a_full_lane_blocks_until_delivery_timeout_ms_and_says_that_the_record_was_not_sent(
     rig: Rig, connection: RigConnection
 ) -> None:
-    producer = producer_of(connection, lane_bytes=262144)
+    producer = producer_of(connection, lane_bytes=262144, delivery_timeout_ms=IMPATIENT_MS)
     with pytest.raises(DeliveryTimeoutError, match="it was not sent"):
         producer.send_many(TOPIC_NAME, [bytes(1000)] * 1000)
     rig.run()
@@ -179,7 +179,7 @@ def test_a_full_lane_blocks_until_delivery_timeout_ms_and_says_that_the_record_w
 def test_an_acknowledgement_that_does_not_come_leaves_the_outcome_unknown_and_says_so(
     rig: Rig, connection: RigConnection
 ) -> None:
-    producer = producer_of(connection)
+    producer = producer_of(connection, delivery_timeout_ms=IMPATIENT_MS)
     delivery = producer.send(TOPIC_NAME, b"1")
     with pytest.raises(DeliveryTimeoutError, match="outcome is unknown"):
         delivery.result()
@@ -189,7 +189,7 @@ def test_an_acknowledgement_that_does_not_come_leaves_the_outcome_unknown_and_sa
 
 def test_what_has_no_acknowledgement_for_want_of_replicas_says_so(rig: Rig, connection: RigConnection) -> None:
     rig.control.store_in_sync(1, 2)
-    producer = producer_of(connection, lane_bytes=262144)
+    producer = producer_of(connection, lane_bytes=262144, delivery_timeout_ms=IMPATIENT_MS)
     delivery = producer.send(TOPIC_NAME, b"1")
     wanted = r"1 replica is in sync, and 2 are needed \(min.insync.replicas\)"
     with pytest.raises(PollTimeoutError, match=wanted):
