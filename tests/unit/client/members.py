@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shmlog.client.api import Consumer
 from shmlog.client.consumer import NativeConsumer
 from shmlog.model import TopicPartition
+from shmlog.native.records import Record
 from shmlog.testing import wait_until
 from shmlog.testing.fake_cluster import FakeCluster
 
@@ -39,6 +40,18 @@ def member(world: FakeCluster, *topics: str, **settings: object) -> NativeConsum
 def id_of(consumer: NativeConsumer) -> str:
     assert consumer.member_id is not None
     return consumer.member_id
+
+
+def all_of(consumer: NativeConsumer, *partitions: TopicPartition) -> list[Record]:
+    """What there is to read once these are what it reads, and whatever it was given before that."""
+    records: list[Record] = []
+
+    def as_wanted() -> bool:
+        records.extend(consumer.poll())
+        return consumer.assignment() == set(partitions)
+
+    wait_until(as_wanted)
+    return records + consumer.poll()
 
 
 def reads(consumer: NativeConsumer, *partitions: TopicPartition) -> None:

@@ -57,6 +57,7 @@ def test_what_was_given_up_without_being_heard_is_said_again(world: FakeCluster,
         consumer = member(world)
         reads(consumer, P0, P1)
         wait_until(lambda: not consumer.poll(100) and consumer.lag() == {P0: 0, P1: 0})
+        old.owns(1)  # else it dies over this one
         old.dies_on = [OwnPartitions]
         old.assign(id_of(consumer), P1)
         reads(consumer, P1)

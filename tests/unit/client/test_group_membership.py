@@ -30,7 +30,7 @@ from shmlog.model import TopicPartition
 from shmlog.testing import wait_until
 from shmlog.testing.fake_cluster import P0, P1, P2, FakeCluster, offsets
 from shmlog.testing.fake_coordinator import FakeCoordinator
-from tests.unit.client.members import Heard, id_of, member, reads
+from tests.unit.client.members import Heard, all_of, id_of, member, reads
 
 # --- joining ----------------------------------------------------------------------------------------------------------
 
@@ -38,9 +38,8 @@ from tests.unit.client.members import Heard, id_of, member, reads
 def test_a_member_reads_what_it_is_assigned_and_nothing_else(world: FakeCluster, coordinator: FakeCoordinator) -> None:
     world.fill(10, 10, 10)
     coordinator.first = [P0, P2]
-    with member(world, consumer_timeout_ms=200) as consumer:
-        assert {record.partition for record in consumer} == {0, 2}
-        assert consumer.assignment() == {P0, P2}
+    with member(world) as consumer:
+        assert {record.partition for record in all_of(consumer, P0, P2)} == {0, 2}
 
 
 def test_who_joins_says_what_it_was_told(world: FakeCluster, coordinator: FakeCoordinator) -> None:
@@ -150,8 +149,8 @@ def test_a_member_begins_where_the_group_has_read_up_to(world: FakeCluster, coor
     world.fill(10, 10)
     coordinator.committed[P0] = GroupOffset("flights", 0, 7, 0)
     coordinator.first = [P0, P1]
-    with member(world, consumer_timeout_ms=200, auto_offset_reset="latest") as consumer:
-        assert offsets(consumer) == [7, 8, 9]
+    with member(world, auto_offset_reset="latest") as consumer:
+        assert offsets(all_of(consumer, P0, P1)) == [7, 8, 9]
         assert consumer.position(P1) == 10
 
 
