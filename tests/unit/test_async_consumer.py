@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from shmlog.client import loop_bell
+from shmlog.client import fetcher, loop_bell
 from shmlog.client.consumer import NativeConsumer
 from shmlog.errors import SerializationError
 from shmlog.testing import await_until, wait_until
@@ -137,11 +137,15 @@ def test_a_task_that_waits_is_woken_by_a_ring_and_other_tasks_run_meanwhile(worl
         asyncio.run(main())
 
 
-def test_a_ring_wakes_the_task_and_not_the_second_that_it_looks_around(
-    world: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop_bell, "CLIENT_SLEEP_S", 2 * FOREVER_S)
-    monkeypatch.setattr(loop_bell, "IDLE_SLEEP_S", 2 * FOREVER_S)
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks around by himself: who is not woken sleeps longer than the test waits."""
+    for module, name in ((fetcher, "CLIENT_SLEEP_S"), (loop_bell, "CLIENT_SLEEP_S"), (loop_bell, "IDLE_SLEEP_S")):
+        monkeypatch.setattr(module, name, 2 * FOREVER_S)
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_a_ring_wakes_the_task_and_not_the_second_that_it_looks_around(world: FakeCluster) -> None:
     with world.consumer("flights") as consumer:
 
         async def main() -> None:
@@ -156,6 +160,7 @@ def test_a_ring_wakes_the_task_and_not_the_second_that_it_looks_around(
         asyncio.run(main())
 
 
+@pytest.mark.usefixtures("no_time_passes")
 def test_a_ring_without_news_for_this_consumer_lets_it_sleep_on(world: FakeCluster) -> None:
     with world.consumer("flights") as consumer:
 
@@ -199,7 +204,7 @@ def test_iteration_ends_at_consumer_timeout_ms(world: FakeCluster) -> None:
     world.fill(5)
     with world.consumer("flights", consumer_timeout_ms=20) as consumer:
         assert asyncio.run(read(consumer)) == [0, 1, 2, 3, 4]
-        assert consumer.metrics()["sleeps"] == 1
+        assert 1 <= consumer.metrics()["sleeps"] < 10, "it did not spin"
 
 
 # --- cancellation -----------------------------------------------------------------------------------------------------

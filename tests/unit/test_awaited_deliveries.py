@@ -68,7 +68,7 @@ def test_an_acknowledgement_that_came_before_the_flag_was_up_is_seen_without_a_r
     async def main() -> int:
         delivery = producer.send(TOPIC_NAME, b"a")
         rig.run()
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(FOREVER_MS / 1000):
             return (await delivery).offset
 
     assert asyncio.run(main()) == 0

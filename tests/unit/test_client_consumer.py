@@ -91,7 +91,7 @@ def test_poll_wakes_up_for_a_record_that_comes_while_it_waits(world: FakeCluster
 def test_poll_without_news_gives_nothing_when_its_time_is_over(world: FakeCluster) -> None:
     with world.consumer("flights") as consumer:
         assert consumer.poll(timeout=0.02) == []
-        assert consumer.metrics()["sleeps"] == 1
+        assert 1 <= consumer.metrics()["sleeps"] < 10, "it did not spin"
 
 
 def test_ctrl_c_interrupts_a_consumer_that_waits_for_ever(world: FakeCluster) -> None:

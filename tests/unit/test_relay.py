@@ -15,7 +15,7 @@ from shmlog.memory.client_region import ClientRegion, create_client_region
 from shmlog.native.doorbell import Doorbell
 from shmlog.native.relay import BellRelay
 from shmlog.testing import wait_until
-from shmlog.testing.own_process import native_threads
+from shmlog.testing.own_process import threads
 
 SLEEP_S = 60.0  # so long that no test passes because the thread looked around by itself
 
@@ -92,19 +92,19 @@ def test_rings_for_other_sleepers_park_the_thread_and_a_later_wait_still_works(d
 
 
 def test_the_thread_ends_with_close_and_with_the_last_reference(doorbell: Doorbell) -> None:
-    before = native_threads()
+    before = threads()
     relay = BellRelay(doorbell, SLEEP_S)
     with eventfd() as fd:
         relay.arm(relay.listen(fd), doorbell.prepare())
-        assert native_threads() == before + 1
+        assert len(threads() - before) == 1
         relay.close()
-        assert native_threads() == before
+        assert not threads() - before
         relay.close()
         relay.arm(0, 0)
         other = BellRelay(doorbell, SLEEP_S)
-        assert native_threads() == before + 1
+        assert len(threads() - before) == 1
         del other
-        assert native_threads() == before
+        assert not threads() - before
         doorbell.cancel()
 
 
@@ -112,8 +112,8 @@ def test_the_collector_of_cycles_ends_the_thread_before_it_unmaps_the_doorbell()
     """Regression: the thread read memory that was gone."""
     tag = names.cluster_tag("cycle", str(os.getpid()))
     create_client_region(names.client(tag, 1), client_id=1, mode=0o600)
-    before = native_threads()
     gc.collect()
+    before = threads()
     with eventfd() as fd:
         for _ in range(20):
             doorbell = ClientRegion.open(names.client(tag, 1)).doorbell
@@ -124,7 +124,7 @@ def test_the_collector_of_cycles_ends_the_thread_before_it_unmaps_the_doorbell()
             cycle.append(cycle)
             del doorbell, cycle
             gc.collect()
-    assert native_threads() == before
+    assert not threads() - before
     region.sweep(tag)
 
 
