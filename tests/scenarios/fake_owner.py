@@ -54,6 +54,7 @@ class FakeOwner:
             return self.fail("StorageError", "the disk is full")
         if self.does == "stops" and self.spec.leader_epoch == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
+        os.makedirs(self.spec.log_dir, exist_ok=True)  # without it, the supervisor thinks soon that a disk is gone
         with suppress(FileExistsError):  # of the one before; without it, the supervisor thinks that it was removed
             region.create(names.control_page(self.spec.cid8, self.spec.partition_id), layout.CTL_SIZE)
         self.channel.send(

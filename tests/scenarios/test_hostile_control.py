@@ -58,7 +58,7 @@ def owners(peer: Peer) -> int:
 def expect_calm(daemon: Daemon, peer: Peer) -> None:
     """The peer, which was there before, gets its answers."""
     assert peer.ask(DescribeCluster(0), ClusterDescribed).pid == daemon.pid
-    assert peer.partition("calm").state == "running"
+    assert peer.partition("calm").state == "running", daemon.log()[-4000:]
 
 
 def besiege(daemon: Daemon, seed: int, conversations: int) -> None:

@@ -42,6 +42,7 @@ def test_a_clean_stop_leaves_only_the_data(daemon: Daemon, number: signal.Signal
     assert sorted(path.name for path in daemon.data_dir.iterdir() if "orders" not in path.name) == [
         ".lock",
         "__cluster_metadata-0",
+        *(f"calm-{number}" for number in range(3)),
         "meta.properties",
     ]
 

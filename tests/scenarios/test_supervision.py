@@ -191,7 +191,6 @@ def test_a_deleted_topic_leaves_neither_files_nor_regions_and_its_name_is_free(d
     daemon.start()
     peer = daemon.peer()
     topic = peer.create("calm", 2, file_delete_delay_ms="0")
-    os.mkdir(daemon.data_dir / "calm-0")
     (daemon.data_dir / "calm-0" / "00000000000000000000.log").write_bytes(b"x")
     peer.open_lane("calm", 1)
     peer.ask(DeleteTopic(0, "calm"), Done)
