@@ -131,6 +131,8 @@ class BareMember(Talk):
     def follow(self, final: dict[int, int] | None = None) -> list[int]:
         """Take the next assignment as it is; returns the numbers of the partitions that it has now."""
         given = self.next(AssignmentIs)
+        if self.polls is not None:
+            self.polls.note_poll(time.monotonic_ns())
         self.starts = {one.partition: one.offset for one in given.partitions}
         self.epoch = given.member_epoch
         self.owned = [GroupPartition(one.topic, one.topic_id, one.partition) for one in given.partitions]

@@ -205,7 +205,7 @@ def test_a_member_that_is_stopped_while_its_coordinator_is_replaced_loses_no_off
 ) -> None:
     produce(peer, "flights", 1, 10)
     with (
-        member(peer, "delays", "a", ["flights"], poll_interval_ms=1000) as a,
+        member(peer, "delays", "a", ["flights"], poll_interval_ms=2000) as a,
         member(peer, "delays", "b", ["flights"]) as b,
     ):
         a.follow()
