@@ -12,7 +12,7 @@ FIRST_PAUSE_S = 0.0005
 LONGEST_PAUSE_S = 0.02
 
 
-def wait_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 30.0, what: str = "") -> T:
     """Call `condition` until it returns something true, and return that.
 
     Looks at once, then after pauses that grow from half a millisecond to 20 ms, and one last time at the deadline.
@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str
         return found.value  # type: ignore[no-any-return]  # typeshed does not say what a generator returned
 
 
-async def await_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+async def await_until(condition: Callable[[], T], *, timeout_s: float = 30.0, what: str = "") -> T:
     """The same in a task: other tasks of its event loop run between two looks."""
     import asyncio
 

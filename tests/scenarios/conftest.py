@@ -45,8 +45,9 @@ from shmlog.testing import wait_until
 from shmlog.testing.processes import killed_afterwards
 from tests.scenarios.small_disk import small_disk  # noqa: F401  # a fixture
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 ReplyType = TypeVar("ReplyType", bound=Reply)
+_numbers = itertools.count(1)
 
 
 class Peer:
@@ -246,9 +247,9 @@ class Daemon:
 
 
 @pytest.fixture
-def place(session_directory: Path, request: pytest.FixtureRequest) -> Path:
+def place(session_directory: Path) -> Path:
     """A short path: the control socket's may have 107 bytes."""
-    directory = session_directory / f"s{abs(hash(request.node.nodeid)) % 10**8}"
+    directory = session_directory / f"s{next(_numbers)}"
     directory.mkdir()
     return directory
 

@@ -12,7 +12,7 @@ import shmlog
 from shmlog.client.results import ReplicaInfo
 from shmlog.testing import wait_until
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @contextmanager

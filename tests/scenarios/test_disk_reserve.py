@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
 
 MIB = 1 << 20
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 VALUE = bytes(1000)
 
 

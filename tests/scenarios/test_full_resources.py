@@ -22,7 +22,7 @@ from tests.scenarios.small_disk import SmallDisk, needs_root
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 MIB = 1 << 20
 

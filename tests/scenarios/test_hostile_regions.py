@@ -23,7 +23,7 @@ from shmlog.testing.processes import killed_afterwards
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 HOSTILE_CLIENT = """
 import os, re, signal, shmlog

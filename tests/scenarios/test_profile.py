@@ -104,7 +104,8 @@ def test_every_hop_of_a_running_cluster_is_recorded_and_reported(tmp_path: Path)
     found = load(file)
     assert_plausible(found)
     assert {"orders-0", "orders-1"} >= set(found.partitions()) != set()
-    assert found.seconds == pytest.approx(2.0, abs=1.0)
+    assert found.seconds is not None
+    assert found.seconds >= 1.9, "as long as it was told to, or more on a busy machine"
     shown = subprocess.run([*PROGRAM, "report", str(file)], capture_output=True, text=True, check=True).stdout
     for begin, end in HOPS:
         assert f"\n{begin} > {end}  " in shown

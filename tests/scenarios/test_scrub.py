@@ -15,7 +15,7 @@ from shmlog.testing import wait_until
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 VALUE = bytes(10_000)
 
 

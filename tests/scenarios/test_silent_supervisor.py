@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from shmlog.client.connection import Connection
 from shmlog.control.messages import DescribeTopics, TopicsDescribed
 from shmlog.errors import BrokerNotAvailableError, NoClusterError, PollTimeoutError
+from shmlog.testing import wait_until
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -26,9 +28,15 @@ MANY = 300
 def stopped(daemon: Daemon) -> Iterator[Daemon]:
     """A cluster whose supervisor is stopped until the test is over."""
     daemon.start()
-    os.kill(daemon.pid, signal.SIGSTOP)
+    stop(daemon)
     yield daemon
     os.kill(daemon.pid, signal.SIGCONT)
+
+
+def stop(daemon: Daemon) -> None:
+    """SIGSTOP, and wait until it stands still: on a busy machine that is not at once."""
+    os.kill(daemon.pid, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def test_a_stopped_supervisor_is_named_with_what_lets_it_go_on(stopped: Daemon) -> None:
@@ -44,7 +52,7 @@ def test_a_stopped_supervisor_is_named_with_what_lets_it_go_on(stopped: Daemon) 
 def test_a_request_that_a_stopped_supervisor_does_not_answer_says_so(daemon: Daemon) -> None:
     daemon.start()
     with closing(Connection("t", daemon.runtime)) as connection:
-        os.kill(daemon.pid, signal.SIGSTOP)
+        stop(daemon)
         try:
             with pytest.raises(PollTimeoutError, match=f"TopicsDescribed was due.*pid {daemon.pid}.* it is stopped"):
                 connection.request(DescribeTopics(0, None), TopicsDescribed, timeout_s=0.1)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_S = 20.0
-CONFIG = '[cluster]\nlog.dirs = ["{0}/a", "{0}/b"]\nowner.unresponsive.ms = 500\n'
+TIMEOUT_S = 60.0
+CONFIG = '[cluster]\nlog.dirs = ["{0}/a", "{0}/b"]\nowner.unresponsive.ms = 1500\n'
 
 
 @pytest.fixture

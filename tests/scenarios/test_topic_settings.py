@@ -9,7 +9,7 @@ import pytest
 import shmlog
 from shmlog.testing import wait_until
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 MIB = 1 << 20
 SEGMENTS = {"segment.bytes": MIB, "max.message.bytes": 50_000}
 
