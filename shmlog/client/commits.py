@@ -90,6 +90,10 @@ class Commits:
         """What was settled without a cell, and the coordinator is to be told."""
         return list(self._unsynced.values())
 
+    def forget_unsynced(self) -> None:
+        """It was told, or refused; whoever becomes a member now goes on from what the group has committed."""
+        self._unsynced.clear()
+
     def positions(self) -> list[GroupOffset]:
         """How far the application was given records in all partitions, as far as that is known."""
         fetcher, ahead = self._fetcher, self._fetcher.read_ahead

@@ -87,6 +87,9 @@ class GroupCalls(ABC):
 
     def _join(self, options: GroupOptions, topics: Topics, callbacks: Callbacks) -> None:
         assert self._offsets is not None
+        self._commits.settle(of_poll=False)
+        self._offsets.commit_finished()
+        self._commits.forget_unsynced()
         self._assigned.let_go(list(self._fetcher.cursors))
         known = GroupTopics(self._connection)
         known.look(topics)

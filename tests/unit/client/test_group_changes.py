@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from shmlog.control.group_messages import (
+    CommitOffsets,
     GroupOffset,
     JoinGroup,
     LeaveGroup,
@@ -152,6 +153,28 @@ def test_a_fenced_member_that_has_nothing_to_commit_hears_of_it_all_the_same(
     with pytest.raises(FencedInstanceIdError):
         consumer.commit()
     consumer.close()
+
+
+@pytest.mark.parametrize("has_others", [False, True])
+def test_who_becomes_a_member_has_committed_what_it_read_before_and_never_commits_it_again(
+    world: FakeCluster, coordinator: FakeCoordinator, has_others: bool
+) -> None:
+    world.fill(100)
+    coordinator.first = [P0]
+    with member(world, "never", max_poll_records=10) as consumer:
+        consumer.unsubscribe()
+        consumer.assign([P0])
+        assert offsets(consumer.poll()) == [*range(10)]
+        if has_others:
+            coordinator.refusals[CommitOffsets] = "NonEmptyGroupError", "only members commit"
+        consumer.subscribe("flights")
+        assert has_others or coordinator.committed[P0].offset == 10
+        coordinator.refusals.clear()
+        reads(consumer, P0)
+        consumer.seek(P0, 50)
+        consumer.commit(asynchronous=True)
+        consumer.unsubscribe()
+    assert coordinator.committed[P0].offset == 50
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
