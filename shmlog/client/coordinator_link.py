@@ -84,10 +84,7 @@ class CoordinatorLink:
             while (reply := channel.reply(request_id, expected)) is None:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    raise CoordinatorNotAvailableError(
-                        f"the coordinator of group {self.group!r} did not answer a {type(message).__name__} request in"
-                        " time: try again, or look with `shmlog status`"
-                    )
+                    raise unanswered(self.group, message)
                 channel.wait(left_s)
                 channel.look()
         finally:
@@ -98,6 +95,8 @@ class CoordinatorLink:
         """Before another attempt; raises if there is no time for one."""
         left_s = deadline - time.monotonic()
         if left_s <= 0:
+            if isinstance(error, CoordinatorNotAvailableError):
+                raise error
             raise not_available(self.group, self._socket) from error
         time.sleep(min(left_s, pauses.next_s()))
         if not isinstance(error, CoordinatorNotAvailableError):
@@ -108,6 +107,14 @@ class CoordinatorLink:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+def unanswered(group: str, message: GroupRequest) -> CoordinatorNotAvailableError:
+    """The error of who has waited in vain for an answer: the coordinator is there, and stopped perhaps."""
+    return CoordinatorNotAvailableError(
+        f"the coordinator of group {group!r} has not answered a {type(message).__name__} request in time; it may still"
+        " carry it out: try again, or look with `shmlog status`"
+    )
 
 
 def not_available(group: str, socket: str) -> CoordinatorNotAvailableError:

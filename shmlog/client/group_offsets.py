@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 from shmlog.client.commits import Commits
-from shmlog.client.coordinator_link import CoordinatorLink
+from shmlog.client.coordinator_link import CoordinatorLink, unanswered
 from shmlog.client.group_channel import GroupChannel
 from shmlog.client.group_options import GroupOptions
 from shmlog.client.group_reading import GroupReading
@@ -26,7 +26,7 @@ from shmlog.control.group_messages import (
     OffsetsFetched,
 )
 from shmlog.control.messages import Done
-from shmlog.errors import CoordinatorNotAvailableError, ShmlogError, UnknownMemberError
+from shmlog.errors import ShmlogError, UnknownMemberError
 from shmlog.limits import CLIENT_SLEEP_S
 from shmlog.model import OffsetAndMetadata, TopicPartition
 
@@ -128,8 +128,5 @@ class GroupOffsets:
             if left_s <= 0:
                 if sent is not None:
                     sent[0].forget(sent[1])
-                raise CoordinatorNotAvailableError(
-                    f"the coordinator of group {self._options.group!r} has not answered a {type(message).__name__}"
-                    " request in time; it may still carry it out: try again, or look with `shmlog status`"
-                )
+                raise unanswered(self._options.group, message)
             yield min(left_s, member.pause_s(), CLIENT_SLEEP_S)

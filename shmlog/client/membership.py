@@ -15,7 +15,7 @@ from collections.abc import Collection
 from typing import TypeVar
 
 from shmlog.client.connection import Connection
-from shmlog.client.coordinator_link import NOT_REACHED, find_coordinator, not_available
+from shmlog.client.coordinator_link import NOT_REACHED, find_coordinator, not_available, unanswered
 from shmlog.client.group_channel import GroupChannel
 from shmlog.client.group_options import GroupOptions, Topics
 from shmlog.client.pauses import Pauses
@@ -135,6 +135,8 @@ class Membership:
             if self.fenced is not None:
                 raise self.fenced
             left_s = deadline - time.monotonic()
+            if left_s <= 0 and self._joining is not None:
+                raise unanswered(self.options.group, self._request())
             if left_s <= 0:
                 raise not_available(self.options.group, self._socket)
             self.wait(min(left_s, self.pause_s()))
@@ -193,24 +195,25 @@ class Membership:
             self._channel = GroupChannel.connect(self._socket)
             self._connection.look_now()  # the whole cluster may have been replaced, and our registration with it
             self.note_poll()
+        self._joining = self._channel.send(self._request())
+
+    def _request(self) -> JoinGroup:
         options = self.options
         given_up = [partition for partition, _ in self._unconfirmed.values()]
-        self._joining = self._channel.send(
-            JoinGroup(
-                request_id=0,
-                group=options.group,
-                member_id=self.member_id,
-                member_epoch=self.epoch,
-                instance_id=options.instance_id,
-                client_id=self._connection.client_id,
-                client_name=options.client_name,
-                topics=list(self.topics.names),
-                pattern=self.topics.pattern,
-                assignor=options.assignor,
-                rebalance_timeout_ms=options.max_poll_interval_ms,
-                session_timeout_ms=options.session_timeout_ms,
-                owned=self._owned + given_up,
-            )
+        return JoinGroup(
+            request_id=0,
+            group=options.group,
+            member_id=self.member_id,
+            member_epoch=self.epoch,
+            instance_id=options.instance_id,
+            client_id=self._connection.client_id,
+            client_name=options.client_name,
+            topics=list(self.topics.names),
+            pattern=self.topics.pattern,
+            assignor=options.assignor,
+            rebalance_timeout_ms=options.max_poll_interval_ms,
+            session_timeout_ms=options.session_timeout_ms,
+            owned=self._owned + given_up,
         )
 
     def _listen(self, channel: GroupChannel) -> None:

@@ -13,10 +13,12 @@ from shmlog.control.group_messages import (
     AssignmentComputed,
     AssignorMember,
     AssignorTopic,
+    FetchOffsets,
     GroupOffset,
     JoinGroup,
 )
 from shmlog.errors import (
+    CoordinatorNotAvailableError,
     InconsistentGroupProtocolError,
     InvalidArgumentError,
     InvalidConfigError,
@@ -126,6 +128,19 @@ def test_what_the_coordinator_refuses_is_raised_where_the_consumer_is_made(
     coordinator.refusals[JoinGroup] = "InconsistentGroupProtocolError", "the others use 'sticky'"
     with pytest.raises(InconsistentGroupProtocolError, match="the others use 'sticky'"):
         member(world)
+
+
+def test_a_coordinator_that_does_not_answer_is_not_said_to_be_gone(
+    world: FakeCluster, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shmlog.client.group_calls.CONTROL_TIMEOUT_S", 0.02)
+    coordinator.silent_on = (JoinGroup, FetchOffsets)
+    with pytest.raises(CoordinatorNotAvailableError, match="has not answered a JoinGroup request in time"):
+        member(world)
+    simple = world.consumer(group_id="delays", enable_auto_commit=False)
+    with pytest.raises(CoordinatorNotAvailableError, match="has not answered a FetchOffsets request in time"):
+        simple.committed(P0, timeout=0.02)
+    simple.close()
 
 
 def test_a_coordinator_that_has_just_started_is_asked_again(world: FakeCluster, coordinator: FakeCoordinator) -> None:
