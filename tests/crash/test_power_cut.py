@@ -14,6 +14,7 @@ import pytest
 import shmlog
 from shmlog.testing import fuse_disk, wait_until
 from shmlog.testing.fuse_disk import FuseDisk
+from shmlog.testing.whole_topic import read_all
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,10 +38,9 @@ def disk(tmp_path: Path) -> Iterator[tuple[FuseDisk, Path]]:
 def read(cluster: shmlog.Cluster, topic: str) -> dict[int, list[int]]:
     """The numbers that a topic's records begin with, by partition."""
     found: dict[int, list[int]] = {}
-    with cluster.consumer(topic, consumer_timeout_ms=500) as consumer:
-        for record in consumer:
-            assert record.value is not None
-            found.setdefault(record.partition, []).append(int(record.value[:8]))
+    for record in read_all(cluster, topic):
+        assert record.value is not None
+        found.setdefault(record.partition, []).append(int(record.value[:8]))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import shmlog
 from shmlog.client.results import ReplicaInfo
 from shmlog.testing import wait_until
+from shmlog.testing.whole_topic import read_all
 
 TIMEOUT_S = 60.0
 
@@ -51,8 +52,7 @@ def send(cluster: shmlog.Cluster, first: int, count: int) -> None:
 
 
 def read(cluster: shmlog.Cluster) -> list[bytes | None]:
-    with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
-        return [record.value for record in consumer]
+    return [record.value for record in read_all(cluster, "flights")]
 
 
 def run(command: str, cluster: shmlog.Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:

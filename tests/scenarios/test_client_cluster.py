@@ -69,8 +69,8 @@ def test_a_record_arrives_with_everything_it_was_sent_with(cluster: shmlog.Clust
         delivery = producer.send(
             "flights", b"value", key=b"AA", headers=[("source", b"csv"), ("empty", None)], partition=2, timestamp_ms=77
         )
-        metadata = delivery.result(timeout=10.0)
-        (record,) = consumer.poll(timeout=10.0)
+        metadata = delivery.result(timeout=60.0)
+        (record,) = consumer.poll(timeout=60.0)
     assert metadata == shmlog.RecordMetadata("flights", 2, 0, 77)
     assert record == shmlog.Record("flights", 2, 0, 77, b"AA", b"value", [("source", b"csv"), ("empty", None)])
 
@@ -81,7 +81,7 @@ def test_a_consumer_that_waits_is_woken_by_the_record(cluster: shmlog.Cluster) -
         for number in range(20):
             assert consumer.poll() == []
             producer.send("flights", b"%d" % number)
-            assert [record.value for record in consumer.poll(timeout=10.0)] == [b"%d" % number]
+            assert [record.value for record in consumer.poll(timeout=60.0)] == [b"%d" % number]
 
 
 def test_a_consumer_that_lags_reads_files_and_catches_up_with_the_ring(cluster: shmlog.Cluster) -> None:
@@ -140,7 +140,7 @@ def test_records_that_retention_deleted_are_a_clear_error_or_skipped_as_the_cons
             strict.poll()
         strict.seek_to_beginning()
         for consumer in (strict, lenient):
-            first = consumer.poll(1, timeout=5.0)[0]
+            first = consumer.poll(1, timeout=60.0)[0]
             assert (first.offset, first.value.partition(b":")[0]) == (low, b"%d" % low)
 
 

@@ -20,6 +20,7 @@ from shmlog.control.messages import Done, Shutdown
 from shmlog.memory import layout, names, region
 from shmlog.testing import wait_until
 from shmlog.testing.processes import killed_afterwards
+from shmlog.testing.whole_topic import read_all
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -70,8 +71,7 @@ def daemon(real_daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dae
 
 
 def numbers(cluster: shmlog.Cluster) -> list[int]:
-    with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
-        return sorted(int(record.value) for record in consumer)
+    return sorted(int(record.value) for record in read_all(cluster, "flights"))
 
 
 # --- pid namespaces ---------------------------------------------------------------------------------------------------

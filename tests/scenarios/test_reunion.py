@@ -173,10 +173,10 @@ def test_followers_stay_and_stay_in_sync(real_daemon: Daemon, place_of_run: None
         wait_until(lambda: all(pid and in_sync for pid, in_sync in replicas(cluster)))
         before = replicas(cluster)
         with cluster.producer(acks="all") as producer:
-            producer.send("flights", b"before").result(10.0)
+            producer.send("flights", b"before").result(60.0)
             real_daemon.kill()
-            producer.send("flights", b"meanwhile").result(10.0)  # by both, without anybody above them
+            producer.send("flights", b"meanwhile").result(60.0)  # by both, without anybody above them
             real_daemon.start(*disks)
             assert replicas(cluster) == before
-            producer.send("flights", b"after").result(10.0)
+            producer.send("flights", b"after").result(60.0)
     assert "in sync" not in real_daemon.log()

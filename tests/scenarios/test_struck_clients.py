@@ -18,6 +18,7 @@ from shmlog.memory import layout, names, region
 from shmlog.memory.layout import LaneState
 from shmlog.testing import wait_until
 from shmlog.testing.processes import killed_afterwards
+from shmlog.testing.whole_topic import read_all
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -103,8 +104,7 @@ def open_lanes(tag: str) -> list[str]:
 
 
 def everything(cluster: shmlog.Cluster) -> list[bytes]:
-    with cluster.consumer("flights", consumer_timeout_ms=500) as consumer:
-        return [record.value for record in consumer]
+    return [record.value for record in read_all(cluster, "flights")]
 
 
 def alone(cluster: shmlog.Cluster) -> bool:

@@ -69,7 +69,7 @@ def test_a_topic_reads_as_it_did_after_a_way_through_a_file(
         for _ in range(2):
             with cluster.producer() as producer:
                 for partition, end in ends.items():
-                    assert producer.send("old-orders", b"new", partition=partition).result(5.0).offset == end
+                    assert producer.send("old-orders", b"new", partition=partition).result(60.0).offset == end
                     ends[partition] += 1
         found = everything(cluster, "old-orders")
     assert len(found) == COUNT - 7 + 4
@@ -103,7 +103,7 @@ def test_a_log_that_begins_late_and_has_holes_is_led_and_followed(tmp_path: Path
         with shmlog.start(data, config={"log.dirs": disks}) as cluster:
             assert [one.offset for one in everything(cluster, "sparse")][: len(offsets)] == offsets
             with cluster.producer() as producer:
-                assert producer.send("sparse", b"more").result(5.0).offset == 2000 + life
+                assert producer.send("sparse", b"more").result(60.0).offset == 2000 + life
             partition = shmlog.TopicPartition("sparse", 0)
 
             def is_in_sync(cluster: shmlog.Cluster = cluster) -> bool:
@@ -146,8 +146,8 @@ def test_a_topic_is_imported_while_its_cluster_and_producers_run(
             assert f"imported again: 2 partitions, {COUNT - 5} records\n" in capsys.readouterr().out
             assert list(map(fields, everything(cluster, "again"))) == list(map(fields, sent))
             for partition in imported:
-                assert producer.send("again", b"new", partition=partition.partition).result(5.0).offset == COUNT // 2
-            producer.send("orders", b"new", partition=0).result(5.0)
+                assert producer.send("again", b"new", partition=partition.partition).result(60.0).offset == COUNT // 2
+            producer.send("orders", b"new", partition=0).result(60.0)
 
             def all_in_sync() -> bool:
                 found = cluster.admin.describe_topic("again").partitions
@@ -198,7 +198,7 @@ def test_an_import_that_a_supervisor_dies_over_leaves_nothing_and_can_be_repeate
         made = cluster.admin.import_topic(file, config={"retention.ms": -1})
         assert (made.topic.name, made.records) == ("small", 1)
         with cluster.producer() as producer:
-            assert producer.send("small", b"b").result(5.0).offset == 9
+            assert producer.send("small", b"b").result(60.0).offset == 9
         assert [one.offset for one in everything(cluster, "small")] == [3, 9]
 
 

@@ -69,7 +69,7 @@ def test_what_a_recovery_cut_away_is_said_at_every_start_and_by_status_until_som
         cluster.admin.create_topic("flights")
         with cluster.producer() as producer:
             for _ in range(2):
-                producer.send("flights", b"x").result(10.0)
+                producer.send("flights", b"x").result(60.0)
     (log,) = (tmp_path / "flights-0").glob("*.log")
     whole = log.read_bytes()
     log.write_bytes(whole[:-10])
@@ -101,7 +101,7 @@ def test_damage_in_an_older_segment_is_an_error_in_the_log_and_shown_by_status_a
         cluster.admin.create_topic("flights", config={"segment.bytes": 1 << 20})
         with cluster.producer(linger_ms=0) as producer:
             for _ in range(4):
-                producer.send("flights", bytes(400_000)).result(10.0)
+                producer.send("flights", bytes(400_000)).result(60.0)
     oldest = sorted((tmp_path / "flights-0").glob("*.log"))[0]
     data = bytearray(oldest.read_bytes())
     data[len(data) // 2 + 8] ^= 1  # the length of the second batch of two

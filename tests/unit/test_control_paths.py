@@ -110,7 +110,7 @@ def test_a_forked_child_does_not_keep_a_life_lock(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        process.wait(10)
+        process.wait(60)
         assert holder(path) is None  # the child lives on, with the file open
         os.kill(child, signal.SIGKILL)
 

@@ -65,7 +65,7 @@ class Stage:
         wait_until(lambda: follower.rings > 0)
 
     def next_report(self) -> Message | None:
-        return self.channel.receive(10.0)
+        return self.channel.receive(60.0)
 
     def close(self) -> list[Message]:
         """What the owner says until it is gone."""
@@ -75,7 +75,7 @@ class Stage:
             message = self.next_report()
             assert message is not None, found
             found.append(message)
-        self.thread.join(10.0)
+        self.thread.join(60.0)
         return found
 
 
@@ -135,7 +135,7 @@ def test_closing_waits_for_followers_that_keep_up(rig: Rig, lane: Lane, stage: S
     assert rig.control.state is OwnerState.CLOSING
     follower.has(1)
     assert stage.next_report() == Closed(1)
-    stage.thread.join(10.0)
+    stage.thread.join(60.0)
     assert rig.control.high_watermark == 1
 
 
