@@ -100,10 +100,14 @@ class GroupOptions:
             return None
         if not group:
             raise InvalidGroupIdError("group.id must not be empty: leave it out for a consumer that is in no group")
+        if instance_id == "":
+            raise InvalidConfigError(
+                "group.instance.id must not be empty: leave it out for a member without such a name"
+            )
         strategy = config["partition.assignment.strategy"]
         return cls(
             group=group,
-            instance_id=instance_id or None,
+            instance_id=instance_id,
             client_name=os.path.basename(sys.argv[0]).encode(errors="replace").decode() or "python",
             assignor=strategy if isinstance(strategy, str) else CUSTOM + _name_of(strategy),
             function=None if isinstance(strategy, str) else cast(Assignor, strategy),

@@ -25,6 +25,7 @@ class GroupTopics:
         self._counts: dict[str, int] = {}
         self._has_looked = False
         self._question: Question | None = None
+        self._owed: Question | None = None
         self._next_refresh_s = 0.0
 
     def look(self, topics: Topics) -> None:
@@ -52,12 +53,31 @@ class GroupTopics:
         return next((one for one in topic.partitions if one.partition == partition.partition), None)
 
     def _ask(self, topic: str) -> bool:
+        """Waits a moment for the answer, but for one question only: while a supervisor owes it (it is stopped, say),
+        other partitions have to be read."""
+        if self._is_owed():
+            return False
         question = self._connection.ask(DescribeTopics(0, [topic]))
         if question is None:
             return False
-        with suppress(ChannelClosedError, PollTimeoutError, UnknownTopicOrPartitionError):
-            self._take(question.wait(TopicsDescribed, LOCATION_ANSWER_S))
+        with suppress(ChannelClosedError, UnknownTopicOrPartitionError):
+            try:
+                self._take(question.wait(TopicsDescribed, LOCATION_ANSWER_S))
+            except PollTimeoutError:
+                self._owed = self._connection.ask(DescribeTopics(0, [topic]))
+                return False
             return True
+        return False
+
+    def _is_owed(self) -> bool:
+        if self._owed is None:
+            return False
+        with suppress(ChannelClosedError, UnknownTopicOrPartitionError):
+            answer = self._owed.answer(TopicsDescribed)
+            if answer is None:
+                return True
+            self._take(answer)
+        self._owed = None
         return False
 
     def refresh(self) -> bool:

@@ -16,7 +16,9 @@ from shmlog.control.group_messages import (
     FetchOffsets,
     GroupOffset,
     JoinGroup,
+    OwnPartitions,
 )
+from shmlog.control.messages import DescribeTopics
 from shmlog.errors import (
     CoordinatorNotAvailableError,
     InconsistentGroupProtocolError,
@@ -102,6 +104,7 @@ def test_the_first_poll_waits_for_the_assignment(world: FakeCluster, coordinator
         (("flights",), {"group_id": "\udc80"}, InvalidConfigError, "group.id must be text"),
         (("flights",), {"group_id": ""}, InvalidGroupIdError, "must not be empty"),
         (("flights",), {"group_id": None, "group_instance_id": "one"}, InvalidConfigError, "give group.id, too"),
+        (("flights",), {"group_instance_id": ""}, InvalidConfigError, "must not be empty"),
         (("^a",), {"group_id": None}, InvalidRequestError, "those are for groups"),
         (("flights",), {"group_id": None, "on_lost": print}, InvalidRequestError, "are for groups"),
         (("flights",), {"on_assign": 3}, InvalidArgumentError, "on_assign must be a callable"),
@@ -182,6 +185,28 @@ def test_partitions_that_came_after_the_member_are_read_from_their_beginning(
         reads(consumer, P0, P1, P2)
         assert consumer.position(P1) == 5
         assert offsets(consumer.poll(10)) in ([1, 2, 3, 4], [0, 1, 2, 3, 4])  # of P2
+
+
+def test_a_supervisor_that_is_stopped_is_waited_for_once_and_what_is_known_is_read_on(
+    world: FakeCluster, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shmlog.client.group_reading.WAITING_PAUSE_S", 0.0)
+    monkeypatch.setattr("shmlog.client.group_topics.LOCATION_ANSWER_S", 0.02)
+    world.fill(100, 5, 5)
+    world.supervisor.topics["flights"] = 1
+    coordinator.first = [P0]
+    with member(world) as consumer:
+        reads(consumer, P0)
+        world.supervisor.topics["flights"] = 3
+        world.supervisor.silent_on = (DescribeTopics,)
+        coordinator.assign(id_of(consumer), P0, P1, P2)
+        wait_until(lambda: consumer.poll(1) and len(coordinator.of(OwnPartitions)) == 2)
+        assert all(consumer.poll(1) for _ in range(20))
+        asked = [message for message in world.supervisor.received if isinstance(message, DescribeTopics)]
+        assert len(asked) <= 4, "when it joined, what there is now and then, once with and once without waiting"
+        world.supervisor.silent_on = ()
+        world.supervisor.hang_up()
+        reads(consumer, P0, P1, P2)
 
 
 def test_a_revoked_partition_stops_at_once_and_others_go_on(world: FakeCluster, coordinator: FakeCoordinator) -> None:
