@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import reprlib
 import sys
@@ -128,6 +129,9 @@ def checked_callbacks(**found: object) -> Callbacks:
     for name, callback in found.items():
         if callback is not None and not callable(callback):
             raise arguments.refusal(name, "a callable (consumer, partitions), or None", callback)
+        if inspect.iscoroutinefunction(callback):
+            hint = "it is called between records, and nobody would await it"
+            raise arguments.refusal(name, "a plain function, not an async one", callback, hint)
     return Callbacks(**cast(dict[str, RebalanceCallback | None], found))
 
 

@@ -36,6 +36,10 @@ from shmlog.testing.fake_cluster import P0, P1, P2, FakeCluster, offsets
 from shmlog.testing.fake_coordinator import FakeCoordinator
 from tests.unit.client.members import Heard, all_of, id_of, member, reads
 
+
+async def awaited(_: Consumer, __: Sequence[TopicPartition]) -> None: ...
+
+
 # --- joining ----------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +112,12 @@ def test_the_first_poll_waits_for_the_assignment(world: FakeCluster, coordinator
         (("^a",), {"group_id": None}, InvalidRequestError, "those are for groups"),
         (("flights",), {"group_id": None, "on_lost": print}, InvalidRequestError, "are for groups"),
         (("flights",), {"on_assign": 3}, InvalidArgumentError, "on_assign must be a callable"),
+        (
+            ("flights",),
+            {"on_assign": awaited},
+            InvalidArgumentError,
+            "on_assign must be a plain function, not an async",
+        ),
         (("flights",), {"partition_assignment_strategy": "stickly"}, InvalidConfigError, "cooperative-sticky"),
         (("flights",), {"partition_assignment_strategy": lambda *_: {}}, InvalidArgumentError, "a lambda has none"),
     ],
