@@ -23,12 +23,14 @@ RUNTIME_BASES = "/dev/shm/shmlog-*"  # noqa: S108  (every user's default; nothin
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """A supervisor process in /proc; `base` is what its runtime directory lies in, None where that may not be seen."""
+    """A supervisor process in /proc; `base` is what its runtime directory lies in, None where that may not be seen.
+    `is_standby`: it was started as one, and may have taken over since."""
 
     name: str
     uid: int
     pid: int
     base: str | None
+    is_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,15 @@ class RegionSet:
 
 def look_for_clusters(base: str) -> tuple[list[SeenCluster], list[Supervisor]]:
     """The clusters in `base`, in the users' default directories and where a supervisor in /proc has its own; and the
-    supervisors whose directories we may not enter.
+    supervisors whose directories we may not enter. A standby of a cluster that lives is no cluster of its own.
     """
     supervisors = list(_supervisors())
     bases = {base, *glob.glob(RUNTIME_BASES), *(s.base for s in supervisors if s.base is not None)}
     seen = [cluster for directory in sorted(bases) for cluster in _clusters_in(directory)]
     known = {cluster.pid for cluster in seen}
-    return seen, [supervisor for supervisor in supervisors if supervisor.pid not in known]
+    alive = {(cluster.name, cluster.uid) for cluster in seen if cluster.pid is not None}
+    others = [supervisor for supervisor in supervisors if supervisor.pid not in known]
+    return seen, [other for other in others if not (other.is_standby and (other.name, other.uid) in alive)]
 
 
 def look_for_regions() -> list[RegionSet]:
@@ -125,7 +129,9 @@ def _supervisors() -> Iterator[Supervisor]:
             environment = process.environ()
         name = _argument(arguments, "--name") or environment.get("SHMLOG_CLUSTER") or paths.DEFAULT_CLUSTER
         base = _argument(arguments, "--runtime-dir") or environment.get("SHMLOG_RUNTIME_DIR")
-        yield Supervisor(name, process.info["uids"].real, process.pid, os.path.abspath(base) if base else None)
+        is_standby = "--standby" in arguments
+        uid = process.info["uids"].real
+        yield Supervisor(name, uid, process.pid, os.path.abspath(base) if base else None, is_standby)
 
 
 def _argument(arguments: list[str], option: str) -> str | None:

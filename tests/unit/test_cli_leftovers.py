@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -120,6 +122,30 @@ def test_a_runtime_directory_that_a_failed_start_left_is_seen_and_other_folders_
     assert [c for c in clusters if c.directory.startswith(str(tmp_path))] == [
         SeenCluster("failed", os.getuid(), None, (), None, str(tmp_path / "failed"), None)
     ]
+
+
+def test_a_standby_is_not_shown_beside_its_cluster_as_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.make_runtime_directory(paths.RuntimePaths(str(tmp_path / "orders")))
+    holders = {str(tmp_path / "orders"): 17}
+    monkeypatch.setattr("shmlog.control.life.holder", lambda lock: holders.get(os.path.dirname(lock)))
+    sleeping = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "shmlog.workers.supervisor"]
+    with ExitStack() as processes:
+        waiting, other = (
+            processes.enter_context(
+                subprocess.Popen([*sleeping, "--name", name, "--standby", "1"], stdin=PIPE, stdout=PIPE)
+            )
+            for name in ("orders", "closed")
+        )
+        for process in (waiting, other):
+            assert process.stdout is not None
+            process.stdout.readline()
+        found = {supervisor.pid for supervisor in look_for_clusters(str(tmp_path))[1]}
+        assert found & {waiting.pid, other.pid} == {other.pid}, "of what cannot be looked into all is shown"
+        holders.clear()
+        found = {supervisor.pid for supervisor in look_for_clusters(str(tmp_path))[1]}
+        assert found >= {waiting.pid, other.pid}, "it takes over from a supervisor that is gone"
 
 
 def test_a_runtime_directory_of_another_user_is_reported_with_that_user(
