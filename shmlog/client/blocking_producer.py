@@ -29,7 +29,6 @@ from shmlog.errors import (
     InvalidArgumentError,
     InvalidRecordError,
     InvalidTimestampError,
-    NotEnoughReplicasError,
     PollTimeoutError,
     ShmlogError,
 )
@@ -234,15 +233,17 @@ class BlockingProducer(SendPath, ProducerNames, ClosableHandle, ABC):
         if settled:
             return
         batches = sum(lane.pending for lane in pending())
-        short = next((why for lane in pending() if (why := self._opener.shortage(lane.topic, lane.partition))), "")
         if timeout is not None:
+            short = next((why for lane in pending() if (why := self._opener.shortage(lane.topic, lane.partition))), "")
             raise PollTimeoutError(
                 f"{batches} batches have no acknowledgement after {timeout:g} s; they were accepted{short}"
             )
-        raise (NotEnoughReplicasError if short else DeliveryTimeoutError)(
+        late = (
             f"{batches} batches have no acknowledgement after {self._delivery_timeout_s:g} s (delivery.timeout.ms):"
-            f" they were accepted, their outcome is unknown{short}"
+            " they were accepted, their outcome is unknown"
         )
+        errors = [self._opener.timeout(lane.topic, lane.partition, late) for lane in pending()]
+        raise next((error for error in errors if type(error) is not DeliveryTimeoutError), DeliveryTimeoutError(late))
 
     def metrics(self) -> dict[str, int | float]:
         """Counts since the producer was made: records, bytes (encoded) and batches sent, pending and failed; lanes."""

@@ -281,12 +281,12 @@ class LaneOpener:
         return known is not None and known[1].state == OwnerState.DELETED
 
     def timeout(self, topic: str, partition: int, what_happened: str) -> DeliveryTimeoutError:
-        """The error for `what_happened`: delivery.timeout.ms has passed, perhaps for want of replicas."""
+        """The error for `what_happened`: delivery.timeout.ms has passed, perhaps for want of room or of replicas."""
         known = self._pages.get((topic, partition))
         return self._shortage.timeout(topic, partition, None if known is None else known[1], what_happened)
 
     def shortage(self, topic: str, partition: int) -> str:
-        """Which replicas are wanted, in a sentence to end a message with; empty if enough are in sync."""
+        """What is wanted, room on a disk or replicas, in a sentence to end a message with; empty if nothing is."""
         known = self._pages.get((topic, partition))
         said = "" if known is None else self._shortage.sentence(topic, partition, known[1])
         return f". {said}" if said else ""

@@ -1,4 +1,4 @@
-"""Why nothing is acknowledged while too few replicas are in sync, for errors: how many are, who is not, what to do.
+"""Why nothing is acknowledged while a disk is full or too few replicas are in sync, for errors: what is, what to do.
 
 The numbers come from the partition's control page, and are there without a supervisor; who is missing and why only it
 can say. A task that asks holds its event loop up for that long, so it is not asked again for every batch that expires.
@@ -22,7 +22,7 @@ ASK_AGAIN_S: Final = 1.0
 
 
 class Shortage:
-    """Asks for one producer. What it says is empty while enough replicas are in sync."""
+    """Asks for one producer. What it says is empty while there is room and enough replicas are in sync."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -30,6 +30,8 @@ class Shortage:
 
     def sentence(self, topic: str, partition: int, page: ControlPage) -> str:
         """To follow a full stop."""
+        if page.disk_refusal:
+            return page.disk_refusal
         in_sync, needed = page.in_sync, page.in_sync_needed
         if in_sync >= needed:
             return ""

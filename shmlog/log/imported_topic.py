@@ -21,7 +21,8 @@ class ImportedTopic:
     """The logs of all partitions of `manifest`, in `directories` by number, which are made here. All or nothing: after
     an error in fill(), and after abandon(), they are gone. `reserve_bytes` of each disk stay free.
 
-    Raises CorruptRecordError for an archive that lacks partitions, StorageError if something is there already, OSError.
+    Raises CorruptRecordError for an archive that lacks partitions, StorageError if something is there already,
+    DiskFullError, OSError.
     """
 
     def __init__(
@@ -37,12 +38,15 @@ class ImportedTopic:
         self._partitions = sorted(manifest.partitions, key=lambda one: one.partition)
         self._reserve_bytes = reserve_bytes
         self._logs: list[ImportedLog] = []
+        directory = ""
         try:
             for directory, one in zip(directories, self._partitions, strict=True):
                 bounds = {"start_offset": one.start_offset, "end_offset": one.end_offset}
                 self._logs.append(ImportedLog(directory, config, topic_id=topic_id, **bounds))
-        except BaseException:
+        except BaseException as error:
             self.abandon()
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise _is_full(directory) from error
             raise
 
     @property
@@ -77,10 +81,7 @@ class ImportedTopic:
             gone = next((log.directory for log in self._logs if not os.path.isdir(log.directory)), None)
             self.abandon()
             if gone is None and isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise DiskFullError(
-                    f"the disk of {os.path.dirname(directory)} is full: nothing was imported; make room, or add a"
-                    " directory to log.dirs"
-                ) from error
+                raise _is_full(directory) from error
             if gone is None:
                 raise
             raise StorageError(
@@ -106,6 +107,13 @@ class ImportedTopic:
                 f"{os.path.dirname(directory)} has {free_bytes} bytes free, and disk.reserve.bytes keeps"
                 f" {self._reserve_bytes}: nothing was imported; make room, or add a directory to log.dirs"
             )
+
+
+def _is_full(directory: str) -> DiskFullError:
+    return DiskFullError(
+        f"the disk of {os.path.dirname(directory)} is full: nothing was imported; make room, or add a directory to"
+        " log.dirs"
+    )
 
 
 def check_partitions(manifest: Manifest) -> None:

@@ -83,6 +83,11 @@ def test_a_disk_keeps_its_reserve_by_deleting_early_where_it_may_and_then_by_ref
             wait_until(refused, timeout_s=TIMEOUT_S)
             assert refusals[0].retriable
             assert "less than disk.reserve.bytes" in str(refusals[0])
+            producer.send("kept", VALUE)
+            with pytest.raises(shmlog.PollTimeoutError, match=r"less than disk\.reserve\.bytes"):
+                producer.flush(0.05)
+            with pytest.raises(shmlog.NotEnoughDiskError, match=r"less than disk\.reserve\.bytes"):
+                producer.flush()
             assert "takes no records, because of its reserve" in shmlog_says("status")
             assert "are to stay free" in (said := shmlog_says("doctor"))
             assert "its partitions take no records" in said

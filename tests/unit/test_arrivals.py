@@ -230,7 +230,7 @@ def test_an_import_stops_in_front_of_the_reserve_and_leaves_nothing(tmp_path: Pa
 def test_an_import_that_fills_the_disk_names_it_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def is_full(*_: object) -> None:
+    def is_full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     manifest = Manifest("t", {}, [ArchivedPartition(0, 0, 8)], 0, "0")
@@ -238,6 +238,9 @@ def test_an_import_that_fills_the_disk_names_it_and_leaves_nothing(
     monkeypatch.setattr(made._logs[0], "append", is_full)
     with pytest.raises(DiskFullError, match=f"the disk of {tmp_path} is full: nothing was imported"):
         made.fill([(0, batch_at(0))])
+    monkeypatch.setattr("shmlog.log.imported_topic.ImportedLog", is_full)
+    with pytest.raises(DiskFullError, match=f"the disk of {tmp_path} is full: nothing was imported"):
+        ImportedTopic(manifest, [str(tmp_path / "log")], CONFIG, topic_id=TOPIC_ID)
     assert list(tmp_path.iterdir()) == []
 
 
