@@ -240,14 +240,22 @@ class GroupCalls(ABC):
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
+    def _check_is_member(self, group: GroupReading) -> None:
+        """After a wait: another task has closed it perhaps, or a signal handler."""
+        if self._group is not group:
+            raise HandleClosedError("this consumer has left its group meanwhile")
+
     def _run(self, steps: Steps[T]) -> T:
-        while True:
-            try:
-                pause_s = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # typed by Steps
-            assert self._group is not None, "only members wait in steps"
-            self._group.membership.wait(pause_s)
+        group = self._group
+        with closing(steps):  # where it is interrupted, it ends at once
+            while True:
+                try:
+                    pause_s = next(steps)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]  # typed by Steps
+                assert group is not None, "only members wait in steps"
+                group.membership.wait(pause_s)
+                self._check_is_member(group)
 
     async def _arun(self, steps: Steps[T]) -> T:
         group = self._group
@@ -259,8 +267,7 @@ class GroupCalls(ABC):
                     return end.value  # type: ignore[no-any-return]  # typed by Steps
                 assert group is not None, "only members wait in steps"
                 await self._connection.loop_bells.here().sleep(lambda: group.membership.has_news, pause_s)
-                if self._group is not group:
-                    raise HandleClosedError("this consumer has left its group meanwhile")
+                self._check_is_member(group)
 
 
 def refuse_without_group(topics: Topics, callbacks: Callbacks) -> None:

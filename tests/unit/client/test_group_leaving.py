@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from shmlog.client.api import Consumer
-from shmlog.control.group_messages import LeaveGroup
+from shmlog.client.membership import Membership
+from shmlog.control.group_messages import CommitOffsets, LeaveGroup
 from shmlog.errors import HandleClosedError, InvalidRequestError
 from shmlog.model import TopicPartition
 from shmlog.testing import wait_until
@@ -104,6 +105,41 @@ def test_who_is_interrupted_in_a_callback_of_its_close_has_left(world: FakeClust
     with pytest.raises(KeyboardInterrupt):
         consumer.close()
     assert (one.members[name].left, consumer.closed) == (True, True)
+
+
+def test_who_is_interrupted_while_it_waits_for_the_goodbye_has_hung_up(
+    world: FakeCluster, one: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    one.silent_on = (LeaveGroup,)
+    consumer = member(world)
+    reads(consumer, P0, P1)
+    name = id_of(consumer)
+    monkeypatch.setattr("shmlog.client.membership.Membership.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        consumer.close()
+    assert (consumer.closed, consumer.member_id, one.last_poll_ns(name)) == (True, None, None), str(raised)
+
+
+def test_a_commit_that_waits_when_a_signal_handler_closes_the_consumer_says_so(
+    world: FakeCluster, one: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.silent_on = (CommitOffsets,)
+    consumer = member(world, enable_auto_commit=False)
+    reads(consumer, P0, P1)
+    wait = Membership.wait
+
+    def close_and_wait(membership: Membership, timeout_s: float) -> None:
+        consumer.close()
+        wait(membership, timeout_s)
+
+    monkeypatch.setattr(Membership, "wait", close_and_wait)
+    with pytest.raises(HandleClosedError, match="has left its group meanwhile"):
+        consumer.commit()
+    assert one.of(LeaveGroup)
+    assert consumer.closed
 
 
 def test_who_leaves_unheard_leaves_its_commits_where_they_can_be_found(
