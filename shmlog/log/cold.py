@@ -104,6 +104,10 @@ class ColdReader:
             size = wanted if end == 0 and wanted > size else max_bytes
         return None
 
+    def is_hole(self, limit_offset: int) -> bool:
+        """After read() found nothing below `limit_offset`: whether compaction or an import left nothing there."""
+        return self._segment is not None and limit_offset <= self._dense_from_offset
+
     def offset_for_timestamp(
         self, timestamp_ms: int, limit_offset: int, start_offset: int = 0
     ) -> OffsetAndTimestamp | None:

@@ -243,12 +243,15 @@ class PartitionReader:
         except (OffsetOutOfRangeError, StorageError):  # deleted as we look, which the page will say too; or lost
             if page.log_start_offset <= self.position and page.state is not OwnerState.DELETED and self._lasts():
                 raise
-            chunk = None
+            chunk = b""
         if chunk:
             self.segment_chunks += 1
             self.trace_stride = page.trace_stride
             self._odd_since = -1.0
             return chunk
+        if chunk is None and files.is_hole(limit):
+            self.position, self._odd_since = limit, -1.0
+            return b""
         if page.log_start_offset > self.position:
             raise self._out_of_range(page.log_start_offset, page.log_end_offset)
         if page.state is not OwnerState.DELETED and self._lasts():

@@ -183,6 +183,9 @@ class FakeSegments:
             raise OffsetOutOfRangeError(f"offset {offset} is before the log's start")
         return b"".join(_up_to(max_bytes, self._partition.batches_from(offset, limit_offset))) or None
 
+    def is_hole(self, limit_offset: int) -> bool:
+        return False
+
     def offset_for_timestamp(
         self, timestamp_ms: int, limit_offset: int, start_offset: int
     ) -> OffsetAndTimestamp | None:

@@ -17,6 +17,7 @@ from shmlog.log.imported_topic import ImportedTopic
 from shmlog.record.batch import NewRecord, encode_batch
 from shmlog.supervisor.topic_import import import_topic, stopped_cluster
 from shmlog.testing import wait_until
+from shmlog.testing.whole_topic import read_all
 
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Daemon
@@ -27,8 +28,7 @@ COUNT = 500
 
 
 def everything(cluster: shmlog.Cluster, topic: str) -> list[shmlog.Record]:
-    with cluster.consumer(topic, consumer_timeout_ms=500) as consumer:
-        return sorted(consumer, key=lambda record: (record.partition, record.offset))
+    return sorted(read_all(cluster, topic), key=lambda record: (record.partition, record.offset))
 
 
 def fields(record: shmlog.Record) -> tuple[object, ...]:
