@@ -45,7 +45,7 @@ def test_a_stopped_supervisor_is_named_with_what_lets_it_go_on(stopped: Daemon) 
     said = str(caught.value)
     assert f"the supervisor of cluster 't' (pid {stopped.pid}) does not answer: it is stopped" in said
     assert f"`kill -CONT {stopped.pid}`" in said
-    assert "`shmlog up --name t` then takes the cluster over" in said
+    assert f"`shmlog up --name t --data-dir {stopped.data_dir}` then takes the cluster over" in said
     assert "running there" not in said
 
 
@@ -75,7 +75,7 @@ def test_a_killed_supervisor_is_said_to_have_died_not_to_run(daemon: Daemon) -> 
     with pytest.raises(NoClusterError) as caught:
         Connection("t", daemon.runtime, 0.1)
     assert "the supervisor of cluster 't' died" in str(caught.value)
-    assert "`shmlog up --name t` takes the cluster over, with all" in str(caught.value)
+    assert f"`shmlog up --name t --data-dir {daemon.data_dir}` takes the cluster over, with all" in str(caught.value)
     assert "running there" not in str(caught.value)
     daemon.start()  # as it was told to do; what the dead one left is taken over and then closed
 
