@@ -19,7 +19,7 @@ from pathlib import Path
 
 PICTURE = Path(__file__).resolve().parents[1] / ".github" / "demo.svg"
 ARGUMENTS = ("demo", "--kill-owner")
-COLUMNS, ROWS = 112, 50  # the demo's longest line fits; and all that it draws again in place
+COLUMNS, ROWS = 116, 50  # the demo's longest line fits; and all that it draws again in place
 CONTROL = re.compile(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)")
 
 
