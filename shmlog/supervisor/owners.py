@@ -55,6 +55,7 @@ from shmlog.memory.control_page import ControlPage
 from shmlog.native.doorbell import Doorbell
 from shmlog.settings import TopicConfig
 from shmlog.supervisor.identity import ClusterIdentity
+from shmlog.supervisor.last_words import last_words
 from shmlog.supervisor.loop import Loop, Timer
 from shmlog.supervisor.metadata import Catalog
 from shmlog.supervisor.owner_watcher import OwnerReport, OwnerWatcher
@@ -295,8 +296,7 @@ class Owners:
             raise StorageError(missing)
 
     def _order_close(self, action: CloseOwner) -> None:
-        owner = self._owners.get(action.partition_id)
-        if owner is not None:
+        if (owner := self._owners.get(action.partition_id)) is not None:
             self.send(owner, Close(action.delete))
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -382,16 +382,18 @@ class Owners:
             self._died(owner)
 
     def _died(self, owner: Owner) -> None:
-        """Without a word: SIGKILL, or a bug of ours whose traceback is on its stderr, which is our log."""
-        log.warning("%s: owner %d died", self._title(owner.partition_id), owner.pid)
-        reason = (
-            f"its owner (process {owner.pid}) died without saying why; its last words are in the log, if it had any"
-        )
-        self.observe(Failing(owner.partition_id, StartError.__name__, reason))
-        self.observe(Exited(owner.partition_id))
-        if owner.ready is None and self.machine.failures(owner.partition_id) >= START_ATTEMPTS_MAX:
+        """Unheard: SIGKILL, an error while nobody listened, or a bug of ours whose traceback is in our log."""
+        partition_id = owner.partition_id
+        error, reason = last_words(self._identity.cid8, partition_id, owner.pid)
+        if error == StartError.__name__:
+            log.warning("%s: owner %d died", self._title(partition_id), owner.pid)
+            self.observe(Failing(partition_id, error, reason))
+        else:
+            self._failing(partition_id, error, reason)
+        self.observe(Exited(partition_id))
+        if owner.ready is None and self.machine.failures(partition_id) >= START_ATTEMPTS_MAX:
             for watcher in self.watchers:
-                watcher.owner_failed(owner.partition_id, StartError.__name__, reason)
+                watcher.owner_failed(partition_id, StartError.__name__, reason)
 
     def _title(self, partition_id: int) -> str:
         partition = self._catalog.machine.partition_by_id(partition_id)
