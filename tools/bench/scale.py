@@ -191,7 +191,10 @@ class Crew:
             return stack.enter_context(WorkerProcess(MODULE, order, label=f"{role} {number}"))
 
         everything = list(range(load.partitions))
-        shares = [everything[number :: load.consumers] or everything for number in range(load.consumers)]
+        consumers = min(load.consumers, load.partitions)
+        shares = [everything[number::consumers] for number in range(consumers)]
+        if load.partitions == 1:  # everybody reads all of it
+            shares = [everything] * load.consumers
         self._copies = load.consumers if load.partitions == 1 else 1
         self._consumers = [worker("consume", number, share=share) for number, share in enumerate(shares)]
         self._producers = [
