@@ -227,9 +227,9 @@ class Cluster(Protocol):
     def producer(self, **settings: Unpack[ProducerSettings]) -> Producer:
         """A producer. Raises InvalidConfigError for settings that do not exist or are out of range."""
 
-    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> Consumer:
-        """A consumer of all partitions of `topics`; without topics, assign() partitions to it. With `group_id` a member
-        of that group, which has its part of them; see Consumer.
+    def consumer(self, *topics: str | Sequence[str], **settings: Unpack[ConsumerSettings]) -> Consumer:
+        """A consumer of all partitions of `topics`, which are names or one list of them; without topics, assign()
+        partitions to it. With `group_id` a member of that group, which has its part of them; see Consumer.
 
         Raises UnknownTopicOrPartitionError, with a suggestion where a name is close.
         """

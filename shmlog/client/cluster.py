@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Unpack
 
@@ -53,7 +54,7 @@ class NativeCluster(ClosableHandle):
         self._made.add(producer)
         return producer
 
-    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> NativeConsumer:
+    def consumer(self, *topics: str | Sequence[str], **settings: Unpack[ConsumerSettings]) -> NativeConsumer:
         self.check_usable()
         consumer = NativeConsumer(self._connection, self._open_reader, topics, settings)
         self._made.add(consumer)

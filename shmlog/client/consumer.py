@@ -19,7 +19,7 @@ from shmlog.client.cursor import Cursor, Reset
 from shmlog.client.fetcher import Fetcher
 from shmlog.client.group_calls import GroupCalls, refuse_without_group, simple_offsets
 from shmlog.client.group_offsets import Steps
-from shmlog.client.group_options import GroupOptions, RebalanceCallback, Topics, take_callbacks
+from shmlog.client.group_options import GroupOptions, RebalanceCallback, Topics, named_topics, take_callbacks
 from shmlog.client.group_reading import GroupReading
 from shmlog.client.handle import ClosableHandle
 from shmlog.client.kafka_names import ConsumerNames
@@ -44,13 +44,13 @@ class NativeConsumer(ConsumerNames, ClosableHandle, AsyncReading, ColumnReading,
         self,
         connection: Connection,
         open_reader: OpenReader,
-        topics: Iterable[str],
+        topics: Sequence[str | Sequence[str]],
         given: Mapping[str, object],
     ) -> None:
         chosen = {name: value for name, value in given.items() if value is not None}
         callbacks = take_callbacks(chosen)
         config = settings.parse("consumer", chosen)
-        wanted = Topics.parse(list(topics))
+        wanted = Topics.parse(named_topics(topics))
         super().__init__("consumer")
         self._connection = connection
         self._options = GroupOptions.parse(config)

@@ -31,7 +31,7 @@ RebalanceCallback = Callable[["Consumer", Sequence[TopicPartition]], None]
 
 CALLBACKS: Final = ("on_assign", "on_revoke", "on_lost")
 CUSTOM: Final = "custom:"
-SEVERAL: Final = "several topics are several arguments, and of single partitions one may assign() some"
+SEVERAL: Final = "several topics are several arguments, or one list, and of single partitions one may assign() some"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ class Callbacks:
     on_assign: RebalanceCallback | None = None
     on_revoke: RebalanceCallback | None = None
     on_lost: RebalanceCallback | None = None
+
+
+def named_topics(given: Sequence[object]) -> Sequence[object]:
+    """The topics of a call, each of them an argument, or all of them in one list."""
+    first = given[0] if len(given) == 1 else None
+    if isinstance(first, list | tuple | set | frozenset) and not isinstance(first, TopicPartition):
+        return list(first)
+    return given
 
 
 @dataclass(frozen=True, slots=True)

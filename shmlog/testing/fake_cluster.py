@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +33,7 @@ class FakeCluster:
         fake = self.partitions.setdefault(partition, FakePartition())
         return PartitionReader(partition, fake.attach, fake.segments)
 
-    def consumer(self, *topics: str, **settings: object) -> NativeConsumer:
+    def consumer(self, *topics: str | Sequence[str], **settings: object) -> NativeConsumer:
         return NativeConsumer(self.connection, self.open_reader, topics, settings)
 
     def fill(self, *counts: int) -> None:

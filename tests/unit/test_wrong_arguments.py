@@ -263,9 +263,17 @@ def test_a_number_of_records_that_is_none_is_refused(world: FakeCluster, count: 
         assert "how long to wait is timeout=SECONDS" in refused(lambda: consumer.poll(count), "max_records")
 
 
-@pytest.mark.parametrize("topic", [b"flights", None, 5, ["flights"], ("flights",), P0])
+@pytest.mark.parametrize("topic", [b"flights", None, 5, [["flights"]], ("flights", 5), P0, {"flights": 1}])
 def test_a_consumer_is_made_of_names_of_topics(world: FakeCluster, topic: Any) -> None:
     assert "several topics are several arguments" in refused(lambda: world.consumer(topic), "a topic")
+
+
+@pytest.mark.parametrize("topics", [["flights"], ("flights",), {"flights"}, ["flights", "flights"]])
+def test_a_consumer_takes_a_list_of_topics(world: FakeCluster, topics: Any) -> None:
+    with world.consumer(topics) as consumer:
+        assert P0 in consumer.assignment()
+    with world.consumer([]) as consumer:
+        assert not consumer.assignment()
 
 
 # --- topics -----------------------------------------------------------------------------------------------------------
