@@ -193,8 +193,8 @@ class Membership:
             return
         if self._channel is None:
             self._channel = GroupChannel.connect(self._socket)
-            self._connection.look_now()  # the whole cluster may have been replaced, and our registration with it
-            self.note_poll()
+        self._connection.look_now()  # the whole cluster may have been replaced, and our registration with it
+        self.note_poll()
         self._joining = self._channel.send(self._request())
 
     def _request(self) -> JoinGroup:
@@ -244,7 +244,7 @@ class Membership:
             return
         try:
             joined = channel.reply(self._joining, GroupJoined)
-        except CoordinatorNotAvailableError:  # it has just started
+        except CoordinatorNotAvailableError:  # it has just started, or sees no cells under our registration
             self._joining = None
             self._pause()
             return

@@ -27,7 +27,7 @@ from shmlog.control.group_messages import (
     TopicsAre,
 )
 from shmlog.control.messages import Done, Failed, Message, OwnerSpec
-from shmlog.errors import CommitFailedError, InvalidRequestError, ShmlogError
+from shmlog.errors import CommitFailedError, CoordinatorNotAvailableError, InvalidRequestError, ShmlogError
 from shmlog.machines.group import requests
 from shmlog.machines.group.assignors import NAMES
 from shmlog.machines.group.machine import Groups
@@ -171,6 +171,11 @@ class Coordinator:
         member = (message.group, message.member_id)
         if session.member not in (None, member):
             raise InvalidRequestError("this connection is another member's: each member has its own")
+        if not self._connections.sees_cells(session, message.client_id):
+            raise CoordinatorNotAvailableError(
+                f"client {message.client_id} is not registered with this cluster, which was stopped and started: it"
+                " has to register anew before it joins a group"
+            )
         before = self._connections.members.get(member)
         if before is not None:
             self._watch.commit_cells(before)

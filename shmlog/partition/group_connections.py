@@ -103,6 +103,15 @@ class GroupConnections:
             self._door.forget(self._door.fd)
         return accepted
 
+    def sees_cells(self, session: GroupSession, client_id: int) -> bool:
+        """Whether what a process with that registration commits in its own memory can be found."""
+        if session.region is not None and session.client_id == client_id:
+            return True
+        if self.regions.open(client_id) is None:
+            return False
+        self.regions.release(client_id)
+        return True
+
     def introduce(self, session: GroupSession, member: Member, client_id: int) -> None:
         """This connection is that member's from now on; one that was before is dropped."""
         before = self.members.get(member)

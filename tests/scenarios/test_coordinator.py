@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import closing
 
@@ -246,6 +247,15 @@ def test_a_pattern_without_end_stops_no_coordinator(peer: Peer) -> None:
         late.close()
         assert a.ask(a.request(), GroupJoined).member_epoch > 0, "who was a member before that topic came stays one"
         assert peer.partition(OFFSETS_TOPIC).pid == coordinator
+
+
+def test_who_is_not_registered_any_more_becomes_no_member_because_nobody_would_see_its_commits(peer: Peer) -> None:
+    with BareMember(peer, "delays", "a", ["flights"]) as a:
+        stranger = dataclasses.replace(a.request(), client_id=peer.welcome.client_id + 100)
+        failed = a.refused(stranger)
+        assert (failed.error, "register anew" in failed.message) == ("CoordinatorNotAvailableError", True)
+        a.join()
+        assert a.follow() == [0, 1, 2, 3]
 
 
 def test_what_is_wrong_is_said_and_changes_nothing(peer: Peer) -> None:

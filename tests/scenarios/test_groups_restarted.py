@@ -50,3 +50,36 @@ def test_a_member_stays_one_while_its_cluster_is_stopped_and_started(
 
             wait_until(lambda: committed() == 6)
             assert (consumer.member_id, consumer.assignment(), lost) == (member_id, {PLACE}, [])
+
+
+def test_a_member_that_cannot_register_after_a_restart_joins_when_it_can_and_its_commits_are_seen(
+    real_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHMLOG_RUNTIME_DIR", str(real_daemon.directory / "run"))
+    real_daemon.start()
+    with shmlog.connect("t") as cluster:
+        cluster.admin.create_topic("flights")
+        with cluster.producer() as producer:
+            producer.send_many("flights", [b"%d" % number for number in range(10)])
+            producer.flush()
+        with cluster.consumer(
+            "flights", group_id="delays", auto_offset_reset="earliest", enable_auto_commit=False
+        ) as consumer:
+            wait_until(lambda: consumer.poll(timeout=0.1))
+            assert real_daemon.stop() == 0
+            real_daemon.start()
+            real_daemon.kill()  # the coordinator is there, nobody registers
+            for _ in range(10):
+                consumer.poll(timeout=0.1)
+            consumer.commit({PLACE: 4}, asynchronous=True)
+            real_daemon.start()
+            wait_until(lambda: consumer.poll(timeout=0.1) or consumer.assignment())
+            consumer.commit({PLACE: 6}, asynchronous=True)
+            with shmlog.connect("t") as another:
+
+                def committed() -> int:
+                    consumer.poll()
+                    found = another.admin.list_consumer_group_offsets("delays").get(PLACE)
+                    return -1 if found is None else found.offset
+
+                wait_until(lambda: committed() == 6)

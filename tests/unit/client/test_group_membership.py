@@ -170,6 +170,26 @@ def test_a_coordinator_that_has_just_started_is_asked_again(world: FakeCluster, 
     assert len({join.member_id for join in coordinator.of(JoinGroup) if isinstance(join, JoinGroup)}) == 1
 
 
+def test_who_is_refused_for_its_registration_looks_whether_it_has_another_one_before_it_asks_again(
+    world: FakeCluster, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.refusals[JoinGroup] = "CoordinatorNotAvailableError", "register anew"
+    coordinator.first = [P0]
+    looked = []
+    look_now = world.connection.look_now
+
+    def look() -> None:
+        looked.append(len(coordinator.of(JoinGroup)))
+        if len(looked) == 3:
+            coordinator.refusals.clear()
+        look_now()
+
+    monkeypatch.setattr(world.connection, "look_now", look)
+    with member(world) as consumer:
+        reads(consumer, P0)
+    assert looked[:3] == [0, 1, 2]
+
+
 # --- following --------------------------------------------------------------------------------------------------------
 
 
