@@ -270,6 +270,15 @@ def real_daemon(place: Path) -> Iterator[Daemon]:
     one.end()
 
 
+@pytest.fixture
+def peer(real_daemon: Daemon) -> Peer:
+    """A client of a real cluster with a topic of four partitions, `flights`."""
+    real_daemon.start()
+    found = real_daemon.peer()
+    found.create("flights", partitions=4)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

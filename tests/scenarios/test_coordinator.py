@@ -60,14 +60,6 @@ def connect(real_daemon: Daemon) -> Callable[[], Peer]:
     return real_daemon.peer
 
 
-@pytest.fixture
-def peer(real_daemon: Daemon) -> Peer:
-    real_daemon.start()
-    found = real_daemon.peer()
-    found.create("flights", partitions=4)
-    return found
-
-
 def test_two_members_share_a_topic_and_who_leaves_or_dies_gives_its_partitions_to_the_other(peer: Peer) -> None:
     with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
         assert a.follow() == [0, 1, 2, 3]

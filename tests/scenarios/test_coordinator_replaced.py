@@ -32,14 +32,6 @@ from tests.scenarios.conftest import Daemon, Peer
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def peer(real_daemon: Daemon) -> Peer:
-    real_daemon.start()
-    found = real_daemon.peer()
-    found.create("flights", partitions=4)
-    return found
-
-
 def test_what_a_coordinator_said_its_successor_knows(peer: Peer) -> None:
     with member(peer, "delays", "a", ["flights"]) as a, member(peer, "delays", "b", ["flights"]) as b:
         a.follow()
