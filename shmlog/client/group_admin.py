@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from shmlog import arguments
 from shmlog.client.connection import Connection
@@ -28,11 +28,10 @@ from shmlog.control.messages import DescribeTopics, Done, TopicsDescribed
 from shmlog.control.offsets_topic import partition_of
 from shmlog.errors import UnknownGroupError, UnknownTopicOrPartitionError
 from shmlog.model import OFFSETS_TOPIC, OffsetAndMetadata, TopicPartition
+from shmlog.setting import INT_MAX
 from shmlog.settings import did_you_mean
 
 ReplyType = TypeVar("ReplyType", bound=GroupReply | Done)
-
-INT32_MAX: Final = 2**31 - 1
 
 
 class NativeGroupAdmin:
@@ -72,11 +71,13 @@ class NativeGroupAdmin:
             self._require_coordinator(group)
             self._ask(group, DeleteGroup(0, group), Done)
 
-    def delete_consumer_group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
+    def delete_consumer_group_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition], *, validate_only: bool = False
+    ) -> None:
         group = arguments.text(group_id, "group_id")
         wanted = [GroupPartition(one.topic, "", one.partition) for one in arguments.partitions(partitions)]
         self._require_coordinator(group)
-        self._ask(group, DeleteOffsets(0, group, wanted), Done)
+        self._ask(group, DeleteOffsets(0, group, wanted, validate_only), Done)
 
     # --- coordinators -------------------------------------------------------------------------------------------------
 
@@ -132,6 +133,6 @@ def _offset(partition: TopicPartition, offset: object) -> GroupOffset:
     return GroupOffset(
         *partition,
         arguments.integer(offset.offset, "an offset", 0),
-        arguments.integer(offset.leader_epoch, "a leader epoch", -1, INT32_MAX),
+        arguments.integer(offset.leader_epoch, "a leader epoch", -1, INT_MAX),
         arguments.text(offset.metadata, "the metadata of an offset"),
     )

@@ -43,8 +43,11 @@ class GroupAdmin(Protocol):
         Raises UnknownGroupError, and NonEmptyGroupError for one that has members; groups before it are gone then.
         """
 
-    def delete_consumer_group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
-        """Forget what the group has committed of these partitions.
+    def delete_consumer_group_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition], *, validate_only: bool = False
+    ) -> None:
+        """Forget what the group has committed of these partitions; with `validate_only` forget nothing, and raise what
+        would be raised.
 
         Raises UnknownGroupError, and GroupSubscribedToTopicError for a topic that a member reads.
         """

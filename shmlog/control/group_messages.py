@@ -262,11 +262,12 @@ class DeleteGroup:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOffsets:
-    """Answered with Done."""
+    """Answered with Done. `validate_only`: nothing is deleted, and what would be refused is."""
 
     request_id: int
     group: str
     partitions: list[GroupPartition]
+    validate_only: bool = False
 
 
 GroupRequest = (

@@ -120,7 +120,7 @@ from shmlog.control.zygote_messages import (
     ZygoteMessage as ZygoteMessage,
 )
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Version of the control protocol; Hello carries it, and both sides must have the same."""
 
 

@@ -157,7 +157,8 @@ class Coordinator:
                     self._answer(session, request_id, self._machine.delete_group(requests.DeleteGroup(message.group)))
                 case DeleteOffsets():
                     partitions = tuple(TopicPartition(one.topic, one.partition) for one in message.partitions)
-                    step = self._machine.delete_offsets(requests.DeleteOffsets(message.group, partitions))
+                    wanted = requests.DeleteOffsets(message.group, partitions, message.validate_only)
+                    step = self._machine.delete_offsets(wanted)
                     self._answer(session, request_id, step)
                 case _:
                     raise InvalidRequestError(f"a coordinator of consumer groups does not get {type(message).__name__}")

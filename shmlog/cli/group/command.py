@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +13,7 @@ from shmlog.cli.group.lag import LagMeter, total
 from shmlog.cli.group.places import chosen_places, complete_group, group_argument, topic_option
 from shmlog.cli.group.reset_offsets import reset_offsets
 from shmlog.cli.output import count_of, output_option, print_rows, printable
-from shmlog.errors import GroupSubscribedToTopicError, NonEmptyGroupError
-
-if TYPE_CHECKING:
-    from shmlog.client.group_results import ConsumerGroupDescription
+from shmlog.errors import NonEmptyGroupError
 
 
 @click.group()
@@ -154,33 +149,22 @@ def delete_offsets(
     Asks first; where there is no terminal to ask on, --yes is needed.
     """
     with connect(name) as cluster:
-        (found,) = cluster.admin.describe_consumer_groups([group])
         committed = cluster.admin.list_consumer_group_offsets(group)
         wanted = chosen_places(cluster, topics) if topics else list(committed)
+        places = [place for place in wanted if place in committed]
         rows: list[dict[str, object]] = [
             {"topic": place.topic, "partition": place.partition, "committed": committed[place].offset}
-            for place in wanted
-            if place in committed
+            for place in places
         ]
         what = f"{count_of(len(rows), 'committed offset')} of {printable(group)}"
         if rows and not dry_run:
             _confirm(what, yes)
-            cluster.admin.delete_consumer_group_offsets(group, [place for place in wanted if place in committed])
-    print_rows(output, rows, ["topic", "partition", "committed"], empty="nothing is committed there")
-    if dry_run:
-        _refuse_subscribed(found, {place.topic for place in wanted if place in committed})
+            cluster.admin.delete_consumer_group_offsets(group, places)
+        print_rows(output, rows, ["topic", "partition", "committed"], empty="nothing is committed there")
+        if rows and dry_run:
+            cluster.admin.delete_consumer_group_offsets(group, places, validate_only=True)
     if output != "json":
         click.echo(f"{'would delete' if dry_run else 'deleted'} {what}", err=True)
-
-
-def _refuse_subscribed(group: ConsumerGroupDescription, topics: set[str]) -> None:
-    for member in group.members:
-        for topic in sorted(topics):
-            if topic in member.topics or (member.pattern is not None and re.fullmatch(member.pattern, topic)):
-                raise GroupSubscribedToTopicError(
-                    f"{member.member_id} ({member.client_name}) of group {group.group_id!r} is subscribed to {topic}:"
-                    f" its offsets stay while it is, see `shmlog group members {group.group_id}`"
-                )
 
 
 def _confirm(what: str, yes: bool) -> None:

@@ -205,7 +205,10 @@ class Groups:
         if group is None:
             return refused(unknown_group(request.group))
         problem = bad_delete_offsets(group, request, topics)
-        return refused(problem) if problem else Step(tuple(removed(group, set(request.partitions))), (Accepted(),))
+        if problem is not None:
+            return refused(problem)
+        partitions = set() if request.validate_only else set(request.partitions)
+        return Step(tuple(removed(group, partitions)), (Accepted(),))
 
     # --- the rest of the world ----------------------------------------------------------------------------------------
 

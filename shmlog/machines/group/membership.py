@@ -21,8 +21,7 @@ from shmlog.machines.group.requests import Join, Refused
 from shmlog.machines.group.state import Draft, Group
 from shmlog.machines.group.topics import Topics, pattern_error
 from shmlog.record.kafka_fields import TEXT_BYTES_MAX
-
-INT32_MAX = 2**31 - 1
+from shmlog.setting import INT_MAX
 
 
 def refusal(error: type[ShmlogError], message: str) -> Refused:
@@ -67,9 +66,9 @@ def _bad_words(request: Join, assignors: Container[str]) -> Refused | None:
     if request.pattern is not None and (problem := pattern_error(request.pattern)) is not None:
         said = f"the pattern {request.pattern!r} of topics is no regular expression: {problem}"
         return refusal(InvalidRegularExpressionError, said)
-    if not all(0 < time_ms <= INT32_MAX for time_ms in (request.rebalance_timeout_ms, request.session_timeout_ms)):
+    if not all(0 < time_ms <= INT_MAX for time_ms in (request.rebalance_timeout_ms, request.session_timeout_ms)):
         said = f"max.poll.interval.ms and session.timeout.ms of group {request.group!r} have to be more than 0"
-        return refusal(InvalidRequestError, f"{said}, and no more than {INT32_MAX}")
+        return refusal(InvalidRequestError, f"{said}, and no more than {INT_MAX}")
     is_custom = request.assignor.startswith(CUSTOM_PREFIX) and request.assignor != CUSTOM_PREFIX
     if not is_custom and request.assignor not in assignors:
         said = f"there is no assignor {request.assignor!r}: choose another partition.assignment.strategy"

@@ -27,9 +27,7 @@ from shmlog.machines.group.records import (
 from shmlog.machines.group.requests import Commit, DeleteOffsets, OffsetToCommit, Refused
 from shmlog.machines.group.state import Group, OffsetKey, held
 from shmlog.machines.group.topics import Topics
-
-INT32_MAX = 2**31 - 1
-INT64_MAX = 2**63 - 1
+from shmlog.setting import INT_MAX, LONG_MAX
 
 
 def bad_commit(group: Group, request: Commit, topics: Topics, metadata_bytes_max: int) -> Refused | None:
@@ -63,11 +61,11 @@ def _bad_offset(
     if member_id and partition not in held(group.current(member_id)):
         said = f"{where} is not {member_id}'s in group {group.name!r}, {holder_named(group, partition)}"
         return refusal(CommitFailedError, f"{said}: nothing was committed")
-    if not 0 <= offset.offset <= INT64_MAX:
+    if not 0 <= offset.offset <= LONG_MAX:
         said = f"offset {offset.offset} of {where} is {'negative' if offset.offset < 0 else 'larger than any'}"
         return refusal(OffsetOutOfRangeError, f"{said}: nothing was committed")
-    if not -1 <= offset.leader_epoch <= INT32_MAX:
-        said = f"the leader epoch of the offset of {where} is {offset.leader_epoch}, and may be from -1 to {INT32_MAX}"
+    if not -1 <= offset.leader_epoch <= INT_MAX:
+        said = f"the leader epoch of the offset of {where} is {offset.leader_epoch}, and may be from -1 to {INT_MAX}"
         return refusal(InvalidRequestError, f"{said}: nothing was committed")
     size_bytes = len(offset.metadata.encode(errors="surrogatepass"))
     if size_bytes > metadata_bytes_max:

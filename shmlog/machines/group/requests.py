@@ -114,10 +114,11 @@ class DeleteGroup:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOffsets:
-    """Refused for a topic that a member is subscribed to."""
+    """Refused for a topic that a member is subscribed to. `validate_only`: change nothing where it is not."""
 
     group: str
     partitions: tuple[TopicPartition, ...]
+    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
