@@ -172,20 +172,7 @@ class Coordinator:
         member = (message.group, message.member_id)
         if session.member not in (None, member):
             raise InvalidRequestError("this connection is another member's: each member has its own")
-        if not self._connections.sees_cells(session, message.client_id):
-            raise CoordinatorNotAvailableError(
-                f"client {message.client_id} is not registered with this cluster, which was stopped and started: it"
-                " has to register anew before it joins a group"
-            )
-        before = self._connections.members.get(member)
-        if before is not None:
-            self._watch.commit_cells(before)
-        predecessor = self._machine.static_member(message.group, message.instance_id)
-        if predecessor is not None:
-            self._watch.commit_cells_of(message.group, predecessor)
         session.said = _partitions(message.owned)
-        owned = session.serials.joins_again(session.said)
-        self._connections.introduce(session, member, message.client_id)
         wanted = requests.Join(
             group=message.group,
             member_id=message.member_id,
@@ -198,8 +185,20 @@ class Coordinator:
             assignor=message.assignor,
             rebalance_timeout_ms=message.rebalance_timeout_ms,
             session_timeout_ms=message.session_timeout_ms,
-            owned=owned,
+            owned=session.serials.joins_again(session.said),
         )
+        if self._machine.why_not(wanted) is None and not self._connections.sees_cells(session, message.client_id):
+            raise CoordinatorNotAvailableError(
+                f"client {message.client_id} is not registered with this cluster, which was stopped and started: it"
+                " has to register anew before it joins a group"
+            )
+        before = self._connections.members.get(member)
+        if before is not None:
+            self._watch.commit_cells(before)
+        predecessor = self._machine.static_member(message.group, message.instance_id)
+        if predecessor is not None:
+            self._watch.commit_cells_of(message.group, predecessor)
+        self._connections.introduce(session, member, message.client_id)
         step = self._machine.join(wanted, monotonic_ns())
         if any(isinstance(reply, requests.Refused) for reply in step.replies):
             self._connections.part(session)

@@ -58,6 +58,7 @@ from shmlog.machines.group.requests import (
     Leave,
     Owns,
     Polled,
+    Refused,
     TopicsAre,
 )
 from shmlog.machines.group.state import Draft, Group, held
@@ -92,7 +93,7 @@ class Groups:
         """Answered with Joined, and with the member's first Assign. `owned` is no less than it may have by now: of one
         that stayed connected, with the assignments that it has not acknowledged, as in Owns."""
         group, topics = self._group(request.group), self._steps.topics
-        problem = bad_join(group, request, self._assignors)
+        problem = self.why_not(request)
         if problem is not None:
             return refused(problem)
         if topics is None:
@@ -118,6 +119,10 @@ class Groups:
         missing = tuple(sorted(set(request.topics) - topics.facts.keys()))
         joined = Joined(request.member_id, draft.current(request.member_id).epoch, missing)
         return Step(step.records, (joined,), step.actions)
+
+    def why_not(self, request: Join) -> Refused | None:
+        """Why join() refuses it whatever the topics are: what it says of itself, or that it is no member any more."""
+        return bad_join(self._group(request.group), request, self._assignors)
 
     def owns(self, request: Owns) -> GroupStep:
         """What it was to give up and does not have any more, others get. Not answered."""
